@@ -1,0 +1,91 @@
+"""Every setting of every command, typed, with one sentence each; unknown keys are refused.
+
+The command line and the YAML file are both made from these classes, so the two always agree.
+This file imports neither torch nor MatGL: ``--help`` has to be quick.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Settings(BaseModel):
+    """Base of all settings: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+
+class DataSettings(Settings):
+    """Which crystals to read, and what to do with the bad ones."""
+
+    data: str = Field(description="File, folder or glob with crystals: CIF, POSCAR, JSON, extxyz, ASE db, parquet, json.gz.")
+    target: list[str] = Field(default=[], description="Column(s) that hold the measured value(s); missing values are allowed.")
+    labels_file: Path | None = Field(default=None, description="CSV with a column 'id' and one column per target, for formats without labels.")
+    id_column: str | None = Field(default=None, description="Column that names each crystal; found by itself when left out.")
+    on_error: Literal["stop", "skip"] = Field(default="stop", description="What a bad file does: stop with the list of all bad files, or skip them and list them at the end.")
+    cache: Path = Field(default=Path("~/.cache/matgl_infomax"), description="Folder for the stores of prepared crystals, each under a hash of its content.")
+
+
+class ModelSettings(Settings):
+    """Which encoder, and how a crystal becomes pairs."""
+
+    preset: Literal["compact", "published"] = Field(default="compact", description="Site-Net of the Deep InfoMax paper (compact, 55,777 weights) or of the 2023 paper (published, 304,085).")
+    supercell_atoms: int = Field(default=50, ge=1, description="Largest number of atoms in the near-cubic supercell that each site attends to.")
+    primitive: bool = Field(default=True, description="Reduce each crystal to its primitive cell first, as published.")
+
+
+class PretrainSettings(Settings):
+    """How an encoder learns from structures alone."""
+
+    objective: Literal["infomax"] = Field(default="infomax", description="What is learnt without labels.")
+    objective_preset: Literal["default", "published"] = Field(default="default", description="Deep InfoMax with the recommended corrections, or as published with its quirks.")
+    steps: int = Field(default=3000, ge=1, description="Optimiser steps.")
+    batch_sites: int = Field(default=1200, ge=2, description="Sites per batch: crystals are added until the next one would exceed it.")
+    learning_rate: float = Field(default=1e-3, gt=0, description="Peak learning rate of AdamW.")
+    weight_decay: float = Field(default=1e-4, ge=0, description="Weight decay of AdamW.")
+    warmup_fraction: float = Field(default=0.05, ge=0, lt=1, description="Share of the steps with a rising learning rate; a cosine to zero follows.")
+    gradient_clip: float = Field(default=1.0, gt=0, description="Largest gradient norm.")
+    validation_fraction: float = Field(default=0.05, gt=0, lt=0.5, description="Share of the crystals held out for the self-supervised validation loss.")
+    validate_every: int = Field(default=250, ge=1, description="Steps between validations, and between checkpoints.")
+    seed: int = Field(default=0, ge=0, description="Seed of initial weights, data order and noise.")
+
+
+class FinetuneSettings(Settings):
+    """How a model learns from the few labels."""
+
+    steps: int = Field(default=1000, ge=1, description="Optimiser steps, the same for every arm.")
+    batch_sites: int = Field(default=400, ge=1, description="Sites per batch: crystals are added until the next one would exceed it.")
+    learning_rate: float = Field(default=1e-3, gt=0, description="Peak learning rate of AdamW.")
+    weight_decay: float = Field(default=1e-4, ge=0, description="Weight decay of AdamW.")
+    warmup_fraction: float = Field(default=0.05, ge=0, lt=1, description="Share of the steps with a rising learning rate; a cosine to zero follows.")
+    gradient_clip: float = Field(default=1.0, gt=0, description="Largest gradient norm.")
+    freeze: list[str] = Field(default=[], description="Layer groups of the encoder whose weights stay as they are.")
+    validation_fraction: float = Field(default=0.1, ge=0, lt=0.5, description="Share of the labelled crystals held out to choose the checkpoint; below 10 such crystals none is held out and the last weights count.")
+    validate_every: int = Field(default=50, ge=1, description="Steps between validations, and between checkpoints.")
+    patience: int = Field(default=0, ge=0, description="Validations without improvement before training stops; 0 never stops early.")
+    ema_decay: float = Field(default=0.99, ge=0, lt=1, description="Decay of the running average of the weights that predicts; 0 switches it off.")
+    seed: int = Field(default=0, ge=0, description="Seed of the head, the data order and the validation part.")
+
+
+class CurveSettings(Settings):
+    """Which questions a learning curve asks: how many labels, how often, against what."""
+
+    task: str | None = Field(default=None, description="Matbench task whose official folds apply (rows are found by their 'mbid'); own data is split into five folds in the same way.")
+    fold: int = Field(default=0, ge=0, le=4, description="Fold whose part is the test set; only structures of the other four are pretrained on.")
+    labels: list[int] = Field(default=[50, 100, 250], min_length=1, description="Numbers of labels that are left unmasked.")
+    seeds: int = Field(default=3, ge=1, description="Repetitions, each with its own nested label masks and initial weights.")
+    arms: list[str] = Field(default=["scratch", "finetuned", "frozen", "untrained", "descriptors"], min_length=1, description="Arms to compare: scratch, finetuned, frozen, untrained, descriptors, or NAME=FOLDER for weights of your own.")
+    learning_rates: list[float] = Field(default=[], description="Learning rates tried by every trained arm on a part held out of the mask; none means the one of the fine-tuning settings.")
+    workers: int = Field(default=1, ge=1, description="Runs at the same time, one process and one thread each.")
+
+
+class CurveConfig(DataSettings, CurveSettings):
+    """Everything that ``matgl-infomax curve`` reads."""
+
+    model: ModelSettings = ModelSettings()
+    pretrain: PretrainSettings = PretrainSettings()
+    finetune: FinetuneSettings = FinetuneSettings()
+    out: Path = Field(description="Folder for the results; a study that was stopped goes on where it was.")

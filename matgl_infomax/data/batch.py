@@ -1,0 +1,61 @@
+"""The flat tensors of several crystals: every network and objective here reads these fields and no others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class SiteBatch:
+    """B crystals as flat arrays: N sites, E directed pairs sorted by receiver, no padding.
+
+    The pairs of one receiver keep the order of the edge rule; for supercells that is the order of
+    the supercell's sites, the same for every receiver of a crystal.
+    """
+
+    number: Tensor  # (N,)     int64   atomic number of each site
+    owner: Tensor  # (N,)     int64   crystal each site belongs to, ascending
+    src: Tensor  # (E,)     int64   receiver i of a pair, ascending
+    dst: Tensor  # (E,)     int64   neighbour j of a pair, as the unique site it is an image of
+    distance: Tensor  # (E,)     float   distance of i to the image of j, angstrom
+    n_crystals: int  # B
+    frac: Tensor | None = None  # (N, 3)   float   fractional coordinates, only when geometry is asked for
+    lattice: Tensor | None = None  # (B, 3, 3) float  lattice vectors as rows, angstrom, likewise
+    offset: Tensor | None = None  # (E, 3)   float   lattice translation of j's image, in cells, likewise
+
+    @property
+    def n_sites(self) -> int:
+        """Number of sites N over all crystals."""
+        return int(self.number.shape[0])
+
+    @property
+    def n_pairs(self) -> int:
+        """Number of directed pairs E over all crystals."""
+        return int(self.src.shape[0])
+
+    @cached_property
+    def degree(self) -> Tensor:
+        """Pairs per receiver, (N,)."""
+        return torch.bincount(self.src, minlength=self.n_sites)
+
+    @cached_property
+    def first_pair(self) -> Tensor:
+        """Index of each receiver's first pair, (N,)."""
+        return self.degree.cumsum(0) - self.degree
+
+    @cached_property
+    def size(self) -> Tensor:
+        """Sites per crystal, (B,)."""
+        return torch.bincount(self.owner, minlength=self.n_crystals)
+
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> SiteBatch:
+        """The same batch elsewhere; ``dtype`` applies to the floating-point fields."""
+        moved = {}
+        for name, value in self.__dict__.items():
+            if isinstance(value, Tensor) and name in self.__dataclass_fields__:
+                moved[name] = value.to(device, dtype) if value.is_floating_point() else value.to(device)
+        return replace(self, **moved)
