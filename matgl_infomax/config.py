@@ -7,7 +7,7 @@ This file imports neither torch nor MatGL: ``--help`` has to be quick.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -32,6 +32,7 @@ class DataSettings(Settings):
 class ModelSettings(Settings):
     """Which encoder, and how a crystal becomes pairs."""
 
+    name: Literal["sitenet"] = Field(default="sitenet", description="Architecture of the encoder.")
     preset: Literal["compact", "published"] = Field(default="compact", description="Site-Net of the Deep InfoMax paper (compact, 55,777 weights) or of the 2023 paper (published, 304,085).")
     supercell_atoms: int = Field(default=50, ge=1, description="Largest number of atoms in the near-cubic supercell that each site attends to.")
     primitive: bool = Field(default=True, description="Reduce each crystal to its primitive cell first, as published.")
@@ -42,6 +43,7 @@ class PretrainSettings(Settings):
 
     objective: Literal["infomax"] = Field(default="infomax", description="What is learnt without labels.")
     objective_preset: Literal["default", "published"] = Field(default="default", description="Deep InfoMax with the recommended corrections, or as published with its quirks.")
+    objective_options: dict[str, Any] = Field(default={}, description="Options of the objective that differ from its preset; unknown ones are refused.")
     steps: int = Field(default=3000, ge=1, description="Optimiser steps.")
     batch_sites: int = Field(default=1200, ge=2, description="Sites per batch: crystals are added until the next one would exceed it.")
     learning_rate: float = Field(default=1e-3, gt=0, description="Peak learning rate of AdamW.")
@@ -59,6 +61,8 @@ class FinetuneSettings(Settings):
     steps: int = Field(default=1000, ge=1, description="Optimiser steps, the same for every arm.")
     batch_sites: int = Field(default=400, ge=1, description="Sites per batch: crystals are added until the next one would exceed it.")
     learning_rate: float = Field(default=1e-3, gt=0, description="Peak learning rate of AdamW.")
+    encoder_rate: float = Field(default=0.3, gt=0, le=1, description="Learning rate of pretrained weights as a share of the head's; weights from scratch move at the full rate.")
+    loss: Literal["l1", "mse", "huber"] = Field(default="l1", description="Loss on normalised labels.")
     weight_decay: float = Field(default=1e-4, ge=0, description="Weight decay of AdamW.")
     warmup_fraction: float = Field(default=0.05, ge=0, lt=1, description="Share of the steps with a rising learning rate; a cosine to zero follows.")
     gradient_clip: float = Field(default=1.0, gt=0, description="Largest gradient norm.")
@@ -89,3 +93,39 @@ class CurveConfig(DataSettings, CurveSettings):
     pretrain: PretrainSettings = PretrainSettings()
     finetune: FinetuneSettings = FinetuneSettings()
     out: Path = Field(description="Folder for the results; a study that was stopped goes on where it was.")
+
+
+class PretrainConfig(DataSettings, PretrainSettings):
+    """Everything that ``matgl-infomax pretrain`` reads."""
+
+    model: ModelSettings = ModelSettings()
+    out: Path = Field(description="Folder for the encoder; a run that was stopped goes on where it was.")
+
+
+class FinetuneConfig(DataSettings, FinetuneSettings):
+    """Everything that ``matgl-infomax finetune`` reads."""
+
+    model: ModelSettings = ModelSettings()
+    init: Path | None = Field(default=None, description="Folder of a pretrained encoder; without it the model starts from scratch.")
+    out: Path = Field(description="Folder for the model; a run that was stopped goes on where it was.")
+
+
+class PredictConfig(DataSettings):
+    """Everything that ``matgl-infomax predict`` reads."""
+
+    checkpoint: Path = Field(description="Folder of a fine-tuned model.")
+    out: Path = Field(description="CSV or parquet file for the predictions.")
+
+
+class EmbedConfig(DataSettings):
+    """Everything that ``matgl-infomax embed`` reads."""
+
+    checkpoint: Path = Field(description="Folder of a pretrained or fine-tuned model.")
+    level: Literal["crystal", "site"] = Field(default="crystal", description="One vector per crystal, or one per site.")
+    out: Path = Field(description="CSV or parquet file for the vectors.")
+
+
+class CheckConfig(DataSettings):
+    """Everything that ``matgl-infomax check`` reads."""
+
+    supercell_atoms: int = Field(default=50, ge=1, description="Limit of the supercell, for the estimate of the cost.")

@@ -1,0 +1,162 @@
+"""The command line: one sub-command per job, its options made from the settings classes."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from matgl_infomax import config
+from matgl_infomax.arguments import build_parser, read_settings
+from matgl_infomax.errors import InputError
+
+
+def check(settings: config.CheckConfig) -> None:
+    """Read the crystals and say what is there: bad files, elements, labels, expected cost."""
+    from matgl_infomax.preflight import preflight
+
+    crystals = _read(settings)
+    print(preflight(crystals, settings.target or crystals.targets, supercell_atoms=settings.supercell_atoms).to_text())
+
+
+def pretrain(settings: config.PretrainConfig) -> None:
+    """Learn an encoder from structures alone."""
+    from matgl_infomax.api import pretrain as run
+
+    result = run(
+        _read(settings),
+        settings.out,
+        model=settings.model,
+        settings=_part(config.PretrainSettings, settings),
+        cache=settings.cache,
+    )
+    last = result.history[-1]
+    ranks = f"effective rank {last['validation/site_rank']:.1f} (sites), {last['validation/crystal_rank']:.1f} (crystals)"
+    print(f"Pretrained in {result.seconds:.0f} s, best at step {result.best_step:.0f}; {ranks}.\nEncoder: {result.path}")
+
+
+def finetune(settings: config.FinetuneConfig) -> None:
+    """Learn a property from the labels there are."""
+    from matgl_infomax.api import finetune as run
+
+    result = run(
+        _read(settings),
+        settings.target,
+        settings.out,
+        init=settings.init,
+        model=settings.model,
+        settings=_part(config.FinetuneSettings, settings),
+        cache=settings.cache,
+    )
+    fitted = result.fitted
+    print(
+        f"Fine-tuned on {fitted.n_train} crystals ({fitted.n_validation} held out) in {fitted.seconds:.0f} s.\n"
+        f"Model: {result.path}"
+    )
+
+
+def predict(settings: config.PredictConfig) -> None:
+    """Predict crystals with a fine-tuned model."""
+    from matgl_infomax.api import predict as run
+
+    _write_table(run(_read(settings), settings.checkpoint, cache=settings.cache), settings.out)
+
+
+def embed(settings: config.EmbedConfig) -> None:
+    """Write the learnt vectors of crystals or sites."""
+    from matgl_infomax.api import embed as run
+
+    _write_table(run(_read(settings), settings.checkpoint, level=settings.level, cache=settings.cache), settings.out)
+
+
+def curve(settings: config.CurveConfig) -> None:
+    """Ask whether pretraining helps: a learning curve with a verdict."""
+    from matgl_infomax.tasks.curve import learning_curve
+
+    if len(settings.target) != 1:
+        raise InputError(f"A learning curve is about one property. Received --target {' '.join(settings.target) or '(none)'}.")
+    result = learning_curve(_read(settings), settings.target[0], settings)
+    print(f"{result.to_markdown()}\n\nPlot: {settings.out / 'curve.png'}\nVerdict: {result.verdict.text}")
+
+
+Command = tuple[type[config.Settings], Callable[[Any], None]]
+
+COMMANDS: dict[str, Command] = {
+    "curve": (config.CurveConfig, curve),
+    "pretrain": (config.PretrainConfig, pretrain),
+    "finetune": (config.FinetuneConfig, finetune),
+    "predict": (config.PredictConfig, predict),
+    "embed": (config.EmbedConfig, embed),
+    "check": (config.CheckConfig, check),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: words after the program's name; those of this process when left out.
+
+    Returns:
+        0 when done; 2 after a mistake that the user can repair, told in one sentence; 130 after Ctrl-C.
+    """
+    try:
+        parser = build_parser({name: (cls, run.__doc__ or "") for name, (cls, run) in COMMANDS.items()})
+        words = vars(parser.parse_args(arguments))
+        settings_class, run = COMMANDS[words.pop("command")]
+        run(read_settings(settings_class, words))
+    except InputError as error:
+        print(f"matgl-infomax: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nmatgl-infomax: stopped. The same command goes on where it was.", file=sys.stderr)
+        return 130
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT):
+            raise
+        print(f"matgl-infomax: cannot write {error.filename or 'a file'}: {error.strerror}.", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _read(settings: config.DataSettings) -> Any:
+    """The crystals a command works on; what was skipped is listed."""
+    from matgl_infomax.data.read import read_crystals
+
+    crystals = read_crystals(
+        settings.data,
+        targets=settings.target,
+        labels_file=settings.labels_file,
+        id_column=settings.id_column,
+        on_error=settings.on_error,
+        progress=True,
+    )
+    if crystals.bad:
+        print(crystals.bad_report(), file=sys.stderr)
+    return crystals
+
+
+def _part(settings_class: type[Any], whole: config.Settings) -> Any:
+    """The fields of one settings class out of a command's settings."""
+    return settings_class(**{name: getattr(whole, name) for name in settings_class.model_fields})
+
+
+def _write_table(table: Any, out: Path) -> None:
+    """Write CSV or parquet, by the ending, whole or not at all."""
+    from io import BytesIO
+
+    from matgl_infomax.files import atomic_write
+
+    writers = {".csv": lambda b: table.to_csv(b, index=False), ".parquet": lambda b: table.to_parquet(b, index=False)}
+    if out.suffix not in writers:
+        raise InputError(f"Cannot tell the format of {out.name}. End the file's name with one of: {', '.join(writers)}.")
+    buffer = BytesIO()
+    writers[out.suffix](buffer)
+    atomic_write(out, buffer.getvalue())
+    print(f"{len(table)} rows: {out}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,302 @@
+"""The door to MatGL: the only file that imports matgl, dgl or torch_geometric.
+
+MatGL decides at its first import whether graphs are DGL's or PyG's, so the choice is made here, once, before it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from matgl_infomax import plain
+from matgl_infomax.backend import Backend, choose_backend
+from matgl_infomax.data.batch import SiteBatch
+from matgl_infomax.data.crystal import Crystal
+from matgl_infomax.data.supercell import primitive_cell, supercell_pairs
+from matgl_infomax.errors import InputError
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+MATGL_VERSION: str = version("matgl")
+MODEL_FILES = ("model.json", "model.pt", "state.pt")
+
+
+def _dgl_problem() -> str | None:
+    """Why DGL cannot be imported, None when it can."""
+    # Without it, DGL prints a line at import and writes a settings file to the home folder.
+    os.environ.setdefault("DGLBACKEND", "pytorch")
+    if importlib.util.find_spec("dgl") is None:
+        return "dgl is not installed"
+    try:
+        importlib.import_module("dgl")
+    except (ImportError, OSError, AttributeError, RuntimeError) as error:
+        # DGL 2 is found by pip's resolver but fails beside a current torch: worth a word, whatever was asked for.
+        warnings.warn(f"dgl is installed but does not import: {error}", stacklevel=2)
+        return f"dgl does not import ({error})"
+    return None
+
+
+def _start_matgl() -> Backend:
+    """Import MatGL with the chosen backend; a MatGL that runs already keeps its own."""
+    if "matgl" in sys.modules:
+        config = importlib.import_module("matgl.config")
+        backend: Backend = getattr(config, "BACKEND", "PYG")
+    else:
+        backend = choose_backend(os.environ.get("MATGL_BACKEND"), MATGL_VERSION, _dgl_problem)
+    # Worker processes must make the same choice.
+    os.environ["MATGL_BACKEND"] = backend
+    try:
+        importlib.import_module("matgl.models")
+    except OSError as error:
+        raise InputError(f"MatGL could not start: {error}. It needs a home folder that it can write to.") from error
+    return backend
+
+
+with warnings.catch_warnings():
+    # MatGL 3 announces the end of DGL, and DGL scripts functions with torch.jit: nothing a user here can act on.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    BACKEND: Backend = _start_matgl()
+    import matgl
+    from matgl.graph.converters import GraphConverter
+    from matgl.models import MatGLModel
+
+    if BACKEND == "DGL":
+        import dgl
+    else:
+        from torch_geometric.data import Batch
+
+
+def atomic_numbers(element_types: Sequence[str]) -> list[int]:
+    """Atomic number of each element symbol, in the order given.
+
+    Raises:
+        InputError: For something that is no element symbol.
+    """
+    from pymatgen.core import Element
+
+    wrong = [symbol for symbol in element_types if not Element.is_valid_symbol(symbol)]
+    if wrong:
+        raise InputError(f"element_types must be element symbols. Received: {', '.join(map(repr, wrong))}.")
+    return [Element(symbol).Z for symbol in element_types]
+
+
+class _View(NamedTuple):
+    """The same things of either kind of graph."""
+
+    nodes: Any  # mapping of (N, ...) fields
+    edges: Any  # mapping of (E, ...) fields
+    src: Tensor  # (E,)
+    dst: Tensor  # (E,)
+    owner: Tensor  # (N,)
+    n_crystals: int
+
+
+def _view(graph: Any) -> _View:
+    """Read a ``DGLGraph`` or PyG ``Data``, whichever MatGL uses."""
+    if hasattr(graph, "ndata"):
+        src, dst = graph.edges()
+        sizes = graph.batch_num_nodes().long()  # (B,)
+        owner = torch.arange(len(sizes), device=sizes.device).repeat_interleave(sizes)  # (N,)
+        return _View(graph.ndata, graph.edata, src.long(), dst.long(), owner, graph.batch_size)
+    if not hasattr(graph, "edge_index"):
+        raise InputError(f"Expected a DGLGraph, a PyG Data or a SiteBatch. Received: {type(graph).__name__}.")
+    src, dst = graph.edge_index.long()
+    if "batch" not in graph:
+        return _View(graph, graph, src, dst, src.new_zeros(graph.num_nodes), 1)
+    # A Data with a hand-made batch field does not know how many graphs it holds.
+    count = graph.num_graphs if hasattr(graph, "num_graphs") else int(graph["batch"].max()) + 1
+    return _View(graph, graph, src, dst, graph["batch"].long(), count)
+
+
+def with_positions(graph: Any, lattice: Tensor) -> Any:
+    """Add Cartesian ``pos`` and ``pbc_offshift`` to a graph fresh from a converter, as MatGL's trainers do.
+
+    Args:
+        graph: graph with ``frac_coords`` and ``pbc_offset``; changed in place.
+        lattice: lattice vectors as rows, (B, 3, 3) or (3, 3), angstrom.
+    """
+    view = _view(graph)
+    lattice = lattice.reshape(-1, 3, 3)
+    view.nodes["pos"] = _rows_times(view.nodes["frac_coords"], lattice[view.owner])
+    view.edges["pbc_offshift"] = _rows_times(view.edges["pbc_offset"], lattice[view.owner[view.src]])
+    return graph
+
+
+def _rows_times(row: Tensor, matrix: Tensor) -> Tensor:
+    """Each row vector (M, 3) times its own matrix (M, 3, 3)."""
+    return (row.unsqueeze(2) * matrix).sum(1)
+
+
+def graph_to_batch(graph: Any, numbers_of_type: Tensor) -> SiteBatch:
+    """Read a graph of any edge rule into the flat tensors all networks here work on.
+
+    Args:
+        graph: ``DGLGraph`` or PyG ``Data``, single or batched, with ``node_type``, ``pos`` and (unless it is a
+            molecule) ``pbc_offshift``; edges run from the receiver to its neighbour. A SiteBatch is handed through.
+        numbers_of_type: atomic number of each node type, (K,).
+
+    Returns:
+        A batch whose distances are differentiable with respect to ``pos``, in its precision.
+
+    Raises:
+        InputError: For a graph without positions, or with a node type beyond K.
+    """
+    if isinstance(graph, SiteBatch):
+        return graph
+    nodes, edges, src, dst, owner, n_crystals = _view(graph)
+    if "pos" not in nodes or ("pbc_offset" in edges and "pbc_offshift" not in edges):
+        raise InputError("The graph has no positions yet. Call host.with_positions(graph, lattice) on it first.")
+    kind = nodes["node_type"].long()  # (N,)
+    if len(kind) and int(kind.max()) >= len(numbers_of_type):
+        raise InputError(
+            f"The graph has node type {int(kind.max())}, but the model knows {len(numbers_of_type)} elements. "
+            "Give the converter the element_types of the model."
+        )
+    pos = nodes["pos"]  # (N, 3)
+    vector = pos.index_select(0, dst)  # (E, 3)
+    if "pbc_offshift" in edges:
+        vector = vector + edges["pbc_offshift"].to(pos.dtype)
+    vector = vector - pos.index_select(0, src)
+    distance = _length(vector)  # (E,)
+    if bool((src[1:] < src[:-1]).any()):
+        order = src.argsort(stable=True)
+        src, dst, distance = src[order], dst[order], distance[order]
+    return SiteBatch(numbers_of_type[kind], owner, src, dst, distance, n_crystals)
+
+
+def _length(vector: Tensor) -> Tensor:
+    """Length of each vector (E, 3), with a zero instead of an undefined gradient where it is zero."""
+    square = (vector * vector).sum(1)  # (E,)
+    zero = square == 0
+    return square.masked_fill(zero, 1.0).sqrt().masked_fill(zero, 0.0)
+
+
+def batch_to_graph(batch: SiteBatch, element_types: Sequence[str]) -> Any:
+    """The graph of MatGL's kind that shows the same sites and pairs, ready for any MatGL model.
+
+    Args:
+        batch: a batch with geometry.
+        element_types: elements in the order of the model's node types.
+
+    Raises:
+        InputError: For a batch without geometry, or an element that is not among ``element_types``.
+    """
+    if batch.frac is None or batch.lattice is None or batch.offset is None:
+        raise InputError("A graph needs positions, and this batch has none. Make the batch with geometry=True.")
+    kind_of_number = torch.full((119,), -1)
+    kind_of_number[atomic_numbers(element_types)] = torch.arange(len(element_types))
+    kind = kind_of_number.to(batch.number.device)[batch.number]  # (N,)
+    if bool((kind < 0).any()):
+        from pymatgen.core import Element
+
+        strange = ", ".join(Element.from_Z(z).symbol for z in batch.number[kind < 0].unique().tolist())
+        raise InputError(f"The batch holds elements that are not among element_types: {strange}.")
+    src, dst = batch.src.to(matgl.int_th), batch.dst.to(matgl.int_th)
+    if BACKEND == "DGL":
+        graph = dgl.graph((src, dst), num_nodes=batch.n_sites)
+        graph.set_batch_num_nodes(batch.size)
+        graph.set_batch_num_edges(torch.bincount(batch.owner[batch.src], minlength=batch.n_crystals))
+        nodes, edges = graph.ndata, graph.edata
+        kind = kind.to(matgl.int_th)
+    else:
+        start = torch.cat([batch.size.new_zeros(1), batch.size.cumsum(0)])  # (B + 1,)
+        graph = Batch(num_nodes=batch.n_sites, edge_index=torch.stack([src, dst]), batch=batch.owner, ptr=start)
+        nodes = edges = graph
+    nodes["node_type"], nodes["frac_coords"], edges["pbc_offset"] = kind, batch.frac, batch.offset
+    return with_positions(graph, batch.lattice)
+
+
+class SupercellConverter(GraphConverter):  # type: ignore[misc]
+    """MatGL graph converter: each unique site is joined to every site of a near-cubic supercell.
+
+    Wherever MatGL takes a ``Structure2Graph`` it takes this too. One exception: on DGL, MatGL's ``MGLDataset`` reads
+    positions from the structure it was given, so with ``primitive`` give it ``converter.reduced(structure)``.
+
+    Args:
+        element_types: elements in the order of the model's node types.
+        max_atoms: limit of the supercell.
+        primitive: reduce crystals to their primitive cell first.
+    """
+
+    def __init__(self, element_types: Sequence[str], max_atoms: int = 50, primitive: bool = True) -> None:
+        self.element_types = tuple(element_types)
+        self.max_atoms, self.primitive = max_atoms, primitive
+        self._numbers = frozenset(atomic_numbers(self.element_types))
+
+    def get_graph(self, structure: Structure) -> tuple[Any, Tensor, Any]:
+        """Graph, lattice (1, 3, 3) in angstrom and the two zeros of MatGL's state, as MatGL's own converters give.
+
+        Raises:
+            InputError: For a molecule, partial occupancies, or an element the model does not know.
+        """
+        crystal = self._crystal(structure)
+        pairs = supercell_pairs(crystal.lattice, crystal.frac, self.max_atoms)
+        return self.get_graph_from_processed_structure(
+            crystal.to_structure(), pairs.src, pairs.dst, pairs.offset,
+            crystal.lattice[None].copy(), self.element_types, crystal.frac,
+        )  # fmt: skip
+
+    def reduced(self, structure: Structure) -> Structure:
+        """The cell whose sites are the nodes of the graph: the structure's own, or its primitive one."""
+        return self._crystal(structure).to_structure()
+
+    def _crystal(self, structure: Structure) -> Crystal:
+        """Check and take apart."""
+        from pymatgen.core import IStructure
+
+        if not isinstance(structure, IStructure) or len(structure) == 0:
+            kind = type(structure).__name__
+            raise InputError(f"A supercell graph needs a pymatgen Structure with atoms. Received: {kind}.")
+        if not structure.is_ordered:
+            raise InputError(f"Received a disordered crystal: {structure.formula}. Order its sites first.")
+        strange = sorted({site.specie.symbol for site in structure if site.specie.Z not in self._numbers})
+        if strange:
+            raise InputError(f"Unknown element {', '.join(strange)} in {structure.formula}. Leave this crystal out.")
+        if not np.isfinite(structure.frac_coords).all() or not structure.volume > 0:
+            raise InputError(f"Received {structure.formula} with zero volume or coordinates that are no numbers.")
+        crystal = Crystal.from_structure(structure, id="structure")
+        return primitive_cell(crystal) if self.primitive else crystal
+
+
+def load_model(path: str | Path) -> MatGLModel:
+    """Read back a model written by its ``save``, without running anything a stranger may have put into the files.
+
+    MatGL 3 unpickles freely and keeps random weights where the file has none; both are refused here, before or
+    after ``matgl.load_model`` does the work. Nothing is looked up on the network.
+
+    Raises:
+        InputError: For a missing folder or file, a damaged or unsafe file, or weights that do not fit the model.
+    """
+    folder = Path(path)
+    missing = [name for name in MODEL_FILES if not (folder / name).is_file()]
+    if missing:
+        raise InputError(f"{folder} holds no saved model: {', '.join(missing)} missing. Give the folder save() wrote.")
+    card, arguments = plain.read_json(folder / "model.json"), plain.read_tensors(folder / "model.pt")
+    state = plain.read_tensors(folder / "state.pt")
+    # MatGL calls whatever such an entry names, even a function of the operating system.
+    for entry in (card, *(value for value in arguments.values() if isinstance(value, dict) and "@class" in value)):
+        plain.check_class(entry, MatGLModel, ("matgl", "matgl_infomax"), folder)
+    try:
+        model = cast(MatGLModel, matgl.load_model(folder))
+    except (ValueError, RuntimeError) as error:
+        raise InputError(f"MatGL cannot load {folder}: {error.__cause__ or error}") from error
+    own = model.state_dict().keys()
+    lacking, extra = sorted(own - state.keys()), sorted(state.keys() - own)
+    if lacking or extra:
+        raise InputError(
+            f"The weights in {folder} do not fit {type(model).__name__}. "
+            f"Missing: {', '.join(lacking) or 'none'}. Unexpected: {', '.join(extra) or 'none'}."
+        )
+    return model

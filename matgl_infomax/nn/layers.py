@@ -1,0 +1,118 @@
+"""Building blocks shared by the encoders: activation before normalisation, as in the Site-Net papers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from matgl_infomax.errors import InputError
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "mish": functional.mish,
+    "relu": functional.relu,
+    "silu": functional.silu,
+}
+
+
+class Layer(nn.Module):
+    """Linear, then activation, then layer norm: the order of the published networks.
+
+    Shapes:
+        input (..., D_in), output (..., D_out).
+    """
+
+    def __init__(self, width_in: int, width_out: int, activation: str) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width_in, width_out)
+        self.norm = nn.LayerNorm(width_out)
+        self.activation = activation_named(activation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the layer to the last axis."""
+        return self.norm(self.activation(self.linear(x)))  # (..., D_out)
+
+
+class BondLayer(nn.Module):
+    """A ``Layer`` on the bond vector [x_i; x_j; e_ij], without ever building that vector.
+
+    W [x_i; x_j; e_ij] = W_1 x_i + W_2 x_j + W_3 e_ij, the first two once per site instead of once per pair.
+    """
+
+    def __init__(self, site_width: int, pair_width: int, width_out: int, activation: str) -> None:
+        super().__init__()
+        self.widths = [site_width, site_width, pair_width]
+        self.linear = nn.Linear(2 * site_width + pair_width, width_out)
+        self.norm = nn.LayerNorm(width_out)
+        self.activation = activation_named(activation)
+
+    def forward(self, site: Tensor, pair: Tensor, src: Tensor, dst: Tensor) -> Tensor:
+        """Hidden vector of each pair.
+
+        Args:
+            site: site vectors, (N, D).
+            pair: pair vectors, (E, P).
+            src: receiver of each pair, (E,).
+            dst: neighbour of each pair, (E,).
+        """
+        own_weight, other_weight, pair_weight = self.linear.weight.split(self.widths, dim=1)
+        own = functional.linear(site, own_weight, self.linear.bias)  # (N, H)
+        other = functional.linear(site, other_weight)  # (N, H)
+        hidden = functional.linear(pair, pair_weight)  # (E, H)
+        hidden = hidden + own.index_select(0, src) + other.index_select(0, dst)  # (E, H)
+        return self.norm(self.activation(hidden))  # (E, H)
+
+
+def stack(width_in: int, widths: Sequence[int], activation: str) -> nn.Sequential:
+    """Layers of the given widths, one after the other; the identity for no widths."""
+    edges = [width_in, *widths]
+    return nn.Sequential(*(Layer(a, b, activation) for a, b in zip(edges[:-1], edges[1:], strict=True)))
+
+
+def activation_named(name: str) -> Callable[[Tensor], Tensor]:
+    """Activation function by name.
+
+    Raises:
+        InputError: For a name that is not in ``ACTIVATIONS``.
+    """
+    if name not in ACTIVATIONS:
+        raise InputError(f"Unknown activation {name!r}. Choose one of: {', '.join(ACTIVATIONS)}.")
+    return ACTIVATIONS[name]
+
+
+def segment_mean(values: Tensor, owner: Tensor, count: Tensor) -> Tensor:
+    """Mean of the rows of each segment.
+
+    Args:
+        values: rows, (N, D) or (N,).
+        owner: segment of each row, (N,).
+        count: rows per segment, (B,).
+
+    Returns:
+        (B, D) or (B,); an empty segment gives zero.
+    """
+    total = values.new_zeros(len(count), *values.shape[1:]).index_add(0, owner, values)
+    count = count.clamp(min=1).to(values.dtype)
+    return total / count.view(-1, *[1] * (values.dim() - 1))
+
+
+def segment_softmax(logits: Tensor, segment: Tensor, n_segments: int) -> Tensor:
+    """Softmax over the rows of each segment, column by column.
+
+    Args:
+        logits: one column per head, (E, H).
+        segment: segment of each row, (E,).
+        n_segments: number of segments N.
+
+    Returns:
+        Weights that sum to one in each segment, (E, H).
+    """
+    index = segment.unsqueeze(1).expand_as(logits)
+    top = logits.new_full((n_segments, logits.shape[1]), -torch.inf)
+    # The largest logit only keeps exp() from overflowing; it cancels, so it needs no gradient.
+    top = top.scatter_reduce(0, index, logits.detach(), "amax", include_self=True)  # (N, H)
+    weight = (logits - top.index_select(0, segment)).exp()  # (E, H)
+    total = weight.new_zeros(n_segments, logits.shape[1]).index_add(0, segment, weight)  # (N, H)
+    return weight / total.index_select(0, segment)

@@ -1,0 +1,241 @@
+"""Site-Net as a MatGL model: pair attention over a supercell, a vector per site, a vector per crystal.
+
+Moran et al., Digital Discovery 2023, 2, 1297 ("published") and 2025, D4DD00202D ("compact").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from matgl_infomax import host
+from matgl_infomax.data.batch import SiteBatch
+from matgl_infomax.errors import InputError
+from matgl_infomax.nn.attention import LocalEncoder
+from matgl_infomax.nn.heads import Head, TransparentReLU
+from matgl_infomax.nn.inputs import SiteInput, pair_features
+from matgl_infomax.nn.presets import ELEMENTS, PRESETS
+from matgl_infomax.nn.readout import GlobalEncoder
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """What an encoder makes of a batch."""
+
+    site: Tensor  # (N, D)   one vector per site
+    crystal: Tensor  # (B, C)   one vector per crystal
+
+
+@dataclass(frozen=True)
+class Level:
+    """One level of the encoder: the vector that is used, and the hidden one it is a linear map of."""
+
+    hidden: Tensor  # (N or B, H)
+    vector: Tensor  # (N or B, D)
+
+
+class SiteNet(host.MatGLModel):
+    """Predict properties of a crystal, or its vector, from attention between all its sites.
+
+    Use ``SiteNet.from_preset``; the arguments below are what a checkpoint stores, all of them plain values.
+
+    Args:
+        element_types: elements in the order of the graph's node types.
+        max_atoms: limit of the supercell that crystals are expanded to.
+        primitive: reduce crystals to their primitive cell first.
+        embedding_width: width of the learned element vector; 0 for none.
+        property_scale: "raw" elemental properties, or scaled as in Deep InfoMax ("infomax").
+        pair_channels: features of a pair, of "distance" and "log_coulomb".
+        site_width: width of a site vector inside the local encoder.
+        pair_width: width of a pair vector inside the local encoder.
+        n_heads: attention heads.
+        n_blocks: attention blocks.
+        logit_width: hidden width of the attention logits.
+        value_widths: widths of the value network.
+        update: new site and pair vectors after each block, as in Site-Net; without, the attention's output counts.
+        site_vector_width: width of a plain linear map to the final site vector; 0 for none.
+        before_pool_widths: layers before pooling.
+        after_pool_widths: layers after pooling.
+        crystal_vector_width: width of a plain linear map to the final crystal vector; 0 for none.
+        head_widths: hidden layers of the head.
+        n_targets: number of properties predicted at once.
+        local_activation: activation of the local encoder.
+        activation: activation of everything else.
+        output: "identity", or "transparent_relu" for properties that are never negative.
+    """
+
+    __version__ = 1
+    target_mean: Tensor
+    target_std: Tensor
+    numbers_of_type: Tensor
+
+    def __init__(
+        self,
+        element_types: Sequence[str] = ELEMENTS,
+        max_atoms: int = 50,
+        primitive: bool = True,
+        embedding_width: int = 0,
+        property_scale: str = "infomax",
+        pair_channels: Sequence[str] = ("distance",),
+        site_width: int = 64,
+        pair_width: int = 64,
+        n_heads: int = 1,
+        n_blocks: int = 1,
+        logit_width: int = 64,
+        value_widths: Sequence[int] = (64, 64),
+        update: bool = False,
+        site_vector_width: int = 32,
+        before_pool_widths: Sequence[int] = (64, 128),
+        after_pool_widths: Sequence[int] = (64,),
+        crystal_vector_width: int = 64,
+        head_widths: Sequence[int] = (64,),
+        n_targets: int = 1,
+        local_activation: str = "relu",
+        activation: str = "mish",
+        output: str = "identity",
+    ) -> None:
+        super().__init__()
+        self.save_args(locals())
+        if output not in ("identity", "transparent_relu"):
+            raise InputError(f"Unknown output {output!r}. Choose one of: identity, transparent_relu.")
+        self.element_types = tuple(element_types)
+        self.max_atoms, self.primitive = max_atoms, primitive
+        self.pair_channels, self.output = tuple(pair_channels), output
+        self.n_targets = n_targets
+        self.site_input = SiteInput(embedding_width, property_scale)
+        self.local_encoder = LocalEncoder(
+            self.site_input.width, len(pair_channels), site_width, pair_width, n_heads, n_blocks,
+            logit_width, value_widths, local_activation, update,
+        )  # fmt: skip
+        self.site_hidden_width = self.local_encoder.width
+        self.site_vector = _linear_or_identity(self.site_hidden_width, site_vector_width)
+        self.site_vector_width = site_vector_width or self.site_hidden_width
+        self.global_encoder = GlobalEncoder(
+            self.site_vector_width, before_pool_widths, after_pool_widths, activation
+        )
+        self.crystal_hidden_width = self.global_encoder.width
+        self.crystal_vector = _linear_or_identity(self.crystal_hidden_width, crystal_vector_width)
+        self.crystal_vector_width = crystal_vector_width or self.crystal_hidden_width
+        self.head = Head(self.crystal_vector_width, head_widths, n_targets, activation)
+        numbers = torch.tensor(host.atomic_numbers(self.element_types))
+        self.register_buffer("numbers_of_type", numbers, persistent=False)
+        # The label normaliser travels with the weights, so that a saved model predicts in physical units.
+        self.register_buffer("target_mean", torch.zeros(n_targets))
+        self.register_buffer("target_std", torch.ones(n_targets))
+
+    @classmethod
+    def from_preset(cls, name: str, *, n_targets: int = 1, seed: int = 0, **changes: Any) -> SiteNet:
+        """A Site-Net of one of the papers, its initial weights decided by the seed alone.
+
+        Args:
+            name: "compact" (Deep InfoMax, 55,777 weights without head) or "published" (2023, 304,085).
+            n_targets: number of properties.
+            seed: seed of the initial weights; the global random state is left as it was.
+            **changes: constructor arguments that differ from the preset.
+
+        Raises:
+            InputError: For an unknown preset.
+        """
+        if name not in PRESETS:
+            raise InputError(f"Unknown preset {name!r}. Choose one of: {', '.join(PRESETS)}.")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return cls(**{**PRESETS[name], "n_targets": n_targets, **changes})
+
+    @property
+    def init_args(self) -> dict[str, Any]:
+        """The constructor's arguments, as a checkpoint stores them."""
+        return dict(self._init_args)
+
+    @property
+    def site_features(self) -> int:
+        """Number of fixed features per site, the raw input that objectives may predict."""
+        return self.site_input.properties_width
+
+    def raw_sites(self, batch: SiteBatch) -> Tensor:
+        """Fixed features of the sites, (N, F): elemental properties, no learned vector."""
+        return self.site_input.properties(batch.number)
+
+    def encode_sites(self, batch: SiteBatch) -> Level:
+        """The local level: hidden (N, H) and site vector (N, D)."""
+        raw_pair = pair_features(batch, self.pair_channels)  # (E, C)
+        raw_site = self.site_input(batch.number).to(raw_pair.dtype)  # (N, F)
+        hidden = self.local_encoder(raw_site, raw_pair, batch)  # (N, H)
+        return Level(hidden, self.site_vector(hidden))
+
+    def encode_crystals(self, site: Tensor, batch: SiteBatch) -> Level:
+        """The global level, from site vectors (N, D): hidden (B, H) and crystal vector (B, C)."""
+        hidden = self.global_encoder(site, batch.owner, batch.size)  # (B, H)
+        return Level(hidden, self.crystal_vector(hidden))
+
+    def encode(self, batch: SiteBatch) -> Encoding:
+        """One vector per site and one per crystal."""
+        site = self.encode_sites(batch).vector  # (N, D)
+        return Encoding(site, self.encode_crystals(site, batch).vector)
+
+    def scaled(self, crystal: Tensor) -> Tensor:
+        """Predictions from crystal vectors (B, C) in units of the label normaliser, (B, T)."""
+        prediction = self.head(crystal)
+        if self.output == "transparent_relu":
+            # The zero of the physical property, in units of the normaliser.
+            zero = self.target_mean / self.target_std
+            prediction = TransparentReLU.apply(prediction + zero) - zero
+        return prediction
+
+    def forward(self, g: Any, state_attr: Tensor | None = None, **_: Any) -> Tensor:
+        """Predict from a batch, a ``DGLGraph`` or PyG ``Data``.
+
+        Args:
+            g: crystals; a graph as made by ``host.SupercellConverter``.
+            state_attr: accepted for MatGL's trainers; Site-Net has no state.
+            **_: further arguments of MatGL's trainers.
+
+        Returns:
+            (B,) for one target, (B, T) for several, in physical units once fine-tuned.
+        """
+        batch = host.graph_to_batch(g, self.numbers_of_type)
+        out = self.scaled(self.encode(batch).crystal) * self.target_std + self.target_mean  # (B, T)
+        return out.squeeze(1) if self.n_targets == 1 else out
+
+    def predict_structure(self, structure: Any, state_feats: Tensor | None = None, graph_converter: Any = None) -> Tensor:
+        """Predict one pymatgen ``Structure`` or ``Molecule``-like periodic object.
+
+        Args:
+            structure: an ordered crystal.
+            state_feats: accepted as in MatGL's models; unused.
+            graph_converter: converter to use instead of this model's own.
+
+        Returns:
+            A scalar for one target, (T,) for several.
+        """
+        converter = graph_converter or host.SupercellConverter(self.element_types, self.max_atoms, self.primitive)
+        graph, lattice, _ = converter.get_graph(structure)
+        graph = host.with_positions(graph, lattice)
+        training = self.training
+        self.eval()
+        try:
+            with torch.no_grad():
+                return self(graph).detach().squeeze(0)
+        finally:
+            self.train(training)
+
+    def layer_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Parameters by depth, from the input to the head: what can be frozen or given its own learning rate."""
+        local = self.local_encoder
+        groups: dict[str, list[nn.Module]] = {"input": [self.site_input, local.site_in, local.pair_in]}
+        groups |= {f"block{k}": [block] for k, block in enumerate(local.blocks)}
+        groups |= {
+            "site": [self.site_vector],
+            "pool": [self.global_encoder, self.crystal_vector],
+            "head": [self.head],
+        }
+        return {name: [p for module in modules for p in module.parameters()] for name, modules in groups.items()}
+
+
+def _linear_or_identity(width_in: int, width_out: int) -> nn.Module:
+    """A plain linear map, or nothing for a width of 0."""
+    return nn.Linear(width_in, width_out) if width_out else nn.Identity()

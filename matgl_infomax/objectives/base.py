@@ -1,0 +1,70 @@
+"""The contract between an objective, the encoder it trains, and the trainer that calls it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from matgl_infomax.data.batch import SiteBatch
+
+
+class LevelLike(Protocol):
+    """A hidden vector and the vector that is a linear map of it."""
+
+    @property
+    def hidden(self) -> Tensor: ...  # noqa: D102 - described by the class
+
+    @property
+    def vector(self) -> Tensor: ...  # noqa: D102 - described by the class
+
+
+class TwoLevelEncoder(Protocol):
+    """An encoder with a vector per site and a vector per crystal, the second made from the first."""
+
+    site_hidden_width: int
+    site_vector_width: int
+    crystal_hidden_width: int
+    crystal_vector_width: int
+
+    @property
+    def site_features(self) -> int: ...  # noqa: D102 - width of raw_sites
+
+    def raw_sites(self, batch: SiteBatch) -> Tensor: ...  # noqa: D102 - (N, F)
+
+    def encode_sites(self, batch: SiteBatch) -> LevelLike: ...  # noqa: D102 - (N, D)
+
+    def encode_crystals(self, site: Tensor, batch: SiteBatch) -> LevelLike: ...  # noqa: D102 - (B, C)
+
+
+class Objective(nn.Module, ABC):
+    """A loss that needs no labels. Its own weights (critics, heads) are thrown away after pretraining."""
+
+    @classmethod
+    @abstractmethod
+    def for_encoder(cls, encoder: TwoLevelEncoder, preset: str, options: dict[str, Any]) -> Objective:
+        """The objective with critics as wide as this encoder's vectors.
+
+        Args:
+            encoder: the network to be trained.
+            preset: name of a set of options.
+            options: options that differ from the preset; unknown ones are refused.
+        """
+
+    @abstractmethod
+    def loss(
+        self, encoder: TwoLevelEncoder, batch: SiteBatch, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss to minimise and its named parts.
+
+        Args:
+            encoder: the network that is trained.
+            batch: crystals without labels.
+            generator: the only source of randomness.
+        """
+
+    def diagnose(self, batch: SiteBatch, generator: torch.Generator) -> dict[str, float]:  # noqa: ARG002
+        """Numbers about the task itself, for the log; none by default."""
+        return {}

@@ -1,0 +1,33 @@
+"""Has the representation collapsed? Two numbers that say so without a label."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+
+def spread(vectors: Tensor) -> float:
+    """How widely unit vectors spread per dimension: about 1 when they point everywhere, 0 when they are one vector.
+
+    Args:
+        vectors: (N, D).
+    """
+    width = vectors.shape[1]
+    return float(normalize(vectors, dim=1).std(dim=0, correction=0).mean() * width**0.5)
+
+
+def effective_rank(vectors: Tensor) -> float:
+    """Number of directions the centred vectors really use: exp of the entropy of their singular values.
+
+    Between 1 (collapsed to a line, or to a point) and D. Roy and Vetterli, EUSIPCO 2007.
+
+    Args:
+        vectors: (N, D).
+    """
+    singular = torch.linalg.svdvals((vectors - vectors.mean(0)).double())  # (min(N, D),)
+    total = singular.sum()
+    if total <= 1e-12:
+        return 1.0
+    share = (singular / total).clamp(min=1e-300)
+    return float((-(share * share.log()).sum()).exp())

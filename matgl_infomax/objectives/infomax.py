@@ -1,0 +1,263 @@
+"""Deep InfoMax for crystals: a site should recognise its neighbourhood, a crystal its own sites.
+
+Moran et al., Digital Discovery 2025, D4DD00202D. A Jensen-Shannon bound on mutual information at two levels:
+atoms with their distances against the site's vector (local), site vectors against the crystal's vector (global).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from pydantic import Field, ValidationError
+from torch import Tensor, nn
+from torch.nn.functional import linear, relu, softplus
+
+from matgl_infomax.config import Settings
+from matgl_infomax.data.batch import SiteBatch
+from matgl_infomax.errors import InputError
+from matgl_infomax.nn.heads import Head
+from matgl_infomax.nn.layers import segment_mean
+from matgl_infomax.objectives import corrupt, twins
+from matgl_infomax.objectives.base import Objective, TwoLevelEncoder
+from matgl_infomax.objectives.gaussian import GaussianLevel
+
+
+class InfoMaxSettings(Settings):
+    """What counts as a negative, and how the two levels are trained."""
+
+    extra_negatives: bool = Field(default=True, description="Also wrong structures, wrong compositions and permuted neighbours, not foreign ones alone.")
+    partner: Literal["derangement", "roll"] = Field(default="derangement", description="Foreign sites: from a random other crystal, or half a batch further on (published; may meet the same crystal).")
+    local_weights: Literal["common", "published"] = Field(default="common", description="Weights of mixed local negatives: over the pairs shown, summing to one, or with the published mask leak.")
+    composition: Literal["sites", "rows"] = Field(default="sites", description="Wrong composition at the global level: one element per site, or row by row as published.")
+    permutation: Literal["crystal", "batch"] = Field(default="crystal", description="Neighbour order drawn per crystal, or once for the whole batch as published.")
+    kl_weight: float = Field(default=0.1, ge=0, description="Weight of the KL term that keeps the vectors near a unit Gaussian; 0 also switches sampling off.")
+    kl_form: Literal["textbook", "published"] = Field(default="textbook", description="KL term: 0.5(mu^2 + e^lv - lv - 1), or the published one with twice the weight on the variance.")
+    greedy: bool = Field(default=True, description="Keep the gradient of the global level out of the local encoder.")
+    local_weight: float = Field(default=1.0, ge=0, description="Weight of the local loss.")
+    global_weight: float = Field(default=1.0, ge=0, description="Weight of the global loss.")
+    critic_hidden: int = Field(default=64, ge=1, description="Hidden width of the critics.")
+    critic_width: int = Field(default=128, ge=1, description="Width in which critics compare.")
+
+
+INFOMAX_PRESETS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "published": {
+        "partner": "roll",
+        "local_weights": "published",
+        "composition": "rows",
+        "permutation": "batch",
+        "kl_form": "published",
+    },
+}
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Pairs shown to a site by the local critic, true or false, sorted by receiver."""
+
+    receiver: Tensor  # (M,)   site that is asked
+    neighbour: Tensor  # (M,)   site whose element is shown
+    distance: Tensor  # (M,)   distance shown, angstrom
+    weight: Tensor  # (M,)   share of this pair in the receiver's score
+
+
+class InfoMax(Objective):
+    """Deep InfoMax on a two-level encoder.
+
+    Args:
+        encoder: the network whose vectors are compared; only its widths are read here.
+        settings: negatives, weights and critics.
+    """
+
+    def __init__(self, encoder: TwoLevelEncoder, settings: InfoMaxSettings) -> None:
+        super().__init__()
+        if settings.composition == "rows" and settings.partner != "roll":
+            raise InputError("composition='rows' needs partner='roll': rows can only be exchanged by a permutation.")
+        hidden, width = settings.critic_hidden, settings.critic_width
+        self.settings = settings
+        self.site_level = GaussianLevel(encoder.site_hidden_width, encoder.site_vector_width)
+        self.crystal_level = GaussianLevel(encoder.crystal_hidden_width, encoder.crystal_vector_width)
+        self.local_whole = Head(encoder.site_vector_width, [hidden], width, "relu")
+        self.local_part_in = nn.Linear(encoder.site_features + 1, hidden)
+        self.local_part_out = nn.Linear(hidden, width)
+        self.global_part = Head(encoder.site_vector_width, [hidden], width, "mish")
+        self.global_whole = Head(encoder.crystal_vector_width, [hidden], width, "mish")
+
+    @classmethod
+    def for_encoder(cls, encoder: TwoLevelEncoder, preset: str, options: dict[str, Any]) -> InfoMax:
+        """Deep InfoMax with critics as wide as this encoder's vectors.
+
+        Raises:
+            InputError: For an unknown preset or option.
+        """
+        if preset not in INFOMAX_PRESETS:
+            raise InputError(f"Unknown InfoMax preset {preset!r}. Choose one of: {', '.join(INFOMAX_PRESETS)}.")
+        try:
+            settings = InfoMaxSettings(**{**INFOMAX_PRESETS[preset], **options})
+        except ValidationError as error:
+            first = error.errors()[0]
+            known = ", ".join(InfoMaxSettings.model_fields)
+            name = ".".join(map(str, first["loc"]))
+            raise InputError(f"InfoMax option {name!r}: {first['msg']}. Known options: {known}.") from error
+        return cls(encoder, settings)
+
+    def loss(
+        self, encoder: TwoLevelEncoder, batch: SiteBatch, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Local and global loss with their KL terms; 4 log 2 when nothing has been learnt (without KL).
+
+        Raises:
+            InputError: If the batch holds one crystal.
+        """
+        s = self.settings
+        partner = self._partner(batch, generator)  # (N,)
+        site = encoder.encode_sites(batch)
+        local_sample, local_kl = self.site_level(site, s.kl_weight > 0, s.kl_form, generator)  # (N, D)
+        local = self.local_loss(local_sample, encoder.raw_sites(batch), batch, partner)
+
+        part = site.vector.detach() if s.greedy else site.vector  # (N, D)
+        crystal = encoder.encode_crystals(part, batch)
+        global_sample, global_kl = self.crystal_level(crystal, s.kl_weight > 0, s.kl_form, generator)  # (B, C)
+        with torch.no_grad():
+            views = self._views(batch, partner, generator) if s.extra_negatives else {}
+            wrong = {name: encoder.encode_sites(view).vector for name, view in views.items()}
+        global_ = self.global_loss(global_sample, part, wrong, batch, partner)
+
+        kl = s.local_weight * local_kl + s.global_weight * global_kl
+        total = s.local_weight * local + s.global_weight * global_ + s.kl_weight * kl
+        parts = {"local": local, "global": global_, "local_kl": local_kl, "global_kl": global_kl}
+        return total, {name: value.detach() for name, value in parts.items()}
+
+    def local_loss(self, site: Tensor, raw: Tensor, batch: SiteBatch, partner: Tensor) -> Tensor:
+        """Does a site recognise the atoms around it? Mean over a crystal's sites, then over crystals.
+
+        Args:
+            site: site vectors, possibly sampled, (N, D).
+            raw: fixed features of the sites, (N, F).
+            batch: crystals.
+            partner: foreign site of each site, (N,).
+        """
+        # T = phi(site) . (W h + b) = (W^T phi) . h + phi . b: the last layer once per site instead of once per pair.
+        whole = self.local_whole(site)  # (N, K)
+        query = whole @ self.local_part_out.weight  # (N, H)
+        bias = whole @ self.local_part_out.bias  # (N,)
+        by_element, by_distance = self.local_part_in.weight.split([raw.shape[1], 1], dim=1)
+        element = linear(raw.to(by_element.dtype), by_element, self.local_part_in.bias)  # (N, H)
+
+        def score(shown: Shown) -> Tensor:
+            hidden = element.index_select(0, shown.neighbour) + shown.distance.unsqueeze(1) * by_distance.T
+            return (relu(hidden) * query.index_select(0, shown.receiver)).sum(1) + bias[shown.receiver]  # (M,)
+
+        def per_site(shown: Shown, sign: float) -> Tensor:
+            value = softplus(sign * score(shown)) * shown.weight  # (M,)
+            return value.new_zeros(batch.n_sites).index_add(0, shown.receiver, value)  # (N,)
+
+        positive = per_site(self._true(batch), -1.0)
+        negatives = [per_site(shown, 1.0) for shown in self._false(batch, partner).values()]
+        loss = positive + torch.stack(negatives).mean(0)  # (N,)
+        return segment_mean(loss, batch.owner, batch.size).mean()
+
+    def global_loss(
+        self, crystal: Tensor, site: Tensor, wrong: dict[str, Tensor], batch: SiteBatch, partner: Tensor
+    ) -> Tensor:
+        """Does a crystal recognise its own sites? Mean over a crystal's sites, then over crystals.
+
+        Args:
+            crystal: crystal vectors, possibly sampled, (B, C).
+            site: site vectors, (N, D).
+            wrong: site vectors of each corrupted view, (N, D) each.
+            batch: crystals.
+            partner: foreign site of each site, (N,).
+        """
+        whole = self.global_whole(crystal)  # (B, K)
+        part = self.global_part(site)  # (N, K)
+        own = whole.index_select(0, batch.owner)  # (N, K)
+        foreign = whole.index_select(0, batch.owner[partner])  # (N, K)
+        negatives = [softplus((part * foreign).sum(1))]
+        negatives += [softplus((self.global_part(vector) * own).sum(1)) for vector in wrong.values()]
+        loss = softplus(-(part * own).sum(1)) + torch.stack(negatives).mean(0)  # (N,)
+        return segment_mean(loss, batch.owner, batch.size).mean()
+
+    def diagnose(self, batch: SiteBatch, generator: torch.Generator) -> dict[str, float]:
+        """Share of true twins among each kind of negative: crystals that no encoder could tell from the original."""
+        partner = self._partner(batch, generator)
+        true = twins.batch_environment(batch)
+        crystal = twins.crystal_fingerprint(true, batch)
+        share = {}
+        for name, shown in self._false(batch, partner).items():
+            view = twins.environment(batch.number, shown.receiver, batch.number[shown.neighbour], shown.distance)
+            share[f"twins/local_{name}"] = twins.twin_share(true, view)
+        foreign = crystal[batch.owner[partner]]
+        share["twins/global_foreign"] = twins.twin_share(crystal[batch.owner], foreign)
+        for name, other in self._views(batch, partner, generator).items() if self.settings.extra_negatives else ():
+            view = twins.crystal_fingerprint(twins.batch_environment(other), other)
+            share[f"twins/global_{name}"] = twins.twin_share(crystal, view)
+        return share
+
+    def _partner(self, batch: SiteBatch, generator: torch.Generator) -> Tensor:
+        """Foreign site of each site, (N,)."""
+        if self.settings.partner == "roll":
+            return corrupt.rolled_sites(batch)
+        return corrupt.foreign_sites(batch, generator)
+
+    def _true(self, batch: SiteBatch) -> Shown:
+        """The pairs as they are."""
+        return Shown(batch.src, batch.dst, batch.distance, _near_first(batch.distance, batch.src, batch.n_sites))
+
+    def _false(self, batch: SiteBatch, partner: Tensor) -> dict[str, Shown]:
+        """Local negatives by name."""
+        receiver, pair = corrupt.partner_pairs(batch, partner)
+        distance = batch.distance[pair]
+        foreign_weight = _near_first(distance, receiver, batch.n_sites)
+        shown = {"foreign": Shown(receiver, batch.dst[pair], distance, foreign_weight)}
+        if not self.settings.extra_negatives:
+            return shown
+        own, other = corrupt.common_pairs(batch, partner)
+        receiver = batch.src[own]
+        for name, species, distances in (("structure", own, other), ("composition", other, own)):
+            distance = batch.distance[distances]
+            weight = _near_first(distance, receiver, batch.n_sites)
+            shown[name] = Shown(receiver, batch.dst[species], distance, weight)
+        if self.settings.local_weights == "published":
+            shown |= _with_mask_leak(batch, partner)
+        return shown
+
+    def _views(self, batch: SiteBatch, partner: Tensor, generator: torch.Generator) -> dict[str, SiteBatch]:
+        """Global negatives by name: whole crystals that never were."""
+        s = self.settings
+        wrong = corrupt.recoloured if s.composition == "sites" else corrupt.recoloured_rows
+        return {
+            "composition": wrong(batch, partner),
+            "structure": corrupt.restructured(batch, partner),
+            "permuted": corrupt.permuted(batch, generator, whole_batch=s.permutation == "batch"),
+        }
+
+
+def _near_first(distance: Tensor, receiver: Tensor, n_sites: int) -> Tensor:
+    """Weights (d + 1)^-2, summing to one over each receiver's pairs, (M,)."""
+    weight = (distance + 1.0) ** -2
+    total = weight.new_zeros(n_sites).index_add(0, receiver, weight)  # (N,)
+    return weight / total.index_select(0, receiver)
+
+
+def _with_mask_leak(batch: SiteBatch, partner: Tensor) -> dict[str, Shown]:
+    """The mixed negatives with their published weights, which do not sum to one for crystals of unequal size.
+
+    Weights are normalised over the pairs that the distances come from, but counted over those of the other crystal;
+    where the other crystal has more pairs, the padding shows distance 0 with the largest weight.
+    """
+    place = corrupt.position(batch)  # (E,)
+    total = batch.distance.new_zeros(batch.n_sites).index_add(0, batch.src, (batch.distance + 1.0) ** -2)  # (N,)
+
+    def shown(receiver: Tensor, place: Tensor, neighbour: Tensor, source: Tensor) -> Shown:
+        pair = (batch.first_pair[source] + place).clamp(max=batch.n_pairs - 1)
+        distance = batch.distance[pair].masked_fill(place >= batch.degree[source], 0.0)
+        return Shown(receiver, neighbour, distance, (distance + 1.0) ** -2 / total[source])
+
+    receiver, other = corrupt.partner_pairs(batch, partner)
+    return {
+        "structure": shown(batch.src, place, batch.dst, partner[batch.src]),
+        "composition": shown(receiver, place[other], batch.dst[other], receiver),
+    }

@@ -1,0 +1,59 @@
+"""A run's folder belongs to one set of settings and data: resuming is safe, mixing is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from matgl_infomax.errors import InputError
+from matgl_infomax.files import atomic_write
+
+
+def claim_folder(out: Path, kind: str, claim: dict[str, Any]) -> None:
+    """Take a folder for a run, or find that it is this very run's already.
+
+    Args:
+        out: folder of the run, made if absent.
+        kind: what runs there, such as "pretrain".
+        claim: everything that decides the result, plain values only.
+
+    Raises:
+        InputError: If another run lives there (the first differing entry is named), or the folder cannot be written.
+    """
+    plain = {name: _digest(value) if isinstance(value, list) else value for name, value in claim.items()}
+    plain = json.loads(json.dumps({"kind": kind, **plain}, default=str))
+    file = out / "run.json"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        earlier = json.loads(file.read_text()) if file.is_file() else None
+    except OSError as error:
+        raise InputError(f"Cannot use the folder {out}: {error.strerror}. Choose another one.") from error
+    except json.JSONDecodeError as error:
+        raise InputError(f"{file} is damaged ({error}). Delete the folder, or choose another one.") from error
+    if earlier is None:
+        atomic_write(file, json.dumps(plain, indent=1))
+    elif earlier != plain:
+        name, was, now = _first_difference(earlier, plain)
+        raise InputError(
+            f"{out} holds another run: its {name} is {was}, this one's is {now}. "
+            "Choose another folder, or delete that one."
+        )
+
+
+def _digest(values: list[Any]) -> str:
+    """Short name of a long list."""
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
+
+
+def _first_difference(a: dict[str, Any], b: dict[str, Any], path: str = "") -> tuple[str, Any, Any]:
+    """Where two nested records differ first."""
+    for name in [*a, *(k for k in b if k not in a)]:
+        left, right = a.get(name), b.get(name)
+        if left == right:
+            continue
+        if isinstance(left, dict) and isinstance(right, dict):
+            return _first_difference(left, right, f"{path}{name}.")
+        return f"{path}{name}", left, right
+    raise ValueError("the records are equal")

@@ -1,0 +1,180 @@
+"""Fine-tuning: a model learns from the few labels it may see, and from nothing else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from matgl_infomax.config import FinetuneSettings
+from matgl_infomax.data.batch import SiteBatch
+from matgl_infomax.data.loader import StepOrder, StoreBatches, group_by_sites, random_stream
+from matgl_infomax.data.store import Store
+from matgl_infomax.errors import InputError
+from matgl_infomax.nn.sitenet import SiteNet
+from matgl_infomax.train.claim import claim_folder
+from matgl_infomax.train.ema import WeightAverage
+from matgl_infomax.train.groups import freeze, rate_groups
+from matgl_infomax.train.loop import run_steps
+from matgl_infomax.train.module import StepModule
+from matgl_infomax.train.scale import fit_scale
+
+LOSSES: dict[str, Callable[..., Tensor]] = {
+    "l1": functional.l1_loss,
+    "mse": functional.mse_loss,
+    "huber": functional.huber_loss,
+}
+FEWEST_FOR_VALIDATION = 10
+"""A validation part of fewer crystals is noise: then none is held out and the last weights count."""
+VALIDATION_STREAM = 1_000_033
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A finished fine-tuning."""
+
+    model: SiteNet
+    """The model with its best weights and its label normaliser; predicts in physical units."""
+    history: list[dict[str, float]]
+    """Loss of the training part, and error of the validation part where there is one, at each validation."""
+    best_step: int
+    """Step whose weights were kept."""
+    seconds: float
+    """Time of training in this process."""
+    n_train: int
+    """Labelled crystals that gave gradients."""
+    n_validation: int
+    """Labelled crystals that chose the checkpoint."""
+
+
+class FinetuneModule(StepModule):
+    """One step on labelled crystals; missing labels are left out of the loss."""
+
+    def __init__(
+        self, model: SiteNet, settings: FinetuneSettings, encoder_rate: float, held_out: Iterable[Any]
+    ) -> None:
+        groups = rate_groups(model, settings.learning_rate, encoder_rate)
+        if not groups:
+            raise InputError("Every layer group is frozen, so nothing can be trained. Leave at least one out of freeze.")
+        super().__init__(groups, settings.steps, settings.weight_decay, settings.warmup_fraction, settings.patience)
+        self.model, self.loss = model, LOSSES[settings.loss]
+        self.average = WeightAverage(model, settings.ema_decay)
+        self.held_out = held_out
+
+    def training_step(self, batch: tuple[SiteBatch, Tensor], batch_idx: int) -> Tensor:  # noqa: ARG002
+        """Mean loss over the labels that are there, in units of the normaliser."""
+        crystals, labels = batch
+        present = ~labels.isnan()  # (B, T)
+        prediction = self.model.scaled(self.model.encode(crystals).crystal)  # (B, T)
+        # A batch without labels still has to give a gradient, of zero.
+        loss = self.loss(prediction[present], labels[present], reduction="sum") / present.sum().clamp(min=1)
+        self.count({"loss": loss})
+        return loss
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Take the new weights into the running average."""
+        self.average.update()
+
+    def validate(self) -> tuple[dict[str, float], torch.nn.Module]:
+        """Mean absolute error of the averaged weights on held-out labels, in units of the normaliser."""
+        errors = []
+        for crystals, labels in self.on_device(self.held_out):
+            error = (self.model.scaled(self.model.encode(crystals).crystal) - labels).abs()  # (B, T)
+            errors.append(error[~labels.isnan()])
+        found = torch.cat(errors) if errors else torch.empty(0)
+        return ({"score": float(found.mean())} if len(found) else {}), self.model
+
+    def on_train_epoch_end(self) -> None:
+        """Validate, and keep, the running average: it is what predicts in the end."""
+        with self.average.applied():
+            super().on_train_epoch_end()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the running average as well."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["average"] = self.average.state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the running average up again."""
+        super().on_load_checkpoint(checkpoint)
+        self.average.restore(checkpoint["average"])
+
+
+def fit(
+    model: SiteNet,
+    store: Store,
+    rows: Sequence[int] | NDArray[np.int64],
+    labels: NDArray[np.float64],
+    settings: FinetuneSettings = FinetuneSettings(),
+    *,
+    pretrained: bool = False,
+    out: Path | None = None,
+    progress: bool = False,
+) -> Fitted:
+    """Train a model on labelled crystals.
+
+    Only the given rows and labels are touched: the normaliser, the validation part and the choice of the checkpoint
+    all come out of them.
+
+    Args:
+        model: trained in place.
+        store: prepared crystals.
+        rows: rows of the labelled crystals, (n,).
+        labels: in physical units, NaN where missing, (n, T).
+        settings: training.
+        pretrained: whether the encoder's weights were learnt before; then they move at ``settings.encoder_rate``.
+        out: folder for a resumable run; none keeps nothing on disk.
+        progress: show a bar.
+
+    Raises:
+        InputError: If labels are missing altogether, shapes disagree, or the folder holds another run.
+    """
+    started = time.perf_counter()
+    rows = np.asarray(rows, dtype=np.int64)
+    labels = np.asarray(labels, dtype=np.float64).reshape(len(rows), -1)
+    if labels.shape[1] != model.n_targets:
+        raise InputError(f"The model predicts {model.n_targets} target(s). Received labels of {labels.shape[1]}.")
+    if out is not None:
+        claim = {"settings": settings.model_dump(), "store": store.key, "rows": rows.tolist(), "labels": labels.tolist()}
+        claim_folder(out, "finetune", claim)
+    train, held_out = _split(len(rows), settings)
+    mean, std = fit_scale(labels[train])
+    model.target_mean.copy_(torch.from_numpy(mean))
+    model.target_std.copy_(torch.from_numpy(std))
+    freeze(model, settings.freeze)
+    scaled = (labels - mean) / std
+    training = StoreBatches(store, rows[train], scaled[train])
+    validation = StoreBatches(store, rows[held_out], scaled[held_out])
+    order = StepOrder(training.sizes, settings.steps, settings.validate_every, settings.batch_sites, settings.seed)
+    fixed = group_by_sites(validation.sizes, np.arange(len(held_out)), 10 * settings.batch_sites)
+    rate = settings.encoder_rate if pretrained else 1.0
+    module = FinetuneModule(model, settings, rate, validation.loader(fixed))
+    run_steps(
+        module,
+        training.loader(order),
+        chunk=settings.validate_every,
+        gradient_clip=settings.gradient_clip,
+        out=out,
+        description="Fine-tuning" if progress else None,
+    )
+    model.load_state_dict(module.best_state)
+    freeze(model, [])
+    seconds = time.perf_counter() - started
+    return Fitted(model.cpu().eval(), module.history, module.best_step, seconds, len(train), len(held_out))
+
+
+def _split(n: int, settings: FinetuneSettings) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Positions that give gradients, and positions that choose the checkpoint (none if they would be too few)."""
+    order = random_stream(settings.seed, VALIDATION_STREAM).permutation(n)
+    held_out = round(n * settings.validation_fraction)
+    if held_out < FEWEST_FOR_VALIDATION:
+        held_out = 0
+    return np.sort(order[held_out:]), np.sort(order[:held_out])

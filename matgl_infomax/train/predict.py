@@ -1,0 +1,94 @@
+"""From a trained model and crystals to numbers: predictions, site vectors, crystal vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from matgl_infomax.data.batch import SiteBatch
+from matgl_infomax.data.loader import StoreBatches, group_by_sites
+from matgl_infomax.data.store import Store
+from matgl_infomax.nn.sitenet import SiteNet
+
+BATCH_SITES = 2000
+"""Sites at once where no gradient is kept; the result does not depend on it."""
+
+
+def predict(
+    model: SiteNet, store: Store, rows: Sequence[int] | NDArray[np.int64], *, progress: bool = False
+) -> NDArray[np.float64]:
+    """Predict properties in physical units, (n, T).
+
+    Args:
+        model: a fine-tuned model.
+        store: prepared crystals.
+        rows: rows of the store, (n,); the order of the result.
+        progress: show a bar.
+    """
+
+    def one(batch: SiteBatch) -> Tensor:
+        return model(batch).view(batch.n_crystals, -1)  # (B, T)
+
+    return _over_batches(model, store, rows, one, progress, "Predicting")
+
+
+def embed_rows(
+    model: SiteNet,
+    store: Store,
+    rows: Sequence[int] | NDArray[np.int64],
+    *,
+    level: Literal["crystal", "site"] = "crystal",
+    progress: bool = False,
+) -> Any:
+    """Vectors of crystals, (n, C), or a list of the vectors of each crystal's sites, (N, D) each.
+
+    Args:
+        model: an encoder, pretrained or not.
+        store: prepared crystals.
+        rows: rows of the store, (n,); the order of the result.
+        level: which vectors.
+        progress: show a bar.
+    """
+    if level == "crystal":
+        return _over_batches(model, store, rows, lambda batch: model.encode(batch).crystal, progress, "Embedding")
+    flat = _over_batches(model, store, rows, lambda batch: model.encode(batch).site, progress, "Embedding", "site")
+    return np.split(flat, np.cumsum(store.n_sites[np.asarray(rows, dtype=np.int64)])[:-1])
+
+
+def _over_batches(
+    model: SiteNet,
+    store: Store,
+    rows: Sequence[int] | NDArray[np.int64],
+    function: Callable[[SiteBatch], Tensor],
+    progress: bool,
+    description: str,
+    unit: str = "crystal",
+) -> NDArray[np.float64]:
+    """Apply a function batch by batch, largest crystals last, and put the results back in order."""
+    data = StoreBatches(store, np.asarray(rows, dtype=np.int64))
+    by_size = np.argsort(data.sizes, kind="stable")
+    parameter = next(model.parameters())
+    training = model.training
+    model.eval()
+    parts: list[NDArray[np.float64]] = []
+    with torch.no_grad():
+        batches = group_by_sites(data.sizes, by_size, BATCH_SITES)
+        for batch in tqdm(batches, desc=description, unit="batch", disable=not progress):
+            moved = store.batch(data.rows[batch]).to(parameter.device, parameter.dtype)
+            parts.append(function(moved).double().cpu().numpy())
+    model.train(training)
+    if not parts:
+        return np.empty((0, 0))
+    sorted_values = np.concatenate(parts)
+    if unit == "crystal":
+        values = np.empty_like(sorted_values)
+        values[by_size] = sorted_values
+        return values
+    pieces = np.split(sorted_values, np.cumsum(data.sizes[by_size])[:-1])
+    return np.concatenate([pieces[place] for place in np.argsort(by_size)])

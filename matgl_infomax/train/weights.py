@@ -1,0 +1,47 @@
+"""Where a model's weights come from: a seed, or a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from matgl_infomax.config import ModelSettings
+from matgl_infomax.errors import InputError
+from matgl_infomax.host import load_model
+from matgl_infomax.nn.sitenet import SiteNet
+
+
+def new_model(model: ModelSettings, n_targets: int, seed: int) -> SiteNet:
+    """A freshly initialised model as the settings ask for it."""
+    return SiteNet.from_preset(
+        model.preset, n_targets=n_targets, seed=seed, max_atoms=model.supercell_atoms, primitive=model.primitive
+    )
+
+
+def load_encoder(path: Path | str) -> SiteNet:
+    """Open a folder written by ``pretrain`` or ``finetune``.
+
+    Raises:
+        InputError: If the folder holds something else.
+    """
+    model = load_model(Path(path))
+    if not isinstance(model, SiteNet):
+        raise InputError(f"{path} holds a {type(model).__name__}, but a SiteNet is needed here.")
+    return model
+
+
+def with_new_head(encoder: SiteNet, n_targets: int, seed: int) -> SiteNet:
+    """A model with the encoder's weights and a freshly initialised head.
+
+    Args:
+        encoder: pretrained weights; left as it is.
+        n_targets: number of properties.
+        seed: seed of the head.
+    """
+    arguments = {**encoder.init_args, "n_targets": n_targets}
+    model = SiteNet.from_preset("compact", seed=seed, **arguments)
+    weights = {name: value for name, value in encoder.state_dict().items() if not name.startswith(("head.", "target_"))}
+    left = model.load_state_dict(weights, strict=False)
+    unexpected = [name for name in left.missing_keys if not name.startswith(("head.", "target_"))]
+    if unexpected or left.unexpected_keys:
+        raise InputError(f"The encoder's weights do not fit: {', '.join([*unexpected, *left.unexpected_keys])}.")
+    return model

@@ -1,0 +1,89 @@
+"""The element table: Magpie's numbers, its gaps, and how the gaps are filled."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from matgl_infomax.data import elements
+from matgl_infomax.data.elements import INFOMAX_SCALE, PROPERTY_NAMES, elemental_properties, imputed_elements
+from matgl_infomax.errors import InputError
+
+MAGPIE = dict(
+    zip(
+        PROPERTY_NAMES,
+        ["Number", "AtomicWeight", "Row", "Column", "FirstIonizationEnergy", "Electronegativity", "AtomicRadius", "Density"],
+        strict=True,
+    )
+)
+RADIUS, ENERGY, DENSITY = (PROPERTY_NAMES.index(n) for n in ("atomic_radius", "first_ionisation_energy", "density"))
+
+
+def test_table_equals_magpie_where_magpie_has_a_value() -> None:
+    pytest.importorskip("matminer")
+    from matminer.utils.data import MagpieData
+    from pymatgen.core import Element
+
+    magpie, table = MagpieData(impute_nan=False), elemental_properties()
+    for z in range(1, 119):
+        element = Element.from_Z(z)
+        assert table.symbols[z] == element.symbol
+        theirs = np.array([magpie.get_elemental_property(element, MAGPIE[name]) for name in PROPERTY_NAMES])
+        known = ~np.isnan(theirs)
+        np.testing.assert_array_equal(table.values[z, known], theirs[known], err_msg=element.symbol)
+        if z <= 112:
+            np.testing.assert_array_equal(table.imputed[z], ~known, err_msg=element.symbol)
+
+
+def test_no_gap_is_left_and_no_zero_stands_for_one() -> None:
+    table = elemental_properties()
+    assert table.values.shape == table.imputed.shape == (119, 8)
+    assert np.isfinite(table.values).all()
+    assert (table.values[1:] > 0).all()
+    assert (table.values[0] == 0).all() and not table.imputed[0].any()
+
+
+def test_missing_radii_and_energies_are_those_of_the_specification() -> None:
+    table = elemental_properties()
+    without_radius = {table.symbols[z] for z in np.flatnonzero(table.imputed[:, RADIUS]) if z < 96}
+    assert without_radius == {"He", "Ne", "Kr", "Xe", "At", "Rn", "Fr"}
+    assert table.imputed[96:, RADIUS].all()
+    assert {table.symbols[z] for z in np.flatnonzero(table.imputed[:, ENERGY]) if z < 100} == {"At"}
+
+
+def test_gap_is_filled_from_the_same_column() -> None:
+    table = elemental_properties()
+    halogens = table.values[[9, 17, 35, 53], ENERGY]
+    assert table.values[85, ENERGY] == pytest.approx(halogens.mean())
+    # Argon is the only noble gas with a tabulated radius.
+    assert table.values[54, RADIUS] == table.values[18, RADIUS] == 0.71
+
+
+def test_gap_falls_back_to_the_row_and_then_to_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    symbols, raw = elements._read_table()
+    halogens = raw[:, 3] == 17
+    raw[halogens, DENSITY] = np.nan
+    monkeypatch.setattr(elements, "_read_table", lambda: (symbols, raw))
+    second_row = raw[[3, 4, 5, 6, 7, 8, 10], DENSITY]
+    assert elemental_properties().values[9, DENSITY] == pytest.approx(second_row.mean())
+    raw[raw[:, 2] == 2, DENSITY] = np.nan
+    assert elemental_properties().values[9, DENSITY] == pytest.approx(np.nanmean(raw[1:, DENSITY]))
+
+
+def test_infomax_factors_bring_all_properties_to_similar_size() -> None:
+    scaled = elemental_properties().values[1:104] * np.array(INFOMAX_SCALE)
+    assert ((scaled.mean(axis=0) > 1) & (scaled.mean(axis=0) < 20)).all()
+
+
+def test_imputed_elements_names_each_gap_once() -> None:
+    assert imputed_elements([54, 8, 54, 11]) == {"Xe": ["atomic_radius"]}
+    assert imputed_elements(np.array([85, 2])) == {
+        "He": ["electronegativity", "atomic_radius"],
+        "At": ["first_ionisation_energy", "atomic_radius", "density"],
+    }
+
+
+@pytest.mark.parametrize("number", [0, 119, -1])
+def test_number_of_no_element_is_refused(number: int) -> None:
+    with pytest.raises(InputError, match=str(number)):
+        imputed_elements([8, number])
