@@ -161,8 +161,9 @@ def _sentence(error: ValidationError, settings_class: type[Settings]) -> str:
         elif mistake["type"] == "missing":
             parts.append(f"--{name.replace('_', '-')} is required")
         else:
-            parts.append(f"{name} = {mistake['input']!r} is refused: {mistake['msg']}")
-    return "; ".join(parts)[:1].upper() + "; ".join(parts)[1:] + "."
+            parts.append(f"option {name} = {mistake['input']!r} is refused: {mistake['msg']}")
+    text = "; ".join(parts)
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _known(settings_class: Any, path: tuple[Any, ...]) -> list[str]:

@@ -1,7 +1,4 @@
-"""The door to MatGL: the only file that imports matgl, dgl or torch_geometric.
-
-MatGL decides at its first import whether graphs are DGL's or PyG's, so the choice is made here, once, before it.
-"""
+"""The door to MatGL: no other file imports matgl, dgl or torch_geometric, and the backend is chosen here before."""
 
 from __future__ import annotations
 
@@ -35,14 +32,14 @@ MODEL_FILES = ("model.json", "model.pt", "state.pt")
 
 def _dgl_problem() -> str | None:
     """Why DGL cannot be imported, None when it can."""
-    # Without it, DGL prints a line at import and writes a settings file to the home folder.
+    # Else DGL prints a line at import and writes a settings file to the home folder.
     os.environ.setdefault("DGLBACKEND", "pytorch")
     if importlib.util.find_spec("dgl") is None:
         return "dgl is not installed"
     try:
         importlib.import_module("dgl")
     except (ImportError, OSError, AttributeError, RuntimeError) as error:
-        # DGL 2 is found by pip's resolver but fails beside a current torch: worth a word, whatever was asked for.
+        # DGL 2 fails beside a current torch: worth a word even where DGL was only the default.
         warnings.warn(f"dgl is installed but does not import: {error}", stacklevel=2)
         return f"dgl does not import ({error})"
     return None
@@ -51,8 +48,7 @@ def _dgl_problem() -> str | None:
 def _start_matgl() -> Backend:
     """Import MatGL with the chosen backend; a MatGL that runs already keeps its own."""
     if "matgl" in sys.modules:
-        config = importlib.import_module("matgl.config")
-        backend: Backend = getattr(config, "BACKEND", "PYG")
+        backend: Backend = getattr(importlib.import_module("matgl.config"), "BACKEND", "PYG")
     else:
         backend = choose_backend(os.environ.get("MATGL_BACKEND"), MATGL_VERSION, _dgl_problem)
     # Worker processes must make the same choice.
@@ -115,17 +111,15 @@ def _view(graph: Any) -> _View:
     src, dst = graph.edge_index.long()
     if "batch" not in graph:
         return _View(graph, graph, src, dst, src.new_zeros(graph.num_nodes), 1)
-    # A Data with a hand-made batch field does not know how many graphs it holds.
+    # A plain Data with a batch field does not know how many graphs it holds.
     count = graph.num_graphs if hasattr(graph, "num_graphs") else int(graph["batch"].max()) + 1
     return _View(graph, graph, src, dst, graph["batch"].long(), count)
 
 
 def with_positions(graph: Any, lattice: Tensor) -> Any:
-    """Add Cartesian ``pos`` and ``pbc_offshift`` to a graph fresh from a converter, as MatGL's trainers do.
+    """Add Cartesian ``pos`` and ``pbc_offshift`` to a graph fresh from a converter, in place, as MatGL's trainers do.
 
-    Args:
-        graph: graph with ``frac_coords`` and ``pbc_offset``; changed in place.
-        lattice: lattice vectors as rows, (B, 3, 3) or (3, 3), angstrom.
+    The lattice holds vectors as rows, (B, 3, 3) or (3, 3), angstrom.
     """
     view = _view(graph)
     lattice = lattice.reshape(-1, 3, 3)
@@ -257,8 +251,9 @@ class SupercellConverter(GraphConverter):  # type: ignore[misc]
         from pymatgen.core import IStructure
 
         if not isinstance(structure, IStructure) or len(structure) == 0:
-            kind = type(structure).__name__
-            raise InputError(f"A supercell graph needs a pymatgen Structure with atoms. Received: {kind}.")
+            raise InputError(
+                f"A supercell graph needs a pymatgen Structure with atoms, not {type(structure).__name__}."
+            )
         if not structure.is_ordered:
             raise InputError(f"Received a disordered crystal: {structure.formula}. Order its sites first.")
         strange = sorted({site.specie.symbol for site in structure if site.specie.Z not in self._numbers})
@@ -291,6 +286,8 @@ def load_model(path: str | Path) -> MatGLModel:
     try:
         model = cast(MatGLModel, matgl.load_model(folder))
     except (ValueError, RuntimeError) as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):
+            raise error.__cause__ from None
         raise InputError(f"MatGL cannot load {folder}: {error.__cause__ or error}") from error
     own = model.state_dict().keys()
     lacking, extra = sorted(own - state.keys()), sorted(state.keys() - own)

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -183,6 +184,7 @@ def build_store(
     draft = folder / f".draft-{key}-{uuid.uuid4().hex[:8]}"
     try:
         draft.mkdir(parents=True)
+        _sweep(folder)
         _write(crystals, rule, key, draft, progress, workers)
         _publish(draft, final)
     except OSError as error:
@@ -191,6 +193,13 @@ def build_store(
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return Store.open(final)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove drafts of builds that were killed days ago; a running build is younger."""
+    for draft in folder.glob(".draft-*"):
+        if time.time() - draft.stat().st_mtime > 3 * 24 * 3600:
+            shutil.rmtree(draft, ignore_errors=True)
 
 
 def _publish(draft: Path, final: Path) -> None:

@@ -19,6 +19,9 @@ from matgl_infomax.errors import InputError
 # Closest images of a vector already wrapped into an LLL-reduced cell lie among its 27 neighbours.
 _NEIGHBOUR_CELLS = np.array(list(product((-1, 0, 1), repeat=3)), dtype=np.float64)  # (27, 3)
 
+TIE = 1e-6
+"""Axes closer than this (relative), and shears this close to a half, count as tied and are decided by rule."""
+
 
 @dataclass(frozen=True)
 class SupercellRule:
@@ -67,11 +70,13 @@ def supercell_matrix(lattice: NDArray[np.float64], n_sites: int, max_atoms: int)
     repeat = np.ones(3, dtype=np.int64)
     while True:
         longer = repeat.copy()
-        longer[np.argmin(repeat * edge)] += 1
+        reach = repeat * edge
+        # Of equal axes the first: the last bit of the arithmetic must not choose, it differs between machines.
+        longer[np.argmax(reach <= reach.min() * (1 + TIE))] += 1
         if longer.prod() * n_sites > max_atoms:
             break
         repeat = longer
-    return np.rint(repeat[:, None] * shear).astype(np.int64)
+    return np.rint(repeat[:, None] * shear + TIE).astype(np.int64)
 
 
 def supercell_pairs(lattice: NDArray[np.float64], frac: NDArray[np.float64], max_atoms: int) -> Pairs:

@@ -198,6 +198,7 @@ class SiteNet(host.MatGLModel):
             (B,) for one target, (B, T) for several, in physical units once fine-tuned.
         """
         batch = host.graph_to_batch(g, self.numbers_of_type)
+        batch = batch.to(batch.distance.device, self.target_mean.dtype)
         out = self.scaled(self.encode(batch).crystal) * self.target_std + self.target_mean  # (B, T)
         return out.squeeze(1) if self.n_targets == 1 else out
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import warnings
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,9 @@ def run_steps(
             ModelCheckpoint(out, filename=Path(CHECKPOINT).stem, save_on_train_epoch_end=True, enable_version_counter=False)
         )
     checkpoint = out / CHECKPOINT if out is not None and (out / CHECKPOINT).is_file() else None
+    if checkpoint is not None:
+        read_checkpoint(checkpoint)
+    handler = signal.getsignal(signal.SIGINT)
     try:
         with _quiet():
             trainer = Trainer(
@@ -88,8 +92,10 @@ def run_steps(
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(f"Cannot write the checkpoint in {out}: {reason}. Free some space and start again.") from error
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    except SystemExit:
+        # Lightning turns Ctrl-C into an exit and deafens the process to the next one; undo both.
+        signal.signal(signal.SIGINT, handler)
+        raise KeyboardInterrupt from None
 
 
 class _quiet(warnings.catch_warnings):  # noqa: N801 - used like a function

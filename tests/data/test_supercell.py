@@ -68,9 +68,7 @@ def random_crystals(draw: st.DrawFn) -> Crystal:
     [(50, (4, 4, 3), (90, 81, 85)), (100, (5, 5, 4), (83, 97, 95)), (500, (8, 8, 7), (90, 94, 93))],
     ids=["50 atoms", "100 atoms", "500 atoms"],
 )
-def test_fcc_copper_has_the_specified_supercell(
-    limit: int, repeats: tuple[int, ...], angles: tuple[int, ...]
-) -> None:
+def test_fcc_copper_has_the_specified_supercell(limit: int, repeats: tuple[int, ...], angles: tuple[int, ...]) -> None:
     matrix = supercell_matrix(FCC_CU, 1, limit)
     assert sorted(np.diag(matrix)) == sorted(repeats)
     found = Lattice(matrix @ FCC_CU).angles
@@ -87,7 +85,8 @@ def test_fcc_copper_order_of_repeats_and_angles() -> None:
 def test_fcc_copper_counts_its_neighbours() -> None:
     pairs = supercell_pairs(FCC_CU, np.zeros((1, 3)), 500)
     assert len(pairs.distance) == 448
-    assert pairs.distance[0] == 0 and (pairs.distance > 1e-9).sum() == 447
+    assert pairs.distance[0] == 0
+    assert (pairs.distance > 1e-9).sum() == 447
     shells, counts = np.unique(pairs.distance.round(6), return_counts=True)
     nearest = 3.6 / np.sqrt(2)
     np.testing.assert_allclose(shells[:5], nearest * np.sqrt([0, 1, 2, 3, 4]), atol=1e-6)
@@ -148,7 +147,8 @@ def test_pairs_keep_the_contract(crystals: list[Crystal]) -> None:
         np.testing.assert_array_equal(pairs.src, np.repeat(np.arange(n_p), n_s))
         np.testing.assert_array_equal(pairs.dst, np.tile(np.repeat(np.arange(n_p), n_s // n_p), n_p))
         own = (pairs.src == pairs.dst) & (pairs.offset == 0).all(axis=1)
-        assert own.sum() == n_p and (pairs.distance[own] == 0).all()
+        assert own.sum() == n_p
+        assert (pairs.distance[own] == 0).all()
         # The images of one unique site are different sites of the supercell: no translation comes twice.
         keys = np.column_stack([pairs.src, pairs.dst, pairs.offset])
         assert len(np.unique(keys, axis=0)) == len(keys), crystal.id
@@ -212,9 +212,10 @@ def shared_crystals(shared: Path, count: int) -> list[Crystal]:
         pytest.skip(f"needs {path.name} of the shared data")
     table = pd.read_parquet(path, columns=["mbid", "lattice", "atomic_numbers", "frac_coords"])
     rows = table[table["atomic_numbers"].map(len) <= 30].sample(count, random_state=0)
+    columns = zip(rows["mbid"], rows["atomic_numbers"], rows["lattice"], rows["frac_coords"], strict=True)
     return [
-        Crystal(r.mbid, np.array(r.atomic_numbers), np.reshape(r.lattice, (3, 3)), np.reshape(r.frac_coords, (-1, 3)))
-        for r in rows.itertuples()
+        Crystal(str(name), np.asarray(z), np.reshape(lattice, (3, 3)), np.reshape(frac, (-1, 3)))
+        for name, z, lattice, frac in columns
     ]
 
 

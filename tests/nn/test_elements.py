@@ -9,13 +9,16 @@ from matgl_infomax.data import elements
 from matgl_infomax.data.elements import INFOMAX_SCALE, PROPERTY_NAMES, elemental_properties, imputed_elements
 from matgl_infomax.errors import InputError
 
-MAGPIE = dict(
-    zip(
-        PROPERTY_NAMES,
-        ["Number", "AtomicWeight", "Row", "Column", "FirstIonizationEnergy", "Electronegativity", "AtomicRadius", "Density"],
-        strict=True,
-    )
-)
+MAGPIE = {
+    "atomic_number": "Number",
+    "atomic_weight": "AtomicWeight",
+    "row": "Row",
+    "column": "Column",
+    "first_ionisation_energy": "FirstIonizationEnergy",
+    "electronegativity": "Electronegativity",
+    "atomic_radius": "AtomicRadius",
+    "density": "Density",
+}
 RADIUS, ENERGY, DENSITY = (PROPERTY_NAMES.index(n) for n in ("atomic_radius", "first_ionisation_energy", "density"))
 
 
@@ -40,7 +43,8 @@ def test_no_gap_is_left_and_no_zero_stands_for_one() -> None:
     assert table.values.shape == table.imputed.shape == (119, 8)
     assert np.isfinite(table.values).all()
     assert (table.values[1:] > 0).all()
-    assert (table.values[0] == 0).all() and not table.imputed[0].any()
+    assert (table.values[0] == 0).all()
+    assert not table.imputed[0].any()
 
 
 def test_missing_radii_and_energies_are_those_of_the_specification() -> None:

@@ -38,7 +38,8 @@ def admissible_matrices(
     bit of the decomposition; the specification does not say how.
     """
     length, shear = _lengths_and_shear(lattice)
-    done, open_ = set(), {(1, 1, 1)}
+    done: set[tuple[int, ...]] = set()
+    open_: set[tuple[int, ...]] = {(1, 1, 1)}
     while open_:
         n = open_.pop()
         reach = np.array(n) * length

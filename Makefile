@@ -1,0 +1,79 @@
+# Everything a person or CI does here, in two kinds of environment: STACK=dgl (default) or STACK=pyg.
+# Needs Debian (or the like), Python 3.11 with its venv module, make and pip; each target builds its own environment.
+
+STACK ?= dgl
+PYTHON ?= python3.11
+OUT ?= demo/$(STACK)
+PYTEST_ARGS ?=
+
+ifeq ($(STACK),dgl)
+VENV := .venv
+else ifeq ($(STACK),pyg)
+VENV := .venv-pyg
+else
+$(error STACK must be dgl or pyg. Received: $(STACK))
+endif
+
+CONSTRAINTS := constraints/$(STACK).txt
+MATBENCH := matbench==0.6
+READY := $(VENV)/.ready
+PY := $(VENV)/bin/python
+
+# One thread per process: more of them wait for each other on a small machine.
+export OMP_NUM_THREADS := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test test-slow lint typecheck-tree wheel freeze clean
+
+help:  ## show this list
+	@echo "make TARGET [STACK=dgl|pyg]"
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 16
+
+venv: $(READY)  ## build the environment ($(VENV)) from pyproject.toml and constraints/
+
+# The mark comes last, so an environment whose build was cut short is built anew; a finished one is only brought up to date.
+# matbench 0.6 declares versions of 2021 that no longer install: it comes without them.
+$(READY): pyproject.toml $(CONSTRAINTS)
+	@if [ -f $@ ]; then rm -f $@; else echo "Building $(VENV) (two to five minutes) ..."; $(PYTHON) -m venv --clear $(VENV); fi
+	PIP_CONSTRAINT=$(CONSTRAINTS) $(PY) -m pip install -qq -e '.[dev,$(STACK)]'
+	$(PY) -m pip install -qq --no-deps $(MATBENCH)
+	@touch $@
+
+demo: $(READY)  ## "does pretraining help?" on generated crystals, under five minutes
+	$(PY) -m matgl_infomax.tasks.demo --out $(OUT)
+
+test: $(READY)  ## fast tests with coverage
+	$(PY) -m pytest -m "not slow" --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
+
+test-slow: $(READY)  ## the tests that take longer
+	$(PY) -m pytest -m slow $(PYTEST_ARGS)
+
+lint: $(READY) typecheck-tree  ## ruff and mypy
+	$(VENV)/bin/ruff check .
+	MYPYPATH=.typecheck $(VENV)/bin/mypy -p matgl_infomax
+
+# tasks/ and leaderboard/ install under matgl_infomax; mypy reads folders, so it gets them joined by links.
+typecheck-tree:
+	@rm -rf .typecheck && mkdir -p .typecheck/matgl_infomax
+	@ln -s ../../matgl_infomax/* ../../tasks ../../leaderboard .typecheck/matgl_infomax/
+
+wheel: $(READY)  ## build dist/*.whl and check that every file of the three packages is in it
+	rm -rf build dist
+	$(PY) -m build -o dist . > /dev/null
+	$(PY) .ci/check_wheel.py dist
+
+# Versions change only on purpose: this resolves afresh within pyproject.toml; torch is the one version chosen by hand.
+TORCH := torch==2.13.0
+freeze:  ## resolve all versions anew and write constraints/$(STACK).txt
+	$(PYTHON) -m venv --clear .venv-freeze
+	.venv-freeze/bin/python -m pip install -qq $(TORCH)
+	.venv-freeze/bin/python -m pip install -qq $(TORCH) -e '.[dev,$(STACK)]' 'setuptools>=77'
+	(echo "# Exact versions of the '$(STACK)' stack on Python 3.11, written by 'make freeze STACK=$(STACK)'."; \
+	 .venv-freeze/bin/python -m pip freeze --all --exclude pip --exclude-editable | sed -E 's/\+cpu$$//') > $(CONSTRAINTS)
+	rm -rf .venv-freeze
+
+clean:  ## remove environments, builds, caches and demonstrations
+	rm -rf .venv .venv-pyg .venv-wheel .venv-freeze .typecheck build dist demo *.egg-info
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.*
+	find matgl_infomax tasks leaderboard tests -name __pycache__ -type d -exec rm -rf {} +

@@ -1,0 +1,294 @@
+"""One reader per file format, all with one signature, chosen by the file's ending from a plain dict."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import re
+import sqlite3
+import warnings
+import zlib
+from collections.abc import Callable
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy as np
+
+from matgl_infomax.data.draft import (
+    Arrays,
+    BadEntry,
+    Draft,
+    UnreadableError,
+    decode_atoms,
+    decode_structure,
+    guarded,
+    shorten,
+)
+from matgl_infomax.data.tables import read_json, read_parquet
+
+_OPENERS: dict[str, Callable[[bytes], bytes]] = {
+    ".gz": gzip.decompress,
+    ".bz2": bz2.decompress,
+    ".xz": lzma.decompress,
+}
+_FORMULA_TOLERANCE = 0.002
+"""Relative; one missing atom among 500 is still seen."""
+
+
+def file_kind(path: Path) -> str | None:
+    """Key of the reader for a file, by its name alone; None when no reader knows it."""
+    name = path.name.lower()
+    for packed in _OPENERS:
+        name = name.removesuffix(packed)
+    if name.startswith(("poscar", "contcar")):
+        return "poscar"
+    return _KINDS.get(Path(name).suffix)
+
+
+def plain_stem(path: PurePath) -> str:
+    """The path without the ending of its format and compression: ``a/b.json.gz`` gives ``a/b``."""
+    text = path.as_posix()
+    for packed in _OPENERS:
+        text = text.removesuffix(packed)
+    suffix = Path(text).suffix
+    return text[: -len(suffix)] if suffix.lower() in _KINDS else text
+
+
+def read_file(path: Path, id: str, wanted: frozenset[str], *, alone: bool = True) -> list[Draft | BadEntry]:
+    """All crystals of one file, unchecked; a file that cannot be read gives one bad entry.
+
+    Args:
+        path: the file.
+        id: name of the crystal if the file holds one, and the beginning of the names if it holds more.
+        wanted: columns to carry along.
+        alone: the file is the whole data set, so the rows of a table need no prefix.
+    """
+    kind = file_kind(path)
+    if kind is None:
+        return [BadEntry(str(path), id, f"unknown ending. Known: {known_endings()}")]
+    found = guarded(str(path), id, lambda: _READERS[kind](path, id, wanted, alone))
+    return [found] if isinstance(found, BadEntry) else found
+
+
+def known_endings() -> str:
+    """All endings that are read, for messages."""
+    return f"{' '.join(_KINDS)} (text formats also packed: {' '.join(_OPENERS)}), POSCAR*, CONTCAR*"
+
+
+def read_text(path: Path) -> str:
+    """The text of a file, unpacked if need be.
+
+    Raises:
+        UnreadableError: If it is empty or binary.
+    """
+    data = path.read_bytes()
+    packed = path.suffix.lower()
+    if data and packed in _OPENERS:
+        try:
+            data = _OPENERS[packed](data)
+        except (OSError, zlib.error, lzma.LZMAError) as error:
+            raise UnreadableError(f"damaged, or not packed as {packed} says: {shorten(str(error))}") from error
+    if not data.strip():
+        raise UnreadableError("empty file")
+    if b"\0" in data:
+        raise UnreadableError("a binary file, where text was expected")
+    # Names and remarks in old files may be in any encoding; the numbers are ASCII in all of them.
+    return data.decode("utf-8-sig", errors="replace")
+
+
+def _cif(path: Path, id: str, wanted: frozenset[str], alone: bool) -> list[Draft | BadEntry]:
+    """Every data block that lists atoms."""
+    blocks = re.split(r"^\s*(?=data_)", read_text(path), flags=re.MULTILINE | re.IGNORECASE)
+    blocks = [block for block in blocks if "_atom_site_fract_" in block or "_atom_site_cartn_" in block.lower()]
+    if not blocks:
+        raise UnreadableError("truncated or no CIF: it lists no atoms (_atom_site_fract_x)")
+    entries: list[Draft | BadEntry] = []
+    for k, block in enumerate(blocks):
+        name, source = (id, str(path)) if len(blocks) == 1 else (f"{id}:{k}", f"{path} block {k}")
+        entries.append(_entry(name, source, lambda block=block: _cif_block(block)))  # type: ignore[misc]
+    return entries
+
+
+def _entry(id: str, source: str, call: Callable[[], Arrays]) -> Draft | BadEntry:
+    """A crystal without any columns."""
+    found = guarded(source, id, call)
+    return found if isinstance(found, BadEntry) else Draft(id, source, *found)
+
+
+def _cif_block(text: str) -> Arrays:
+    """One crystal of a CIF, compared with the formula its block states."""
+    from pymatgen.io.cif import CifParser
+
+    cell = re.findall(r"^\s*_cell_(length|angle)_\w+\s+(-?\d+\.?\d*)", text, flags=re.MULTILINE)
+    if any(float(value) <= 0 or (kind == "angle" and float(value) >= 180) for kind, value in cell):
+        raise UnreadableError(f"no volume: cell lengths and angles are {', '.join(value for _, value in cell)}")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            parser = CifParser.from_str(text, check_cif=False)
+            structure = parser.parse_structures(primitive=False)[0]
+        except ValueError as error:
+            raise UnreadableError(_cif_reason(error, [str(warning.message) for warning in caught])) from error
+        except (ZeroDivisionError, IndexError, KeyError) as error:
+            raise UnreadableError(f"truncated or malformed CIF: {shorten(str(error))}") from error
+    arrays = decode_structure(structure)
+    _compare_formula(arrays[0], next(iter(parser.as_dict().values())).get("_chemical_formula_sum"))
+    return arrays
+
+
+def _cif_reason(error: ValueError, remarks: list[str]) -> str:
+    """What pymatgen found wrong; it raises one error for everything and puts the reason into warnings."""
+    text = " ".join(remarks)
+    if "Occupancy" in text and "exceeded tolerance" in text:
+        return "overlapping atoms or disordered sites: the occupancies of one position add up to more than 1"
+    if "Singular matrix" in text:
+        return "no volume: the cell lengths and angles span no cell"
+    if "float NaN" in text:
+        return "a coordinate or cell length is not finite (NaN)"
+    failed = re.search(r"No structure parsed for section 1 in CIF\.\s*(.*?)(?:\n|$)", remarks[-1] if remarks else "")
+    return f"truncated or malformed CIF: {shorten(failed.group(1) if failed else str(error))}"
+
+
+def _compare_formula(numbers: np.ndarray, stated: str | None) -> None:
+    """Refuse a cell whose atoms are not those of the stated formula: that is how a cut file or lost hydrogen shows."""
+    from pymatgen.core import Composition
+
+    if not stated or "?" in stated:
+        return
+    try:
+        formula = Composition(stated)
+    except ValueError:
+        return  # a formula nobody can read contradicts nothing
+    counts = dict(zip(*(part.tolist() for part in np.unique(numbers, return_counts=True)), strict=True))
+    expected: dict[int, float] = {}
+    for element, amount in formula.items():
+        expected[element.Z] = expected.get(element.Z, 0.0) + amount
+    ratios = [counts[z] / expected[z] for z in counts if z in expected]
+    if set(counts) != set(expected) or max(ratios) > min(ratios) * (1 + _FORMULA_TOLERANCE):
+        raise UnreadableError(f"truncated or incomplete: its atoms do not add up to the formula it states ({stated})")
+
+
+def _poscar(path: Path, id: str, wanted: frozenset[str], alone: bool) -> list[Draft | BadEntry]:
+    """One crystal; element names must be in the file itself."""
+    from pymatgen.io.vasp import Poscar
+
+    try:
+        poscar = Poscar.from_str(read_text(path))
+    except Warning as error:  # pymatgen raises one of its warnings for a bad line
+        raise UnreadableError(f"truncated or malformed POSCAR: {shorten(str(error))}") from error
+    except (IndexError, ValueError) as error:
+        raise UnreadableError(f"truncated or malformed POSCAR: {shorten(str(error))}") from error
+    if not poscar.true_names:
+        raise UnreadableError("unknown elements: the POSCAR names none; add a line of symbols above the line of counts")
+    return [Draft(id, str(path), *decode_structure(poscar.structure))]
+
+
+def _xyz(path: Path, id: str, wanted: frozenset[str], alone: bool) -> list[Draft | BadEntry]:
+    """Every frame of an (ext)xyz file, each read on its own so that one bad frame harms no other."""
+    frames = _split_frames(read_text(path).splitlines())
+    entries: list[Draft | BadEntry] = []
+    for k, lines in enumerate(frames):
+        name, source = (id, str(path)) if len(frames) == 1 else (f"{id}:{k}", f"{path} frame {k}")
+        entries.append(guarded(source, name, lambda n=name, s=source, f=lines: _frame(n, s, f, wanted)))  # type: ignore[misc]
+    return entries
+
+
+def _split_frames(lines: list[str]) -> list[list[str]]:
+    """Lines of each frame; what follows a broken count goes into one last frame."""
+    frames: list[list[str]] = []
+    start = 0
+    while start < len(lines):
+        if not lines[start].strip():
+            start += 1
+            continue
+        count = lines[start].strip()
+        end = start + int(count) + 2 if count.isdigit() else len(lines)
+        frames.append(lines[start:end])
+        start = end
+    return frames
+
+
+def _frame(id: str, source: str, lines: list[str], wanted: frozenset[str]) -> Draft:
+    """One frame of an (ext)xyz file."""
+    from ase.io import read
+
+    count = lines[0].strip()
+    if not count.isdigit():
+        raise UnreadableError(f"a frame begins with its number of atoms. Received: {shorten(count, 40)!r}")
+    if len(lines) < int(count) + 2:
+        raise UnreadableError(f"truncated: {count} atoms announced, {max(len(lines) - 2, 0)} lines found")
+    try:
+        atoms: Any = read(io.StringIO("\n".join(lines) + "\n"), index=0, format="extxyz")
+    except KeyError as error:
+        raise UnreadableError(f"unknown element or column {error}") from error
+    except (ValueError, OSError) as error:  # ase's XYZError is an OSError
+        raise UnreadableError(f"truncated or malformed frame: {shorten(str(error))}") from error
+    fields = {**atoms.info, **(atoms.calc.results if atoms.calc else {})}
+    return Draft(id, source, *decode_atoms(atoms), *_kept(fields, wanted))
+
+
+def _kept(fields: dict[str, Any], wanted: frozenset[str]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The wanted fields, and the names of all that hold one value."""
+    names = tuple(sorted(str(key) for key, value in fields.items() if np.ndim(value) == 0))
+    return {key: value for key, value in fields.items() if key in wanted}, names
+
+
+def _ase_db(path: Path, id: str, wanted: frozenset[str], alone: bool) -> list[Draft | BadEntry]:
+    """Every row of an ASE database."""
+    from ase.db import connect
+
+    if not path.stat().st_size:
+        raise UnreadableError("empty file")
+    try:
+        rows = list(connect(str(path), type="db", use_lock_file=False).select())
+    except sqlite3.DatabaseError as error:
+        raise UnreadableError(f"no ASE database, or a truncated one: {shorten(str(error))}") from error
+    if not rows:
+        raise UnreadableError("empty database")
+    entries: list[Draft | BadEntry] = []
+    for row in rows:
+        name, source = (str(row.id) if alone else f"{id}:{row.id}"), f"{path} row {row.id}"
+        entries.append(guarded(source, name, lambda n=name, s=source, r=row: _db_row(n, s, r, wanted)))  # type: ignore[misc]
+    return entries
+
+
+def _db_row(id: str, source: str, row: Any, wanted: frozenset[str]) -> Draft:
+    """One row of an ASE database."""
+    results = {key: row.get(key) for key in ("energy", "free_energy") if row.get(key) is not None}
+    fields, names = _kept({**results, **row.key_value_pairs}, wanted)
+    return Draft(id, source, *decode_atoms(row.toatoms()), fields, names)
+
+
+def _json(path: Path, id: str, wanted: frozenset[str], alone: bool) -> list[Draft | BadEntry]:
+    """pymatgen or matminer JSON."""
+    return read_json(read_text(path), str(path), id, wanted, alone)
+
+
+def _parquet(path: Path, id: str, wanted: frozenset[str], alone: bool) -> list[Draft | BadEntry]:
+    """A table with one crystal per row."""
+    if not path.stat().st_size:
+        raise UnreadableError("empty file")
+    return read_parquet(path, id, wanted, alone)
+
+
+_READERS: dict[str, Callable[[Path, str, frozenset[str], bool], list[Draft | BadEntry]]] = {
+    "cif": _cif,
+    "poscar": _poscar,
+    "json": _json,
+    "xyz": _xyz,
+    "db": _ase_db,
+    "parquet": _parquet,
+}
+_KINDS = {
+    ".cif": "cif",
+    ".vasp": "poscar",
+    ".poscar": "poscar",
+    ".contcar": "poscar",
+    ".json": "json",
+    ".extxyz": "xyz",
+    ".xyz": "xyz",
+    ".db": "db",
+    ".parquet": "parquet",
+}

@@ -1,0 +1,40 @@
+"""Files that are whole or absent, never half-written."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import uuid
+from pathlib import Path
+
+from matgl_infomax.errors import InputError
+
+
+def atomic_write(path: Path | str, content: str | bytes) -> None:
+    """Write a file in one step: readers see the old content or the new one.
+
+    Args:
+        path: file to write; its folder is made if absent.
+        content: text (as UTF-8) or bytes.
+
+    Raises:
+        InputError: If the disk is full or the folder cannot be written; no half file stays.
+    """
+    path = Path(path)
+    data = content.encode() if isinstance(content, str) else content
+    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with draft.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise InputError(f"Cannot write {path}: {error.strerror or error}. Free some space or choose another folder.") from error
+
+
+def sha256_of(content: str | bytes) -> str:
+    """Hexadecimal SHA-256 of text (as UTF-8) or bytes."""
+    return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()

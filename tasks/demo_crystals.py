@@ -1,0 +1,206 @@
+"""Crystals for the demonstration, made on the spot: known structure types with other ions, and their Ewald energy.
+
+The structure types are pymatgen's own copy of the AFLOW prototypes. Each draw puts common ions on the species of a
+prototype so that all charges cancel, sizes the cell so that ions touch, and computes a real quantity: the electrostatic
+energy of the point charges. Nobody has measured or relaxed these crystals; they show how the tool works, not chemistry.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from matgl_infomax.data.crystal import Crystal
+from matgl_infomax.errors import InputError
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+TARGET = "ewald_energy_ev_per_atom"
+"""Electrostatic (Ewald) energy of the ions as point charges, eV per atom."""
+
+MAX_SITES = 12
+"""Largest primitive cell of a prototype that is used."""
+
+LIKE_CONTACT = 0.85
+"""Ions of like charge may come as close as this share of the sum of their radii (anions in rock salts do)."""
+
+LOOSEST_CONTACT = 1.25
+"""A crystal is dropped where like charges hold its closest cation and anion further apart than this share of touching."""
+
+LARGEST_VOLUME = 60.0
+"""Emptiest crystal that is kept, cubic angstrom per atom."""
+
+
+@dataclass(frozen=True)
+class Ion:
+    """A common ion: element, charge in units of e, ionic radius in angstrom."""
+
+    symbol: str
+    charge: int
+    radius: float
+
+
+@dataclass(frozen=True)
+class Prototype:
+    """A structure type: a primitive cell whose species are numbered, not named."""
+
+    name: str
+    lattice: NDArray[np.float64]
+    """Lattice vectors as rows, (3, 3), angstrom."""
+    frac: NDArray[np.float64]
+    """Fractional coordinates, (N, 3)."""
+    species: NDArray[np.int64]
+    """Number of the species of each site, (N,)."""
+    closest: NDArray[np.float64]
+    """Shortest distance between two species, images included, (S, S), angstrom."""
+
+
+def demo_crystals(n: int, seed: int, progress: bool = True) -> list[Crystal]:
+    """Make charge-balanced crystals of known structure types, labelled with their Ewald energy in eV per atom.
+
+    Args:
+        n: number of crystals.
+        seed: the same seed gives the same crystals.
+        progress: show a bar.
+
+    Raises:
+        InputError: If n is not positive, or more than the prototypes and ions can give.
+    """
+    if n < 1:
+        raise InputError(f"The demonstration needs at least one crystal. Received: n = {n}.")
+    generator = np.random.default_rng(seed)
+    prototypes = _prototypes()
+    crystals: list[Crystal] = []
+    seen: set[tuple[str, float]] = set()
+    with tqdm(total=n, desc="making crystals", unit=" crystals", disable=not progress) as bar:
+        for _ in range(20 * n):
+            crystal = _draw(prototypes[generator.integers(len(prototypes))], generator)
+            # Same formula and same energy: the same crystal from another prototype, or with its species swapped.
+            if crystal is None or (twin := (crystal.reduced_formula, round(crystal.labels[TARGET], 4))) in seen:
+                continue
+            seen.add(twin)
+            crystals.append(crystal)
+            bar.update()
+            if len(crystals) == n:
+                return crystals
+    raise InputError(f"The prototypes gave only {len(crystals)} different crystals. Received: n = {n}. Ask for fewer.")
+
+
+def _draw(prototype: Prototype, generator: np.random.Generator) -> Crystal | None:
+    """Put random ions on a prototype; None where no charges or sizes fit, or the crystal would fly apart."""
+    fit = _fitting_ions(prototype, generator)
+    if fit is None:
+        return None
+    ions, scale = fit
+    structure = _structure(prototype, ions, scale)
+    energy = _ewald_energy_per_atom(structure)
+    if energy >= 0:
+        return None
+    name = f"{prototype.name}:{structure.composition.element_composition.reduced_formula}"
+    charges = "".join(f"{ion.charge:+d}" for ion in ions)
+    return Crystal.from_structure(structure, id=f"{name}{charges}:{energy:.4f}", labels={TARGET: energy}, source="generated")
+
+
+def _fitting_ions(prototype: Prototype, generator: np.random.Generator) -> tuple[list[Ion], float] | None:
+    """Ions for all species with the factor on all lengths that they need.
+
+    Many tries for one prototype: else simple compositions, which fit most easily, would crowd out the others.
+    """
+    counts = np.bincount(prototype.species)
+    volume = abs(float(np.linalg.det(prototype.lattice))) / len(prototype.species)
+    for _ in range(100):
+        ions = _neutral_ions(counts, generator)
+        scale = _touching_scale(prototype.closest, ions) if ions else None
+        if ions and scale and volume * scale**3 <= LARGEST_VOLUME:
+            return ions, scale
+    return None
+
+
+def _neutral_ions(counts: NDArray[np.int64], generator: np.random.Generator) -> list[Ion] | None:
+    """Different elements for all species, drawn at random; the last one must cancel the charge of the others."""
+    pool = _ions()
+    ions = [pool[k] for k in generator.integers(len(pool), size=len(counts) - 1)]
+    charge = -sum(int(c) * ion.charge for c, ion in zip(counts, ions, strict=False))
+    fitting = [ion for ion in pool if ion.charge * int(counts[-1]) == charge]
+    if not fitting:
+        return None
+    ions.append(fitting[generator.integers(len(fitting))])
+    return ions if len({ion.symbol for ion in ions}) == len(ions) else None
+
+
+def _touching_scale(closest: NDArray[np.float64], ions: list[Ion]) -> float | None:
+    """Factor on all lengths that makes the tightest contact of ions just touch; None where no sensible one exists."""
+    radius = np.array([ion.radius for ion in ions])
+    charge = np.array([ion.charge for ion in ions])
+    needed = (radius[:, None] + radius) / closest  # (S, S)
+    opposite = charge[:, None] * charge < 0  # (S, S)
+    touching = float(needed[opposite].max())
+    scale = max(touching, LIKE_CONTACT * float(needed[~opposite].max()))
+    return scale if scale <= LOOSEST_CONTACT * touching else None
+
+
+def _structure(prototype: Prototype, ions: list[Ion], scale: float) -> Structure:
+    """The prototype with ions on its species and all lengths scaled."""
+    from pymatgen.core import Lattice, Species, Structure
+
+    species = [Species(ions[k].symbol, ions[k].charge) for k in prototype.species]
+    return Structure(Lattice(prototype.lattice * scale), species, prototype.frac)
+
+
+def _ewald_energy_per_atom(structure: Structure) -> float:
+    """Electrostatic energy of the ions as point charges, eV per atom."""
+    from pymatgen.analysis.ewald import EwaldSummation
+
+    return float(EwaldSummation(structure).total_energy) / len(structure)
+
+
+@cache
+def _ions() -> tuple[Ion, ...]:
+    """Common, stable ions with a tabulated radius, up to bismuth.
+
+    Charges beyond +-4 and tiny radii stand for covalent atoms: no ionic picture fits them.
+    """
+    from pymatgen.core import Element
+
+    pool = []
+    for z in range(3, 84):
+        element = Element.from_Z(z)
+        if element.is_noble_gas or element.symbol in ("Tc", "Pm"):
+            continue
+        for charge in element.common_oxidation_states:
+            radius = element.ionic_radii.get(charge)
+            if radius is not None and abs(charge) <= 4 and radius >= 0.4:
+                pool.append(Ion(element.symbol, int(charge), float(radius)))
+    return tuple(pool)
+
+
+@cache
+def _prototypes() -> tuple[Prototype, ...]:
+    """All AFLOW prototypes of two and more species in small cells, in the order of pymatgen's file."""
+    from pymatgen.analysis.prototypes import AFLOW_PROTOTYPE_LIBRARY
+
+    found = []
+    for entry in AFLOW_PROTOTYPE_LIBRARY:
+        structure = entry["snl"].structure.get_primitive_structure()
+        if structure.is_ordered and len(structure) <= MAX_SITES and len(structure.composition) > 1:
+            found.append(_prototype(entry["tags"]["aflow"], structure))
+    return tuple(found)
+
+
+def _prototype(name: str, structure: Structure) -> Prototype:
+    """Number the species of a structure and measure how close they come."""
+    elements = list(structure.composition)
+    species = np.array([elements.index(site.specie) for site in structure])
+    closest = np.full((len(elements), len(elements)), np.inf)
+    reach = 5.0
+    while not np.isfinite(closest).all():
+        centre, other, _, distance = structure.get_neighbor_list(reach)
+        np.minimum.at(closest, (species[centre], species[other]), distance)
+        reach *= 1.5
+    return Prototype(name, np.array(structure.lattice.matrix), np.array(structure.frac_coords), species, closest)

@@ -1,0 +1,221 @@
+"""The command line: quick help, one plain sentence and exit code 2 for every mistake, YAML and options as one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from matgl_infomax import arguments, cli, config
+from matgl_infomax.errors import InputError
+from tests.build import many
+
+PROGRAM = [sys.executable, "-m", "matgl_infomax.cli"]
+FAST = ["--steps", "6", "--validate-every", "3", "--batch-sites", "40", "--model.supercell-atoms", "12"]
+
+
+@pytest.fixture
+def table(crystals, tmp_path):
+    """Thirty crystals in the parquet encoding, half of them labelled."""
+    items = many(crystals, 30)
+    rows = [
+        {
+            "id": c.id,
+            "lattice": c.lattice.ravel(),
+            "atomic_numbers": c.numbers,
+            "frac_coords": c.frac.ravel(),
+            "y": c.labels["y"] if k % 2 else None,
+        }
+        for k, c in enumerate(items)
+    ]
+    path = tmp_path / "crystals.parquet"
+    pd.DataFrame(rows).to_parquet(path)
+    return path
+
+
+def words(table, tmp_path, *more):
+    return ["--data", str(table), "--cache", str(tmp_path / "cache"), *map(str, more)]
+
+
+def refused(capsys, *command):
+    assert cli.main([str(word) for word in command]) == 2
+    text = capsys.readouterr().err.strip()
+    last = text.splitlines()[-1]  # progress bars come before it
+    assert "Traceback" not in text and last.startswith("matgl-infomax: ")
+    return last
+
+
+@pytest.mark.parametrize("command", ["", *cli.COMMANDS])
+def test_help_is_quick_and_complete(command):
+    start = time.perf_counter()
+    done = subprocess.run([*PROGRAM, *command.split(), "--help"], capture_output=True, text=True, check=True)
+    assert time.perf_counter() - start < 2
+    wanted = cli.COMMANDS if not command else ["--config", "--data", "--cache", "--on-error"]
+    assert all(word in done.stdout for word in wanted)
+
+
+def test_help_imports_no_heavy_library():
+    code = "import sys; from matgl_infomax import cli\ntry: cli.main(['curve', '--help'])\nexcept SystemExit: pass\n"
+    code += "print([m for m in ('torch', 'matgl', 'pymatgen', 'pandas', 'sklearn') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().endswith("[]")
+
+
+def test_every_field_is_an_option_and_every_option_a_field():
+    parser = arguments.build_parser({name: (cls, "") for name, (cls, _) in cli.COMMANDS.items()})
+    text = ["curve", "--data", "d", "--out", "o", "--labels", "5", "7", "--model", "sitenet", "--finetune.steps", "9"]
+    given = vars(parser.parse_args(text))
+    assert given.pop("command") == "curve"
+    settings = arguments.read_settings(config.CurveConfig, given)
+    assert (settings.labels, settings.finetune.steps, settings.model.name) == ([5, 7], 9, "sitenet")
+
+
+def test_yaml_and_options_agree_and_options_win(tmp_path):
+    file = tmp_path / "study.yaml"
+    file.write_text(yaml.safe_dump({"data": "a", "out": "b", "labels": [5], "finetune": {"steps": 3, "loss": "mse"}}))
+    settings = arguments.read_settings(config.CurveConfig, {"config": file, "finetune.steps": 4})
+    assert (settings.finetune.steps, settings.finetune.loss, settings.labels) == (4, "mse", [5])
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("data: a\nout: b\nlables: [5]", "Unknown option 'lables'; known: task"),
+        ("data: a\nout: b\nfinetune: {stepz: 5}", "Unknown option 'finetune.stepz'; known: steps"),
+        ("data: a\nout: b\nfinetune: {steps: many}", "finetune.steps = 'many' is refused"),
+        ("data: a", "--out is required"),
+        ("[1, 2]", "must hold options"),
+        ("a: [", "no valid YAML"),
+        ("data: a\nout: b\nseeds: 0", "seeds = 0 is refused"),
+    ],
+    ids=["unknown", "unknown-in-section", "wrong-type", "missing", "no-mapping", "no-yaml", "out-of-range"],
+)
+def test_wrong_settings_file_gets_a_sentence(content, sentence, tmp_path, capsys):
+    file = tmp_path / "study.yaml"
+    file.write_text(content)
+    assert sentence in refused(capsys, "curve", "--config", file)
+
+
+def test_missing_settings_file_gets_a_sentence(tmp_path, capsys):
+    assert "Cannot read the settings file" in refused(capsys, "curve", "--config", tmp_path / "absent.yaml")
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        ([], "required: COMMAND"),
+        (["fly"], "invalid choice: 'fly'"),
+        (["curve", "--lables", "5"], "Unrecognized arguments: --lables 5"),
+        (["curve", "--labels", "few"], "invalid int value: 'few'"),
+        (["pretrain", "--objective-options", "kl"], "Expected KEY=VALUE"),
+        (["pretrain", "--objective", "telepathy"], "invalid choice: 'telepathy' (choose from"),
+    ],
+    ids=["nothing", "no-command", "misspelt", "no-number", "no-pair", "no-objective"],
+)
+def test_wrong_words_get_a_sentence(command, sentence, capsys):
+    assert sentence in refused(capsys, *command)
+
+
+def test_missing_data_gets_a_sentence(tmp_path, capsys):
+    assert "absent.cif" in refused(capsys, "check", "--data", tmp_path / "absent.cif")
+
+
+def test_curve_is_about_one_property(table, tmp_path, capsys):
+    error = refused(capsys, "curve", *words(table, tmp_path, "--out", tmp_path / "o", "--target", "y", "y2"))
+    assert "y2" in error
+
+
+def test_whole_way_from_structures_to_predictions(table, tmp_path, capsys):
+    encoder, model, out = tmp_path / "encoder", tmp_path / "model", tmp_path / "predicted.csv"
+    assert cli.main(["check", *words(table, tmp_path, "--target", "y")]) == 0
+    assert "30" in capsys.readouterr().out
+    assert cli.main(["pretrain", *words(table, tmp_path, "--out", encoder), *FAST]) == 0
+    assert "effective rank" in capsys.readouterr().out
+    finetune = ["finetune", *words(table, tmp_path, "--target", "y", "--init", encoder, "--out", model), *FAST]
+    assert cli.main(finetune) == 0
+    assert "Fine-tuned on 15 crystals" in capsys.readouterr().out
+    assert cli.main(["predict", *words(table, tmp_path, "--checkpoint", model, "--out", out)]) == 0
+    predicted = pd.read_csv(out)
+    assert list(predicted.columns) == ["id", "y"] and len(predicted) == 30 and predicted["y"].notna().all()
+    for level, rows in (("crystal", 30), ("site", None)):
+        file = tmp_path / f"{level}.parquet"
+        assert cli.main(["embed", *words(table, tmp_path, "--checkpoint", encoder, "--level", level, "--out", file)]) == 0
+        vectors = pd.read_parquet(file)
+        assert rows is None or len(vectors) == rows
+        assert {"id", "v0"} <= set(vectors.columns)
+
+
+def test_prediction_needs_a_finetuned_model(table, tmp_path, capsys):
+    error = refused(capsys, "predict", *words(table, tmp_path, "--checkpoint", tmp_path, "--out", tmp_path / "p.csv"))
+    assert "no fine-tuned model" in error
+
+
+def test_table_of_unknown_format_is_refused(table, tmp_path, capsys):
+    cli.main(["pretrain", *words(table, tmp_path, "--out", tmp_path / "e"), *FAST])
+    error = refused(
+        capsys, "embed", *words(table, tmp_path, "--checkpoint", tmp_path / "e", "--out", tmp_path / "v.xlsx")
+    )
+    assert ".csv, .parquet" in error
+
+
+def test_interrupt_is_told_and_exits_130(monkeypatch, capsys, table):
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(cli.COMMANDS, "check", (config.CheckConfig, interrupt))
+    assert cli.main(["check", "--data", str(table)]) == 130
+    assert "goes on where it was" in capsys.readouterr().err
+
+
+def test_full_disk_is_told(monkeypatch, capsys, table):
+    def full(_):
+        raise OSError(28, "No space left on device", "/somewhere")
+
+    monkeypatch.setitem(cli.COMMANDS, "check", (config.CheckConfig, full))
+    assert "cannot write /somewhere: No space left on device" in refused(capsys, "check", "--data", table)
+
+
+def test_programming_errors_are_not_hidden(monkeypatch, table):
+    def broken(_):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setitem(cli.COMMANDS, "check", (config.CheckConfig, broken))
+    with pytest.raises(OSError, match="Input/output"):
+        cli.main(["check", "--data", str(table)])
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["--version"])
+    assert capsys.readouterr().out[0].isdigit()
+
+
+def test_public_names_are_there():
+    import matgl_infomax
+
+    assert all(getattr(matgl_infomax, name) is not None for name in matgl_infomax.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'magic'"):
+        _ = matgl_infomax.magic
+    assert issubclass(matgl_infomax.InputError, ValueError) and matgl_infomax.InputError is InputError
+
+
+def test_stopped_pretraining_leaves_a_resumable_folder(table, tmp_path):
+    """Ctrl-C in a real process: exit code 130, no traceback, and the same command finishes."""
+    command = [*PROGRAM, "pretrain", *words(table, tmp_path, "--out", tmp_path / "run"), *FAST]
+    command[command.index("6")] = "4000"
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "run" / "last.ckpt").is_file() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(2)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in error
+    assert not (tmp_path / "run" / "pretrain.json").exists()
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["kind"] == "pretrain"
+    assert Path(tmp_path / "run" / "last.ckpt").stat().st_size > 1000

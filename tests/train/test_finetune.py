@@ -1,0 +1,238 @@
+"""Fine-tuning: only the given labels count, the normaliser travels, stopping and averaging really work."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from matgl_infomax.config import FinetuneSettings, ModelSettings
+from matgl_infomax.errors import InputError
+from matgl_infomax.train import finetune as module
+from matgl_infomax.train.ema import WeightAverage
+from matgl_infomax.train.finetune import fit
+from matgl_infomax.train.module import warmup_cosine
+from matgl_infomax.train.predict import embed_rows, predict
+from matgl_infomax.train.scale import fit_scale
+from matgl_infomax.train.weights import new_model, with_new_head
+from tests.build import many, store_of
+
+SHORT = FinetuneSettings(steps=20, validate_every=8, batch_sites=20, validation_fraction=0.25)
+MODEL = ModelSettings(supercell_atoms=20)
+
+
+@pytest.fixture
+def data(crystals, tmp_path):
+    items = many(crystals, 60)
+    return store_of(items, tmp_path / "cache"), np.array([[c.labels["y"]] for c in items])
+
+
+def run(data, settings=SHORT, rows=None, labels=None, seed=0, **more):
+    store, all_labels = data
+    rows = np.arange(len(store)) if rows is None else rows
+    labels = all_labels[rows] if labels is None else labels
+    model = new_model(MODEL, labels.shape[1], seed)
+    return fit(model, store, rows, labels, settings, **more)
+
+
+def state(fitted):
+    return fitted.model.state_dict()
+
+
+def same(a, b):
+    return all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_learns_what_can_be_learnt(data):
+    store, labels = data
+    fitted = run(data, FinetuneSettings(steps=300, batch_sites=60, learning_rate=3e-3))
+    error = np.abs(predict(fitted.model, store, np.arange(60)) - labels).mean()
+    assert error < 0.5 * np.abs(labels - np.median(labels)).mean()
+
+
+def test_repeats_bit_for_bit(data):
+    assert same(state(run(data)), state(run(data)))
+
+
+def test_no_other_row_matters(data):
+    """Labels and structures outside the mask change neither a weight nor the normaliser."""
+    store, labels = data
+    rows = np.arange(10, 50)
+    poisoned = np.full_like(labels, 1e9)
+    poisoned[rows] = labels[rows]
+    assert same(state(run((store, labels), rows=rows)), state(run((store, poisoned), rows=rows)))
+
+
+def test_normaliser_is_fitted_on_training_labels_without_the_validation_part(data):
+    store, labels = data
+    fitted = run(data)
+    assert fitted.n_train + fitted.n_validation == 60 and fitted.n_validation == 15
+    train, held_out = module._split(60, SHORT)
+    assert not set(train) & set(held_out)
+    assert float(fitted.model.target_mean) == pytest.approx(labels[train].mean(), rel=1e-5)
+    assert float(fitted.model.target_std) == pytest.approx(labels[train].std(), rel=1e-5)
+
+
+def test_few_labels_are_all_trained_on(data):
+    fitted = run(data, rows=np.arange(30))
+    assert (fitted.n_train, fitted.n_validation) == (30, 0)
+    assert fitted.best_step == SHORT.steps
+
+
+def test_best_validation_step_is_kept(data):
+    fitted = run(data, FinetuneSettings(steps=60, validate_every=10, learning_rate=0.03, validation_fraction=0.3))
+    scores = [entry["validation/score"] for entry in fitted.history]
+    assert fitted.best_step == fitted.history[int(np.argmin(scores))]["step"]
+
+
+def test_early_stopping_stops(data):
+    noise = np.random.default_rng(0).normal(size=(60, 1))
+    settings = FinetuneSettings(steps=400, validate_every=10, patience=2, learning_rate=1e-2, validation_fraction=0.3)
+    fitted = run(data, settings, labels=noise)
+    assert fitted.history[-1]["step"] < 400
+    assert fitted.history[-1]["step"] == fitted.best_step + 20
+
+
+@pytest.mark.parametrize("step", [3, 12, 18])
+def test_killed_run_ends_with_the_same_weights_bit_for_bit(step, data, tmp_path, monkeypatch):
+    whole = run(data, out=tmp_path / "whole")
+    original = module.FinetuneModule.training_step
+
+    def dies(self, batch, batch_idx):
+        if self.global_step == step:
+            raise KeyError("killed")
+        return original(self, batch, batch_idx)
+
+    monkeypatch.setattr(module.FinetuneModule, "training_step", dies)
+    with pytest.raises(KeyError, match="killed"):
+        run(data, out=tmp_path / "cut")
+    monkeypatch.undo()
+    assert same(state(whole), state(run(data, out=tmp_path / "cut")))
+
+
+def test_missing_labels_of_several_targets_are_left_out(data):
+    store, labels = data
+    both = np.concatenate([labels, 3 * labels + 1], axis=1)
+    both[::2, 0] = np.nan
+    fitted = run(data, labels=both)
+    assert all(torch.isfinite(value).all() for value in state(fitted).values())
+    train, _ = module._split(60, SHORT)
+    assert float(fitted.model.target_mean[0]) == pytest.approx(np.nanmean(both[train, 0]), rel=1e-5)
+    assert predict(fitted.model, store, np.arange(5)).shape == (5, 2)
+
+
+def test_target_without_any_label_gets_a_sentence(data):
+    with pytest.raises(InputError, match="no label among"):
+        run(data, labels=np.full((60, 1), np.nan))
+
+
+def test_labels_of_another_width_get_a_sentence(data):
+    store, labels = data
+    with pytest.raises(InputError, match=r"predicts 1 target\(s\). Received labels of 2"):
+        fit(new_model(MODEL, 1, 0), store, np.arange(60), np.concatenate([labels, labels], axis=1), SHORT)
+
+
+def test_frozen_groups_do_not_move(data):
+    start = {k: v.clone() for k, v in new_model(MODEL, 1, 0).state_dict().items()}
+    groups = ["input", "block0", "site"]
+    end = state(run(data, SHORT.model_copy(update={"freeze": groups})))
+    assert all(torch.equal(start[k], end[k]) for k in start if k.startswith(("local_encoder", "site_vector")))
+    assert not torch.equal(start["head.out.weight"], end["head.out.weight"])
+
+
+def test_unknown_group_and_everything_frozen_are_refused(data):
+    with pytest.raises(InputError, match="This model has: input, block0, site, pool, head"):
+        run(data, SHORT.model_copy(update={"freeze": ["encoder"]}))
+    with pytest.raises(InputError, match="nothing can be trained"):
+        run(data, SHORT.model_copy(update={"freeze": ["input", "block0", "site", "pool", "head"]}))
+
+
+def test_pretrained_weights_move_more_slowly(data):
+    start = new_model(MODEL, 1, 0).state_dict()
+    way = {}
+    for pretrained in (False, True):
+        end = state(run(data, SHORT.model_copy(update={"encoder_rate": 0.01}), pretrained=pretrained))
+        way[pretrained] = sum(float((end[k] - start[k]).norm()) for k in start if k.startswith("local_encoder"))
+    assert way[True] < 0.2 * way[False]
+
+
+OTHER = {
+    "steps": 21,
+    "batch_sites": 50,
+    "learning_rate": 2e-3,
+    "encoder_rate": 0.9,
+    "loss": "mse",
+    "weight_decay": 0.5,
+    "warmup_fraction": 0.5,
+    "gradient_clip": 0.01,
+    "freeze": ["input"],
+    "validation_fraction": 0.4,
+    "validate_every": 5,
+    "patience": 1,
+    "ema_decay": 0.0,
+    "seed": 1,
+}
+
+
+def test_every_setting_is_tried():
+    assert set(OTHER) == set(FinetuneSettings.model_fields)
+
+
+@pytest.mark.parametrize("name", sorted(OTHER))
+def test_setting_does_something(name, data):
+    base = SHORT.model_copy(update={"learning_rate": 0.05, "validate_every": 2})
+    plain, other = (run(data, s, pretrained=True) for s in (base, base.model_copy(update={name: OTHER[name]})))
+    assert plain.history != other.history or not same(state(plain), state(other))
+
+
+def test_scale_ignores_missing_and_survives_constants():
+    mean, std = fit_scale(np.array([[1.0, 5.0], [3.0, np.nan], [np.nan, 5.0]]))
+    np.testing.assert_allclose(mean, [2.0, 5.0])
+    np.testing.assert_allclose(std, [1.0, 1.0])
+
+
+def test_average_forgets_the_start_and_refuses_a_double_swap():
+    layer = torch.nn.Linear(1, 1, bias=False)
+    average = WeightAverage(layer, 0.5)
+    for value in (1.0, 1.0, 1.0, 1.0, 1.0, 1.0):
+        torch.nn.init.constant_(layer.weight, value)
+        average.update()
+    own = layer.weight.clone()
+    with average.applied():
+        assert float(layer.weight.detach()) == pytest.approx(1.0, abs=0.02)
+        with pytest.raises(RuntimeError, match="leave `applied"):
+            average.update()
+    assert torch.equal(layer.weight, own)
+
+
+def test_schedule_rises_then_falls_to_zero():
+    factor = warmup_cosine(100, 0.1)
+    assert [factor(0), factor(9)] == pytest.approx([0.1, 1.0])
+    assert factor(55) == pytest.approx(0.5)
+    assert factor(100) == pytest.approx(0.0)
+    assert all(factor(k) >= factor(k + 1) for k in range(10, 100))
+
+
+def test_prediction_does_not_depend_on_batching_or_order(data, monkeypatch):
+    store, _ = data
+    model = new_model(MODEL, 1, 0)
+    rows = np.array([7, 3, 59, 0, 22])
+    whole = predict(model, store, np.arange(60))
+    monkeypatch.setattr("matgl_infomax.train.predict.BATCH_SITES", 6)
+    np.testing.assert_allclose(predict(model, store, rows), whole[rows], rtol=1e-5, atol=1e-6)
+    sites = embed_rows(model, store, rows, level="site")
+    assert [len(s) for s in sites] == store.n_sites[rows].tolist()
+    alone = [embed_rows(model, store, [row], level="site")[0] for row in rows]
+    for a, b in zip(sites, alone, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_new_head_keeps_the_encoder_and_nothing_else():
+    encoder = new_model(MODEL, 1, 0)
+    encoder.target_mean.fill_(9.0)
+    model = with_new_head(encoder, 3, seed=4)
+    assert model.n_targets == 3 and float(model.target_mean.abs().sum()) == 0.0
+    for name, value in encoder.state_dict().items():
+        if not name.startswith(("head", "target")):
+            assert torch.equal(value, model.state_dict()[name])
+    assert torch.equal(with_new_head(encoder, 3, seed=4).head.out.bias, model.head.out.bias)

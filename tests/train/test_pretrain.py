@@ -1,0 +1,185 @@
+"""Pretraining: exact resume, checkpoint by self-supervised loss alone, a folder for MatGL, settings that all matter."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from matgl_infomax.config import ModelSettings, PretrainSettings
+from matgl_infomax.errors import InputError
+from matgl_infomax.host import load_model
+from matgl_infomax.train import pretrain as module
+from matgl_infomax.train.loop import CHECKPOINT, read_checkpoint
+from matgl_infomax.train.pretrain import pretrain
+from tests.build import many, store_of
+
+SHORT = PretrainSettings(steps=10, validate_every=4, batch_sites=30, validation_fraction=0.2)
+MODEL = ModelSettings(supercell_atoms=20)
+
+
+@pytest.fixture
+def store(crystals, tmp_path):
+    return store_of(many(crystals, 24), tmp_path / "cache")
+
+
+def run(store, out, settings=SHORT, model=MODEL, rows=None):
+    return pretrain(store, np.arange(len(store)) if rows is None else rows, out, settings, model, progress=False)
+
+
+def weights(folder):
+    return torch.load(folder / "state.pt", weights_only=True)
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+class Killed(Exception):
+    """Stands for the power cut."""
+
+
+@pytest.mark.parametrize("step", [1, 5, 9], ids=["before-checkpoint", "mid-chunk", "last-chunk"])
+def test_killed_run_ends_with_the_same_weights_bit_for_bit(step, store, tmp_path, monkeypatch):
+    whole = run(store, tmp_path / "whole")
+    original = module.PretrainModule.training_step
+
+    def dies(self, batch, batch_idx):
+        if self.global_step == step:
+            raise Killed
+        return original(self, batch, batch_idx)
+
+    monkeypatch.setattr(module.PretrainModule, "training_step", dies)
+    with pytest.raises(Killed):
+        run(store, tmp_path / "cut")
+    monkeypatch.undo()
+    resumed = run(store, tmp_path / "cut")
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
+    assert whole.history == resumed.history
+    assert [entry["step"] for entry in whole.history] == [4, 8, 10]
+
+
+def test_resume_really_goes_on_instead_of_starting_again(store, tmp_path, monkeypatch):
+    steps = []
+    original = module.PretrainModule.training_step
+
+    def watched(self, batch, batch_idx):
+        steps.append(self.global_step)
+        if len(steps) == 7:
+            raise Killed
+        return original(self, batch, batch_idx)
+
+    monkeypatch.setattr(module.PretrainModule, "training_step", watched)
+    with pytest.raises(Killed):
+        run(store, tmp_path / "run")
+    run(store, tmp_path / "run")
+    assert steps == [0, 1, 2, 3, 4, 5, 6, 4, 5, 6, 7, 8, 9]
+
+
+def test_checkpoint_holds_plain_data_only(store, tmp_path, monkeypatch):
+    def dies(self, out, seconds):
+        raise Killed
+
+    monkeypatch.setattr(module, "_save", dies)
+    with pytest.raises(Killed):
+        run(store, tmp_path / "run")
+    checkpoint = read_checkpoint(tmp_path / "run" / CHECKPOINT)  # weights_only
+    assert checkpoint["progress"]["history"][-1]["step"] == 10
+
+
+def test_damaged_checkpoint_gets_a_sentence(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_save", lambda *_: (_ for _ in ()).throw(Killed()))
+    with pytest.raises(Killed):
+        run(store, tmp_path / "run")
+    monkeypatch.undo()
+    file = tmp_path / "run" / CHECKPOINT
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(InputError, match="no readable checkpoint"):
+        run(store, tmp_path / "run")
+
+
+def test_folder_opens_in_matgl_with_the_best_weights(store, tmp_path):
+    result = run(store, tmp_path / "run")
+    losses = [entry["validation/loss"] for entry in result.history]
+    assert result.best_step == result.history[int(np.argmin(losses))]["step"]
+    model = load_model(result.path)
+    assert same(model.state_dict(), weights(result.path))
+    assert (result.path / "objective.pt").is_file() and not (result.path / CHECKPOINT).exists()
+
+
+def test_finished_run_is_not_repeated(store, tmp_path, monkeypatch):
+    first = run(store, tmp_path / "run")
+    monkeypatch.setattr(module, "run_steps", lambda *_, **__: pytest.fail("trained again"))
+    again = run(store, tmp_path / "run")
+    assert again.history == first.history
+
+
+def test_another_run_in_the_same_folder_is_refused_by_name(store, tmp_path):
+    run(store, tmp_path / "run")
+    with pytest.raises(InputError, match=r"settings.steps is 10, this one's is 11"):
+        run(store, tmp_path / "run", SHORT.model_copy(update={"steps": 11}))
+    with pytest.raises(InputError, match="rows"):
+        run(store, tmp_path / "run", rows=np.arange(20))
+
+
+def test_labels_cannot_matter(crystals, tmp_path):
+    """The same crystals with other labels give the same weights: a store has no room for labels."""
+    plain = many(crystals, 24)
+    poisoned = [replace(c, labels={"y": 1e9 * k}) for k, c in enumerate(plain)]
+    run(store_of(plain, tmp_path / "a"), tmp_path / "plain")
+    run(store_of(poisoned, tmp_path / "b"), tmp_path / "poisoned")
+    assert same(weights(tmp_path / "plain"), weights(tmp_path / "poisoned"))
+
+
+def test_collapse_numbers_twins_and_losses_are_logged(store, tmp_path):
+    entry = run(store, tmp_path / "run").history[-1]
+    wanted = {"site_spread", "site_rank", "crystal_spread", "crystal_rank", "loss", "local", "global", "local_kl"}
+    assert {f"validation/{name}" for name in wanted} <= entry.keys()
+    assert sum(name.startswith("validation/twins/") for name in entry) == 7
+    assert all(math.isfinite(value) for value in entry.values())
+    assert json.loads((tmp_path / "run" / "pretrain.json").read_text())["history"][-1] == entry
+
+
+def test_too_few_crystals_get_a_sentence(store, tmp_path):
+    with pytest.raises(InputError, match="at least 4 crystals"):
+        run(store, tmp_path / "run", rows=np.arange(3))
+
+
+OTHER = {
+    "objective_preset": "published",
+    "objective_options": {"kl_weight": 0.0},
+    "steps": 11,
+    "batch_sites": 15,
+    "learning_rate": 2e-3,
+    "weight_decay": 0.5,
+    "warmup_fraction": 0.5,
+    "gradient_clip": 0.01,
+    "validation_fraction": 0.4,
+    "validate_every": 5,
+    "seed": 1,
+}
+
+
+def test_every_setting_is_tried():
+    # One objective so far: choosing it cannot change anything.
+    assert {*OTHER, "objective"} == set(PretrainSettings.model_fields)
+
+
+@pytest.mark.parametrize("name", sorted(OTHER))
+def test_setting_does_something(name, store, tmp_path):
+    plain = run(store, tmp_path / "plain").history
+    other = run(store, tmp_path / "other", SHORT.model_copy(update={name: OTHER[name]})).history
+    assert plain != other
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("preset", "published"), ("supercell_atoms", 12), ("primitive", False)]
+)
+def test_model_setting_reaches_the_model(name, value):
+    changed = module.new_model(ModelSettings(**{name: value}), 1, 0)
+    plain = module.new_model(ModelSettings(), 1, 0)
+    assert changed.init_args != plain.init_args
