@@ -60,7 +60,7 @@ typecheck-tree:
 
 wheel: $(READY)  ## build dist/*.whl and check that every file of the three packages is in it
 	rm -rf build dist
-	$(PY) -m build -o dist . > /dev/null
+	PIP_CONSTRAINT=$(CONSTRAINTS) $(PY) -m build -o dist . > build.log 2>&1 || { cat build.log; exit 1; }
 	$(PY) .ci/check_wheel.py dist
 
 # Versions change only on purpose: this resolves afresh within pyproject.toml; torch is the one version chosen by hand.

@@ -104,7 +104,7 @@ def finetune(
         raise InputError(f"No crystal has a label for {', '.join(names)}. Labels found: {', '.join(known)}.")
     network = _initial(init, model, len(names), settings.seed)
     used = ModelSettings(preset=model.preset, supercell_atoms=network.max_atoms, primitive=network.primitive)
-    store = _store([crystals[row] for row in rows], used, cache, progress)
+    store = _store([crystals[int(row)] for row in rows], used, cache, progress)
     fitted = fit(
         network, store, np.arange(len(rows)), labels[rows], settings,
         pretrained=init is not None, out=Path(out), progress=progress,

@@ -33,8 +33,11 @@ def pretrain(settings: config.PretrainConfig) -> None:
         cache=settings.cache,
     )
     last = result.history[-1]
-    ranks = f"effective rank {last['validation/site_rank']:.1f} (sites), {last['validation/crystal_rank']:.1f} (crystals)"
-    print(f"Pretrained in {result.seconds:.0f} s, best at step {result.best_step:.0f}; {ranks}.\nEncoder: {result.path}")
+    site, crystal = last["validation/site_rank"], last["validation/crystal_rank"]
+    print(
+        f"Pretrained in {result.seconds:.0f} s, best at step {result.best_step:.0f}; "
+        f"effective rank {site:.1f} (sites), {crystal:.1f} (crystals).\nEncoder: {result.path}"
+    )
 
 
 def finetune(settings: config.FinetuneConfig) -> None:
@@ -76,7 +79,8 @@ def curve(settings: config.CurveConfig) -> None:
     from matgl_infomax.tasks.curve import learning_curve
 
     if len(settings.target) != 1:
-        raise InputError(f"A learning curve is about one property. Received --target {' '.join(settings.target) or '(none)'}.")
+        given = " ".join(settings.target) or "(none)"
+        raise InputError(f"A learning curve is about one property. Received --target {given}.")
     result = learning_curve(_read(settings), settings.target[0], settings)
     print(f"{result.to_markdown()}\n\nPlot: {settings.out / 'curve.png'}\nVerdict: {result.verdict.text}")
 
@@ -151,7 +155,8 @@ def _write_table(table: Any, out: Path) -> None:
 
     writers = {".csv": lambda b: table.to_csv(b, index=False), ".parquet": lambda b: table.to_parquet(b, index=False)}
     if out.suffix not in writers:
-        raise InputError(f"Cannot tell the format of {out.name}. End the file's name with one of: {', '.join(writers)}.")
+        known = ", ".join(writers)
+        raise InputError(f"Cannot tell the format of {out.name}. End the file's name with one of: {known}.")
     buffer = BytesIO()
     writers[out.suffix](buffer)
     atomic_write(out, buffer.getvalue())

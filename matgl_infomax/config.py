@@ -61,7 +61,7 @@ class FinetuneSettings(Settings):
     steps: int = Field(default=1000, ge=1, description="Optimiser steps, the same for every arm.")
     batch_sites: int = Field(default=400, ge=1, description="Sites per batch: crystals are added until the next one would exceed it.")
     learning_rate: float = Field(default=1e-3, gt=0, description="Peak learning rate of AdamW.")
-    encoder_rate: float = Field(default=0.3, gt=0, le=1, description="Learning rate of pretrained weights as a share of the head's; weights from scratch move at the full rate.")
+    encoder_rate: float = Field(default=1.0, gt=0, le=1, description="Learning rate of pretrained weights as a share of the head's; weights from scratch move at the full rate.")
     loss: Literal["l1", "mse", "huber"] = Field(default="l1", description="Loss on normalised labels.")
     weight_decay: float = Field(default=1e-4, ge=0, description="Weight decay of AdamW.")
     warmup_fraction: float = Field(default=0.05, ge=0, lt=1, description="Share of the steps with a rising learning rate; a cosine to zero follows.")

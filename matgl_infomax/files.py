@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import uuid
@@ -22,6 +23,7 @@ def atomic_write(path: Path | str, content: str | bytes) -> None:
     """
     path = Path(path)
     data = content.encode() if isinstance(content, str) else content
+    # A hidden file in the same folder: only within one file system is a rename a single step.
     draft = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -31,8 +33,12 @@ def atomic_write(path: Path | str, content: str | bytes) -> None:
             os.fsync(file.fileno())
         os.replace(draft, path)
     except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise InputError(f"Cannot write {path}: {error.strerror or error}. Free some space or choose another folder.") from error
+        reason = f"Cannot write {path}: {error.strerror or error}."
+        raise InputError(f"{reason} Free some space or choose another folder.") from error
+    finally:
+        # Also after Ctrl-C; where nothing could be written there is nothing to remove either.
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
 
 
 def sha256_of(content: str | bytes) -> str:

@@ -7,7 +7,7 @@ energy of the point charges. Nobody has measured or relaxed these crystals; they
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -30,8 +30,8 @@ MAX_SITES = 12
 LIKE_CONTACT = 0.85
 """Ions of like charge may come as close as this share of the sum of their radii (anions in rock salts do)."""
 
-LOOSEST_CONTACT = 1.25
-"""A crystal is dropped where like charges hold its closest cation and anion further apart than this share of touching."""
+LOOSEST_CONTACT = 1.15
+"""A crystal is dropped where like charges hold every cation and anion further apart than this share of touching."""
 
 LARGEST_VOLUME = 60.0
 """Emptiest crystal that is kept, cubic angstrom per atom."""
@@ -85,7 +85,7 @@ def demo_crystals(n: int, seed: int, progress: bool = True) -> list[Crystal]:
             if crystal is None or (twin := (crystal.reduced_formula, round(crystal.labels[TARGET], 4))) in seen:
                 continue
             seen.add(twin)
-            crystals.append(crystal)
+            crystals.append(replace(crystal, id=f"{len(crystals):04d}:{crystal.id}"))
             bar.update()
             if len(crystals) == n:
                 return crystals
@@ -103,8 +103,7 @@ def _draw(prototype: Prototype, generator: np.random.Generator) -> Crystal | Non
     if energy >= 0:
         return None
     name = f"{prototype.name}:{structure.composition.element_composition.reduced_formula}"
-    charges = "".join(f"{ion.charge:+d}" for ion in ions)
-    return Crystal.from_structure(structure, id=f"{name}{charges}:{energy:.4f}", labels={TARGET: energy}, source="generated")
+    return Crystal.from_structure(structure, id=name, labels={TARGET: energy}, source="generated")
 
 
 def _fitting_ions(prototype: Prototype, generator: np.random.Generator) -> tuple[list[Ion], float] | None:

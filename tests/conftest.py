@@ -26,6 +26,7 @@ def crystals() -> list[Crystal]:
     hexagonal = np.array([[3.19, 0, 0], [-1.595, 2.7626, 0], [0, 0, 5.19]])
     triclinic = np.array([[4.1, 0.2, 0.1], [0.9, 4.6, 0.3], [-0.7, 1.1, 5.2]])
     perovskite = [zero, half, [0.5, 0.5, 0.0], [0.5, 0.0, 0.5], [0.0, 0.5, 0.5]]
+    wurtzite = [[1 / 3, 2 / 3, 0.0], [2 / 3, 1 / 3, 0.5], [1 / 3, 2 / 3, 0.376], [2 / 3, 1 / 3, 0.876]]
     zincblende = [zero, [0.25, 0.25, 0.25]]
     return [
         _crystal("Cu", [29], 3.61 * FCC, [zero], -0.1),
@@ -38,7 +39,7 @@ def crystals() -> list[Crystal]:
         _crystal("GaAs", [31, 33], 5.65 * FCC, zincblende, -0.5),
         _crystal("SrTiO3", [38, 22, 8, 8, 8], 3.905 * CUBE, perovskite, -3.5),
         _crystal("BaTiO3", [56, 22, 8, 8, 8], 4.01 * CUBE, perovskite, -3.4),
-        _crystal("GaN", [31, 31, 7, 7], hexagonal, [[1 / 3, 2 / 3, 0.0], [2 / 3, 1 / 3, 0.5], [1 / 3, 2 / 3, 0.376], [2 / 3, 1 / 3, 0.876]], -0.7),
+        _crystal("GaN", [31, 31, 7, 7], hexagonal, wurtzite, -0.7),
         _crystal("KXeO", [19, 54, 8], triclinic, [zero, [0.31, 0.42, 0.27], [0.72, 0.61, 0.58]], 0.4),
     ]
 

@@ -145,7 +145,8 @@ def test_whole_way_from_structures_to_predictions(table, tmp_path, capsys):
     assert list(predicted.columns) == ["id", "y"] and len(predicted) == 30 and predicted["y"].notna().all()
     for level, rows in (("crystal", 30), ("site", None)):
         file = tmp_path / f"{level}.parquet"
-        assert cli.main(["embed", *words(table, tmp_path, "--checkpoint", encoder, "--level", level, "--out", file)]) == 0
+        options = words(table, tmp_path, "--checkpoint", encoder, "--level", level, "--out", file)
+        assert cli.main(["embed", *options]) == 0
         vectors = pd.read_parquet(file)
         assert rows is None or len(vectors) == rows
         assert {"id", "v0"} <= set(vectors.columns)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -54,7 +55,7 @@ class SiteBatch:
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> SiteBatch:
         """The same batch elsewhere; ``dtype`` applies to the floating-point fields."""
-        moved = {}
+        moved: dict[str, Any] = {}
         for name, value in self.__dict__.items():
             if isinstance(value, Tensor) and name in self.__dataclass_fields__:
                 moved[name] = value.to(device, dtype) if value.is_floating_point() else value.to(device)

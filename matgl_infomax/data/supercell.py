@@ -46,7 +46,7 @@ class Pairs:
 
 
 def supercell_matrix(lattice: NDArray[np.float64], n_sites: int, max_atoms: int) -> NDArray[np.int64]:
-    """Integer matrix M such that ``M @ lattice`` is near-orthorhombic, near-cubic and holds at most ``max_atoms`` atoms.
+    """Integer matrix M such that ``M @ lattice`` is near-cubic and holds at most ``max_atoms`` atoms.
 
     With lattice = R Q (R upper triangular), the shear diag(R) R^-1 makes the cell orthogonal; the shortest axis
     is lengthened until the next step would exceed the limit. A cell above the limit is left as it is.
@@ -63,7 +63,7 @@ def supercell_matrix(lattice: NDArray[np.float64], n_sites: int, max_atoms: int)
         InputError: If the limit is below one atom.
     """
     if max_atoms < 1:
-        raise InputError(f"A supercell needs room for at least 1 atom. Received: {max_atoms}. Set supercell_atoms >= 1.")
+        raise InputError(f"A supercell needs room for an atom. Received: {max_atoms}. Set supercell_atoms >= 1.")
     triangular = rq(lattice)[0]  # (3, 3)
     edge = np.abs(np.diag(triangular))  # (3,)
     shear = np.diag(np.diag(triangular)) @ np.linalg.inv(triangular)

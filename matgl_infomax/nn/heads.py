@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -35,7 +36,7 @@ class Head(nn.Module):
     def __init__(self, width: int, hidden_widths: Sequence[int], n_targets: int, activation: str) -> None:
         super().__init__()
         edges = [width, *hidden_widths]
-        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True))
+        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(edges))
         self.out = nn.Linear(edges[-1], n_targets)
         self.activation = activation_named(activation)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -68,7 +69,7 @@ class BondLayer(nn.Module):
 def stack(width_in: int, widths: Sequence[int], activation: str) -> nn.Sequential:
     """Layers of the given widths, one after the other; the identity for no widths."""
     edges = [width_in, *widths]
-    return nn.Sequential(*(Layer(a, b, activation) for a, b in zip(edges[:-1], edges[1:], strict=True)))
+    return nn.Sequential(*(Layer(a, b, activation) for a, b in pairwise(edges)))
 
 
 def activation_named(name: str) -> Callable[[Tensor], Tensor]:

@@ -186,7 +186,7 @@ class SiteNet(host.MatGLModel):
             prediction = TransparentReLU.apply(prediction + zero) - zero
         return prediction
 
-    def forward(self, g: Any, state_attr: Tensor | None = None, **_: Any) -> Tensor:
+    def forward(self, g: Any, state_attr: Tensor | None = None, **_: Any) -> Tensor:  # noqa: ARG002 - as MatGL
         """Predict from a batch, a ``DGLGraph`` or PyG ``Data``.
 
         Args:
@@ -202,7 +202,12 @@ class SiteNet(host.MatGLModel):
         out = self.scaled(self.encode(batch).crystal) * self.target_std + self.target_mean  # (B, T)
         return out.squeeze(1) if self.n_targets == 1 else out
 
-    def predict_structure(self, structure: Any, state_feats: Tensor | None = None, graph_converter: Any = None) -> Tensor:
+    def predict_structure(
+        self,
+        structure: Any,
+        state_feats: Tensor | None = None,  # noqa: ARG002 - as MatGL
+        graph_converter: Any = None,
+    ) -> Tensor:
         """Predict one pymatgen ``Structure`` or ``Molecule``-like periodic object.
 
         Args:

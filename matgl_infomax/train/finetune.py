@@ -63,7 +63,7 @@ class FinetuneModule(StepModule):
     ) -> None:
         groups = rate_groups(model, settings.learning_rate, encoder_rate)
         if not groups:
-            raise InputError("Every layer group is frozen, so nothing can be trained. Leave at least one out of freeze.")
+            raise InputError("Every layer group is frozen, so nothing can be trained. Leave one out of freeze.")
         super().__init__(groups, settings.steps, settings.weight_decay, settings.warmup_fraction, settings.patience)
         self.model, self.loss = model, LOSSES[settings.loss]
         self.average = WeightAverage(model, settings.ema_decay)
@@ -143,8 +143,8 @@ def fit(
     if labels.shape[1] != model.n_targets:
         raise InputError(f"The model predicts {model.n_targets} target(s). Received labels of {labels.shape[1]}.")
     if out is not None:
-        claim = {"settings": settings.model_dump(), "store": store.key, "rows": rows.tolist(), "labels": labels.tolist()}
-        claim_folder(out, "finetune", claim)
+        claim = {"settings": settings.model_dump(), "store": store.key, "rows": rows.tolist()}
+        claim_folder(out, "finetune", {**claim, "labels": labels.tolist(), "start": _fingerprint(model)})
     train, held_out = _split(len(rows), settings)
     mean, std = fit_scale(labels[train])
     model.target_mean.copy_(torch.from_numpy(mean))
@@ -169,6 +169,11 @@ def fit(
     freeze(model, [])
     seconds = time.perf_counter() - started
     return Fitted(model.cpu().eval(), module.history, module.best_step, seconds, len(train), len(held_out))
+
+
+def _fingerprint(model: SiteNet) -> list[float]:
+    """Something that differs between models that start from different weights."""
+    return [float(parameter.detach().double().sum()) for parameter in model.parameters()]
 
 
 def _split(n: int, settings: FinetuneSettings) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

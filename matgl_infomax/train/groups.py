@@ -39,7 +39,8 @@ def rate_groups(model: Grouped, learning_rate: float, encoder_rate: float) -> li
         learning_rate: of the head.
         encoder_rate: share of it for all other groups.
     """
-    head, rest = [], []
+    head: list[nn.Parameter] = []
+    rest: list[nn.Parameter] = []
     for name, parameters in model.layer_groups().items():
         (head if name == "head" else rest).extend(p for p in parameters if p.requires_grad)
     groups = [{"params": head, "lr": learning_rate}, {"params": rest, "lr": learning_rate * encoder_rate}]

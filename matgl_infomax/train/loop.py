@@ -68,7 +68,9 @@ def run_steps(
     callbacks: list[Callback] = [StepBar(description, module.steps)] if description else []
     if out is not None:
         callbacks.append(
-            ModelCheckpoint(out, filename=Path(CHECKPOINT).stem, save_on_train_epoch_end=True, enable_version_counter=False)
+            ModelCheckpoint(
+                out, filename=Path(CHECKPOINT).stem, save_on_train_epoch_end=True, enable_version_counter=False
+            )
         )
     checkpoint = out / CHECKPOINT if out is not None and (out / CHECKPOINT).is_file() else None
     if checkpoint is not None:
@@ -101,7 +103,7 @@ def run_steps(
 class _quiet(warnings.catch_warnings):  # noqa: N801 - used like a function
     """Lightning's advice on workers, loggers and devices is for other programs; its warnings are kept out."""
 
-    def __enter__(self) -> None:  # type: ignore[override]
+    def __enter__(self) -> None:
         super().__enter__()
         warnings.filterwarnings("ignore", module="lightning")
         self._levels = {name: logging.getLogger(name).level for name in ("lightning.pytorch", "lightning.fabric")}
@@ -123,4 +125,5 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises half a dozen kinds for a damaged file
-        raise InputError(f"{path} is no readable checkpoint ({type(error).__name__}). Delete it to start again.") from error
+        reason = f"{path} is no readable checkpoint ({type(error).__name__})."
+        raise InputError(f"{reason} Delete it to start again.") from error

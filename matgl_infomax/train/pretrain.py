@@ -73,7 +73,7 @@ class PretrainModule(StepModule):
         for number, batch in enumerate(self.on_device(self.held_out)):
             generator = step_generator(self.seed, VALIDATION_STREAM + number)
             total, parts = self.objective.loss(self.encoder, batch, generator)
-            numbers = {"loss": total, **parts, **self.objective.diagnose(batch, generator)}
+            numbers: dict[str, Any] = {"loss": total, **parts, **self.objective.diagnose(batch, generator)}
             for name, value in numbers.items():
                 sums[name] = sums.get(name, 0.0) + float(value) * batch.n_crystals
             crystals += batch.n_crystals
@@ -147,7 +147,8 @@ def _new_objective(encoder: SiteNet, settings: PretrainSettings) -> Objective:
     """The objective with critics for this encoder, initialised by the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed + 1)
-        return OBJECTIVES[settings.objective].for_encoder(encoder, settings.objective_preset, settings.objective_options)
+        kind = OBJECTIVES[settings.objective]
+        return kind.for_encoder(encoder, settings.objective_preset, settings.objective_options)
 
 
 def _split(rows: NDArray[np.int64], settings: PretrainSettings) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

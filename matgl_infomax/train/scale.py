@@ -22,6 +22,7 @@ def fit_scale(labels: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray
     """
     empty = np.isnan(labels).all(axis=0)
     if empty.any():
-        raise InputError(f"Target number {int(np.argmax(empty)) + 1} has no label among {len(labels)} training crystals.")
+        number = int(np.argmax(empty)) + 1
+        raise InputError(f"Target number {number} has no label among {len(labels)} training crystals.")
     mean, std = np.nanmean(labels, axis=0), np.nanstd(labels, axis=0)
     return mean, np.where(std > 1e-12 * np.maximum(1.0, np.abs(mean)), std, 1.0)

@@ -39,7 +39,7 @@ def test_rotation_changes_nothing(model, crystals, tmp_path):
 
 def test_origin_changes_nothing(model, crystals, tmp_path):
     crystal = next(c for c in crystals if c.id == "GaN")
-    moved = Crystal("moved", crystal.numbers, crystal.lattice, crystal.frac + [0.37, -1.2, 5.01])
+    moved = Crystal("moved", crystal.numbers, crystal.lattice, crystal.frac + np.array([0.37, -1.2, 5.01]))
     both = model.encode(batch_of([crystal, moved], tmp_path, double=True)).crystal
     torch.testing.assert_close(both[0], both[1], rtol=0, atol=1e-5)
 

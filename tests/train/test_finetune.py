@@ -64,7 +64,7 @@ def test_no_other_row_matters(data):
 
 
 def test_normaliser_is_fitted_on_training_labels_without_the_validation_part(data):
-    store, labels = data
+    _, labels = data
     fitted = run(data)
     assert fitted.n_train + fitted.n_validation == 60 and fitted.n_validation == 15
     train, held_out = module._split(60, SHORT)

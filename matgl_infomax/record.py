@@ -1,0 +1,173 @@
+"""The run card: everything that decided a result, beside the result, in one checked JSON file."""
+
+from __future__ import annotations
+
+import os
+import platform
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from matgl_infomax.errors import InputError
+from matgl_infomax.files import atomic_write
+
+PACKAGES = (
+    "matgl-infomax", "matgl", "torch", "dgl", "torch-geometric", "lightning",
+    "numpy", "pymatgen", "scikit-learn", "matminer",
+)  # fmt: skip
+"""Packages whose versions can change a result."""
+
+HASH = r"^[0-9a-f]{16,64}$"
+
+
+class Part(BaseModel):
+    """Base of a card and its parts: immutable, unknown keys refused, no NaN."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Versions(Part):
+    """What it ran on."""
+
+    python: str
+    backend: Literal["DGL", "PYG"] | None = Field(description="Kind of graph MatGL used; None without MatGL.")
+    packages: dict[str, str | None] = Field(description="Installed version by package; None where absent.")
+
+
+class Hashes(Part):
+    """Short names of content: the same hash, the same thing."""
+
+    run: str = Field(pattern=HASH, description="Everything that decides this run's result.")
+    data: str = Field(pattern=HASH, description="Crystals and all their labels of the target.")
+    folds: str = Field(pattern=HASH, description="Ids of the training part and of the test part.")
+    store: str | None = Field(description="Prepared crystals; None where the arm needs none.")
+    predictions: str = Field(pattern=HASH, description="File of predictions beside the card.")
+
+
+class Mask(Part):
+    """Which labels the model saw."""
+
+    asked: int = Field(ge=1)
+    used: int = Field(ge=1)
+    sha256: str = Field(pattern=HASH, description="Of the sorted ids, one per line.")
+
+
+class Initial(Part):
+    """Where the weights started."""
+
+    name: str = Field(description="'scratch', 'pretrained', 'descriptors' (no weights), or the name of one's own weights.")
+    sha256: str | None = Field(description="Of all weights before the first step; None where there are none.")
+
+
+class Tried(Part):
+    """A learning rate and its error on the part of the mask that was held out for choosing."""
+
+    learning_rate: float = Field(gt=0)
+    mae: float = Field(ge=0)
+
+
+class Cost(Part):
+    """What it took."""
+
+    seconds: float = Field(ge=0, description="This run, predictions included, pretraining not.")
+    pretraining_seconds: float | None = Field(description="The pretraining that all runs of the study share.")
+    peak_memory_mb: float | None = Field(description="Largest memory of the process up to the end of the run.")
+
+
+class Metrics(Part):
+    """Errors on the test part, in units of the target."""
+
+    mae: float = Field(ge=0)
+    rmse: float = Field(ge=0)
+    r2: float | None = Field(description="None where the test labels do not vary.")
+
+
+class RunCard(Part):
+    """One run of a study: one arm, one number of labels, one seed."""
+
+    format: Literal[1] = 1
+    created: str = Field(description="Time of completion, UTC.")
+    versions: Versions
+    task: str
+    target: str
+    unit: str | None
+    arm: str
+    fold: int = Field(ge=0)
+    seed: int = Field(ge=0, description="Decides the label mask, the initial weights and the order of the data.")
+    mask: Mask
+    n_test: int = Field(ge=1)
+    initial: Initial
+    settings: dict[str, Any] = Field(description="Settings of the study that matter for the result.")
+    tried: list[Tried] = Field(description="Search for the learning rate, within the mask; empty without one.")
+    hashes: Hashes
+    cost: Cost
+    metrics: Metrics
+
+
+def new_card(**fields: Any) -> RunCard:
+    """A card with the time and the versions of this process filled in.
+
+    Args:
+        fields: everything else that ``RunCard`` holds.
+
+    Raises:
+        pydantic.ValidationError: If a field is missing, unknown or wrong.
+    """
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return RunCard.model_validate({"created": now, "versions": versions(), **fields})
+
+
+def write_card(path: Path | str, card: RunCard) -> None:
+    """Write a card as JSON, whole or not at all.
+
+    Raises:
+        InputError: If the disk is full or the folder cannot be written.
+    """
+    atomic_write(path, card.model_dump_json(indent=1) + "\n")
+
+
+def read_card(path: Path | str) -> RunCard:
+    """Read a card and check it.
+
+    Raises:
+        InputError: If the file is missing, or no valid card, with the reason.
+    """
+    try:
+        return RunCard.model_validate_json(Path(path).read_bytes())
+    except OSError as error:
+        raise InputError(f"Cannot read the run card {path}: {error.strerror or error}.") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(step) for step in first["loc"]) or "the file"
+        reason = f"{path} is no valid run card ({place}: {first['msg']})."
+        raise InputError(f"{reason} Delete it, and the run is repeated.") from error
+
+
+def versions() -> dict[str, Any]:
+    """Versions of Python and of the packages that matter, found without importing any of them."""
+    packages = {name: _installed(name) for name in PACKAGES}
+    return {"python": platform.python_version(), "backend": _backend(packages), "packages": packages}
+
+
+@cache
+def _installed(name: str) -> str | None:
+    """Version of a package, None where absent."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _backend(packages: dict[str, str | None]) -> str | None:
+    """The graphs MatGL uses: the choice that the host has made, or the one it would make."""
+    matgl = packages["matgl"]
+    if matgl is None:
+        return None
+    if int(matgl.split(".")[0]) >= 4:
+        return "PYG"
+    chosen = os.environ.get("MATGL_BACKEND", "").strip().upper()
+    return chosen if chosen in ("DGL", "PYG") else ("DGL" if packages["dgl"] else "PYG")

@@ -1,0 +1,214 @@
+"""The arms of a learning curve: ways from the same few labels to predictions of the same test crystals."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matgl_infomax.config import FinetuneSettings, ModelSettings
+from matgl_infomax.errors import InputError
+from matgl_infomax.files import atomic_write, sha256_of
+
+if TYPE_CHECKING:
+    from matgl_infomax.data.store import Store
+    from matgl_infomax.nn.sitenet import SiteNet
+
+Thing = TypeVar("Thing")
+
+CHOOSING_SHARE = 0.2
+"""Share of the mask on which learning rates are compared, where there are several."""
+
+ALPHAS = np.logspace(-4, 6, 31)
+"""Penalties among which ridge regression chooses by leaving one label out."""
+
+
+@dataclass(frozen=True)
+class ArmTask:
+    """All that an arm gets to see. Labels outside the mask and test labels are not in it."""
+
+    rows: NDArray[np.int64]
+    """Rows of the unmasked crystals, in the order of their draw, (n,)."""
+    labels: NDArray[np.float64]
+    """Their labels, (n,)."""
+    test: NDArray[np.int64]
+    """Rows to predict, (m,)."""
+    seed: int
+    """Decides initial weights and the order of the data."""
+    model: ModelSettings
+    finetune: FinetuneSettings
+    learning_rates: tuple[float, ...]
+    """Learning rates to choose among; none takes the one of the fine-tuning settings."""
+    cache: Path
+    """Folder for vectors under a hash of their content."""
+    store: Store | None = None
+    """Prepared crystals, for all arms with a network."""
+    weights: Path | None = None
+    """Folder of the pretrained encoder, for the arms that start from one."""
+    features: Path | None = None
+    """File of descriptors, for the arm that needs them."""
+
+
+@dataclass(frozen=True)
+class ArmAnswer:
+    """What an arm gives back."""
+
+    prediction: NDArray[np.float64]
+    """Predictions in units of the target, (m,)."""
+    initial: str | None = None
+    """SHA-256 of the weights before the first step; None without weights."""
+    tried: tuple[tuple[float, float], ...] = ()
+    """Learning rates and their errors on the held-out part of the mask."""
+
+
+Arm = Callable[[ArmTask], ArmAnswer]
+
+
+def scratch(task: ArmTask) -> ArmAnswer:
+    """A new network, all weights trained on the labels alone."""
+    from matgl_infomax.train.weights import new_model
+
+    return _trained(task, lambda: new_model(task.model, 1, task.seed), pretrained=False)
+
+
+def finetuned(task: ArmTask) -> ArmAnswer:
+    """A pretrained encoder with a new head, trained on the labels with the same budget as from scratch."""
+    from matgl_infomax.train.weights import with_new_head
+
+    encoder = open_encoder(_needed(task.weights, "pretrained weights"), task.model)
+    return _trained(task, lambda: with_new_head(encoder, 1, task.seed), pretrained=True)
+
+
+def frozen(task: ArmTask) -> ArmAnswer:
+    """Ridge regression on the crystal vectors of the pretrained encoder as it is."""
+    return _ridge(task, open_encoder(_needed(task.weights, "pretrained weights"), task.model))
+
+
+def untrained(task: ArmTask) -> ArmAnswer:
+    """The same ridge regression on an encoder with random weights: what the architecture gives by itself."""
+    from matgl_infomax.train.weights import new_model
+
+    return _ridge(task, new_model(task.model, 1, task.seed))
+
+
+def descriptor_trees(task: ArmTask) -> ArmAnswer:
+    """Extremely randomised trees on Magpie statistics of the composition: no network at all."""
+    from matgl_infomax.tasks.descriptors import fit_trees, read_descriptors
+
+    features = read_descriptors(_needed(task.features, "descriptors"))
+    trees = fit_trees(features[task.rows], task.labels, task.seed)
+    return ArmAnswer(np.asarray(trees.predict(features[task.test]), dtype=np.float64))
+
+
+ARMS: dict[str, Arm] = {
+    "scratch": scratch,
+    "finetuned": finetuned,
+    "frozen": frozen,
+    "untrained": untrained,
+    "descriptors": descriptor_trees,
+}
+"""NAME=FOLDER in a study is the arm ``finetuned`` with weights of one's own."""
+
+PRETRAINED = ("finetuned", "frozen")
+"""Arms that need the study's own pretraining."""
+
+
+def open_encoder(folder: Path, model: ModelSettings) -> SiteNet:
+    """An encoder whose crystals are prepared as in this study.
+
+    Raises:
+        InputError: If the folder holds no encoder, or one for other supercells.
+    """
+    from matgl_infomax.train.weights import load_encoder
+
+    encoder = load_encoder(folder)
+    has = (encoder.max_atoms, encoder.primitive)
+    if has != (model.supercell_atoms, model.primitive):
+        raise InputError(
+            f"The encoder in {folder} was trained on supercells of {has[0]} atoms (primitive cells: {has[1]}), "
+            f"this study has {model.supercell_atoms} ({model.primitive}). Give --model.supercell-atoms {has[0]} "
+            f"and --model.{'primitive' if has[1] else 'no-primitive'}."
+        )
+    return encoder
+
+
+def state_hash(model: SiteNet) -> str:
+    """SHA-256 of all weights and buffers of a model, names included."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(f"{name}\0{value.dtype}\0{tuple(value.shape)}\0".encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _trained(task: ArmTask, start: Callable[[], SiteNet], *, pretrained: bool) -> ArmAnswer:
+    """Train all weights on the mask, after choosing the learning rate within the mask where there is a choice."""
+    from matgl_infomax.train.finetune import fit
+    from matgl_infomax.train.predict import predict
+
+    store = _needed(task.store, "prepared crystals")
+    settings = task.finetune.model_copy(update={"seed": task.seed})
+
+    def run(rate: float, rows: NDArray[np.int64], labels: NDArray[np.float64]) -> SiteNet:
+        chosen = settings.model_copy(update={"learning_rate": rate})
+        return fit(start(), store, rows, labels[:, None], chosen, pretrained=pretrained).model
+
+    rates = task.learning_rates or (settings.learning_rate,)
+    tried: list[tuple[float, float]] = []
+    if len(rates) > 1:
+        # The draw of the mask is random already: its end is as good a sample as any.
+        n = len(task.rows) - max(1, round(CHOOSING_SHARE * len(task.rows)))
+        for rate in rates:
+            predicted = predict(run(rate, task.rows[:n], task.labels[:n]), store, task.rows[n:])[:, 0]
+            tried.append((rate, float(np.abs(predicted - task.labels[n:]).mean())))
+    best = min(tried, key=lambda pair: pair[1])[0] if tried else rates[0]
+    initial = state_hash(start())
+    model = run(best, task.rows, task.labels)
+    return ArmAnswer(predict(model, store, task.test)[:, 0], initial, tuple(tried))
+
+
+def _ridge(task: ArmTask, encoder: SiteNet) -> ArmAnswer:
+    """Standardised crystal vectors and ridge regression, its penalty chosen on the mask."""
+    from sklearn.linear_model import RidgeCV
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    store = _needed(task.store, "prepared crystals")
+    initial = state_hash(encoder)
+    known, wanted = (_vectors(encoder, initial, store, rows, task.cache) for rows in (task.rows, task.test))
+    ridge = make_pipeline(StandardScaler(), RidgeCV(ALPHAS)).fit(known, task.labels)
+    return ArmAnswer(np.asarray(ridge.predict(wanted), dtype=np.float64), initial)
+
+
+def _vectors(
+    encoder: SiteNet, weights: str, store: Store, rows: NDArray[np.int64], cache: Path
+) -> NDArray[np.float64]:
+    """Crystal vectors, (n, C); kept on disk, for the same test crystals come back with every mask."""
+    from matgl_infomax.train.predict import embed_rows
+
+    key = sha256_of(f"{weights} {store.key} {rows.tolist()}")[:24]
+    file = Path(cache).expanduser() / f"vectors-{key}.npy"
+    if file.is_file():
+        try:
+            kept: NDArray[np.float64] = np.load(file, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise InputError(f"{file} is damaged ({error}). Delete it; it is computed again.") from error
+        return kept
+    values: NDArray[np.float64] = embed_rows(encoder, store, rows)
+    buffer = io.BytesIO()
+    np.save(buffer, values)
+    atomic_write(file, buffer.getvalue())
+    return values
+
+
+def _needed(thing: Thing | None, name: str) -> Thing:
+    """Something that the study must have given to this arm."""
+    if thing is None:
+        raise ValueError(f"this arm needs {name}")
+    return thing
