@@ -74,6 +74,6 @@ freeze:  ## resolve all versions anew and write constraints/$(STACK).txt
 	rm -rf .venv-freeze
 
 clean:  ## remove environments, builds, caches and demonstrations
-	rm -rf .venv .venv-pyg .venv-wheel .venv-freeze .typecheck build dist demo *.egg-info
+	rm -rf .venv .venv-pyg .venv-wheel .venv-freeze .typecheck build dist demo build.log *.egg-info
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.*
 	find matgl_infomax tasks leaderboard tests -name __pycache__ -type d -exec rm -rf {} +

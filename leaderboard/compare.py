@@ -55,10 +55,10 @@ def compare(
     There are two sources of chance: which labels were unmasked and how the weights started (the seed), and which
     crystals happen to be in the test set. Each draw resamples the test crystals with replacement, the same ones for
     both arms and all seeds, and adds a deviation for the seeds. Resampling two or three seeds as well gives intervals
-    that are far too narrow (in simulations of arms that do not differ, 14 to 21 % of them excluded zero instead of
-    5 %); so this deviation is drawn from Student's t with S - 1 degrees of freedom, scaled by the spread of the
-    paired results between seeds (then it is 5 % or less). The interval of the ratio is built on its logarithm. Chance in the pretraining
-    itself is not covered where all seeds share one pretraining, nor are other folds.
+    that are far too narrow (in simulations of arms that do not differ, up to 14 to 21 % of them excluded zero instead
+    of 5 %); so this deviation is drawn from Student's t with S - 1 degrees of freedom, scaled by the spread of the
+    paired results between seeds (then it is 5 %, or less). The interval of the ratio is built on its logarithm.
+    Chance in the pretraining itself is not covered where all seeds share one pretraining, nor are other folds.
 
     With one seed only the crystals are resampled: the interval then speaks of this one mask alone.
 
@@ -102,9 +102,7 @@ def compare(
     )
 
 
-def _crystal_draws(
-    errors: NDArray[np.float64], draws: int, generator: np.random.Generator
-) -> NDArray[np.float64]:
+def _crystal_draws(errors: NDArray[np.float64], draws: int, generator: np.random.Generator) -> NDArray[np.float64]:
     """Mean errors of both arms over resampled crystals, (2, draws), from errors averaged over seeds, (2, M)."""
     m = errors.shape[1]
     block = max(1, _BLOCK // m)

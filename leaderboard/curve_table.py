@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,14 +50,15 @@ def absolute_errors(predictions: pd.DataFrame) -> dict[tuple[str, int], NDArray[
     """
     found: dict[tuple[str, int], NDArray[np.float64]] = {}
     keys: tuple[Any, Any] | None = None
-    for (arm, labels), part in predictions.groupby(["arm", "labels"], sort=False, observed=True):
+    for key, part in predictions.groupby(["arm", "labels"], sort=False, observed=True):
+        arm, labels = cast(tuple[str, int], key)
         error = (part["prediction"] - part["target"]).abs()
         table = error.groupby([part["seed"], part["id"]], observed=True).mean().unstack()
         mine = (list(table.index), list(table.columns))
         if keys is not None and mine != keys:
             raise ValueError(f"{arm} at {labels} labels was run with other seeds or crystals than the arms before it")
         keys = mine
-        found[str(arm), int(labels)] = table.to_numpy(dtype=np.float64)
+        found[arm, int(labels)] = table.to_numpy(dtype=np.float64)
     return found
 
 
@@ -79,7 +80,8 @@ def markdown_table(curve: pd.DataFrame, ratios: Mapping[int, str], title: str, u
     """
     summary = summarise(curve)
     arms = list(dict.fromkeys(summary["arm"]))
-    cells = {(line.arm, line.labels): _cell(line.mean, line.sd) for line in summary.itertuples()}
+    columns = [summary[name].tolist() for name in ("arm", "labels", "mean", "sd")]
+    cells = {(arm, n): _cell(mean, sd) for arm, n, mean, sd in zip(*columns, strict=True)}
     head = ["labels", *arms, *([title] if ratios else [])]
     lines = [head, ["---", *["---:"] * (len(head) - 1)]]
     for n in sorted(set(summary["labels"])):

@@ -82,9 +82,7 @@ class Verdict(Part):
     rule: str = RULE
 
 
-def judge(
-    errors: Errors, *, target: str, unit: str | None = None, draws: int = DRAWS, seed: int = 0
-) -> Verdict:
+def judge(errors: Errors, *, target: str, unit: str | None = None, draws: int = DRAWS, seed: int = 0) -> Verdict:
     """Compare the pretrained arm with the one from scratch at each number of labels and answer by ``RULE``.
 
     The pretrained arm is ``finetuned`` where there is one, else weights of one's own, else ``frozen``.
@@ -172,9 +170,9 @@ def _savings(points: list[Paired]) -> list[Equivalent]:
 
 
 def _saving_sentence(arm: str, labels: int, equals: float | None, bound: str) -> str:
-    """'finetuned at 100 labels equals scratch at 178', or why no number can be given."""
+    """'finetuned at 100 labels equals scratch at about 178', or why no number can be given."""
     if equals is not None:
-        return f"{arm} at {labels} labels equals {BASELINE} at {equals:.0f}"
+        return f"{arm} at {labels} labels equals {BASELINE} at about {equals:.0f}"
     said = "better" if bound.startswith(">") else "worse"
     return f"{arm} at {labels} labels is {said} than {BASELINE} at any measured count (equals {bound})"
 
@@ -214,8 +212,8 @@ def _text(answer: str, points: list[Paired], savings: list[Equivalent], n_seeds:
     if answer == "no" and worse:
         worst = max(worse, key=lambda point: point.ratio)
         return (
-            f"No, pretraining does not help: it raises the error at {len(worse)} {where}, most at {worst.labels} labels "
-            f"(by {worst.ratio - 1:.0%}), and lowers it at none."
+            f"No, pretraining does not help: it raises the error at {len(worse)} {where}, most at {worst.labels} "
+            f"labels (by {worst.ratio - 1:.0%}), and clearly lowers it at none."
         )
     if answer == "no":
         return f"No, pretraining does not help: a gain of {WORTH:.0%} is ruled out at most label counts."

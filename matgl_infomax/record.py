@@ -59,7 +59,7 @@ class Mask(Part):
 class Initial(Part):
     """Where the weights started."""
 
-    name: str = Field(description="'scratch', 'pretrained', 'descriptors' (no weights), or the name of one's own weights.")
+    name: str = Field(description="'scratch', 'pretrained', 'descriptors' (no weights), or the name of own weights.")
     sha256: str | None = Field(description="Of all weights before the first step; None where there are none.")
 
 

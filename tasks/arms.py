@@ -186,9 +186,7 @@ def _ridge(task: ArmTask, encoder: SiteNet) -> ArmAnswer:
     return ArmAnswer(np.asarray(ridge.predict(wanted), dtype=np.float64), initial)
 
 
-def _vectors(
-    encoder: SiteNet, weights: str, store: Store, rows: NDArray[np.int64], cache: Path
-) -> NDArray[np.float64]:
+def _vectors(encoder: SiteNet, weights: str, store: Store, rows: NDArray[np.int64], cache: Path) -> NDArray[np.float64]:
     """Crystal vectors, (n, C); kept on disk, for the same test crystals come back with every mask."""
     from matgl_infomax.train.predict import embed_rows
 

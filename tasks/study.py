@@ -29,8 +29,12 @@ CODE_VERSION = 1
 OWN_DATA = "own data"
 """Name of the task where none of Matbench's was named."""
 
-ELSEWHERE = {"data", "labels_file", "id_column", "on_error", "cache", "out", "workers", "labels", "seeds", "arms"}
-"""Settings that do not decide the result of one run: where things lie, and which runs there are."""
+ELSEWHERE: Any = {
+    **dict.fromkeys(["data", "labels_file", "id_column", "on_error", "cache", "out", "workers"], True),
+    **dict.fromkeys(["target", "labels", "seeds", "arms"], True),
+    "finetune": {"seed"},
+}
+"""Settings that do not decide the result of one run: where things lie, which runs there are, and its own seed."""
 
 
 @dataclass(frozen=True)
@@ -116,9 +120,9 @@ def named_arms(arms: Sequence[str]) -> dict[str, Path | None]:
         name, equals, folder = arm.partition("=")
         if not equals and name not in ARMS:
             raise InputError(f"There is no such arm. Received: {arm}. Known: {', '.join(ARMS)}, or NAME=FOLDER.")
-        if equals and (name in ARMS or not re.fullmatch(r"[A-Za-z0-9_.]+", name) or not folder):
+        if equals and (name in ARMS or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) or not folder):
             raise InputError(
-                f"Weights of your own are given as NAME=FOLDER, the name made of letters, digits, '_' and '.', "
+                f"Weights of your own are given as NAME=FOLDER, the name made of letters, digits, '_', '-' and '.', "
                 f"and other than {', '.join(ARMS)}. Received: {arm}."
             )
         if name in found:

@@ -1,0 +1,170 @@
+"""Does pretraining help? A learning curve over few labels, every arm on equal terms, and an answer."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from matgl_infomax.arguments import read_settings
+from matgl_infomax.config import CurveConfig
+from matgl_infomax.data.crystal import Crystal
+from matgl_infomax.data.read import Crystals
+from matgl_infomax.errors import InputError
+from matgl_infomax.files import atomic_write
+from matgl_infomax.leaderboard.curve_table import absolute_errors, curve_frame, markdown_table
+from matgl_infomax.leaderboard.verdict import Verdict, judge
+from matgl_infomax.record import RunCard, read_card
+from matgl_infomax.tasks.runs import execute, finished, run_files
+from matgl_infomax.tasks.study import Study, file_stamp, plan, prepare
+from matgl_infomax.train.claim import claim_folder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+IN_MEMORY = "(given in Python)"
+
+
+@dataclass(frozen=True)
+class CurveResult:
+    """The numbers of a study; it draws and prints them on demand."""
+
+    frame: pd.DataFrame
+    """One line per run: task, arm, labels_asked, labels_used, seed, fold, mae, rmse, r2, seconds."""
+    predictions: pd.DataFrame
+    """One line per run and test crystal: task, arm, labels, seed, fold, id, target, prediction."""
+    verdict: Verdict
+    """Yes, no or cannot tell, with intervals and label saving."""
+    cards: tuple[RunCard, ...]
+    """One card per run."""
+    notes: tuple[str, ...] = ()
+    """What a reader of the table has to know."""
+
+    def to_frame(self) -> pd.DataFrame:
+        """A copy of the table of runs."""
+        return self.frame.copy()
+
+    def to_markdown(self) -> str:
+        """The errors of all arms as a table to read."""
+        v = self.verdict
+        ratios = {p.labels: f"{p.ratio:.3f} ({p.ratio_low:.3f}–{p.ratio_high:.3f})" for p in v.points}
+        return markdown_table(self.frame, ratios, f"{v.arm} / {v.baseline} (95 %)", v.unit)
+
+    def plot(self, path: Path | str) -> None:
+        """Draw the learning curves and write them as PNG.
+
+        Args:
+            path: file to write.
+
+        Raises:
+            InputError: If the file cannot be written.
+        """
+        from matgl_infomax.tasks.plot import plot_curve
+
+        truth = self.predictions.drop_duplicates("id")["target"].to_numpy()
+        guess = float(np.abs(truth - np.median(truth)).mean())
+        title = f"{self.frame['task'].iloc[0]}: {self.verdict.test_crystals} test crystals, {self.verdict.seeds} seeds"
+        v = self.verdict
+        plot_curve(self.frame, Path(path), target=v.target, unit=v.unit, guess=guess, title=title)
+
+    def summary(self) -> str:
+        """Table and verdict as one page of Markdown."""
+        v = self.verdict
+        lines = [f"# Does pretraining help? {v.target}", "", self.to_markdown(), "", f"**{v.text}**", ""]
+        lines += [f"- {point.sentence}" for point in v.points]
+        lines += [f"- {saving.sentence}." for saving in v.savings]
+        lines += ["", f"Tested on {v.test_crystals} crystals with {v.seeds} seed(s). Rule: {v.rule}"]
+        return "\n".join([*lines, *(f"\n{note}" for note in self.notes)]) + "\n"
+
+
+def learning_curve(
+    crystals: Crystals | Sequence[Crystal],
+    target: str,
+    config: CurveConfig | None = None,
+    *,
+    progress: bool = True,
+    **options: Any,
+) -> CurveResult:
+    """Train every arm on the same few labels, test on the same crystals, and say whether pretraining helped.
+
+    A study that was stopped goes on where it was when called again with the same folder. Numbers of labels, seeds
+    and arms may be added later; other data or other settings in the same folder are refused.
+
+    Args:
+        crystals: all crystals, labelled or not.
+        target: name of the label.
+        config: the study; or give its fields as ``options``, such as ``out="study", labels=[50, 100]``.
+        progress: show bars.
+        options: fields of ``CurveConfig``, instead of ``config``.
+
+    Raises:
+        InputError: If anything asked for is not there, the folder holds another study or cannot be written, or the
+            data change meanwhile.
+        KeyboardInterrupt: After Ctrl-C; finished runs are kept.
+    """
+    if config is None:
+        config = read_settings(CurveConfig, {"data": IN_MEMORY, "target": [target], **options})
+    elif options:
+        raise InputError(f"Give a config or single options, not both. Received both: {', '.join(options)}.")
+    stamp = file_stamp(config)
+
+    def check() -> None:
+        if file_stamp(config) != stamp:
+            raise InputError(
+                f"The data in {config.data} changed while the study was running; finished runs are of the data as "
+                "they were. Restore them to go on, or choose another --out for the new ones."
+            )
+
+    table = crystals if isinstance(crystals, Crystals) else Crystals(crystals)
+    study = plan(table, target, config)
+    claim_folder(config.out, "curve", study.claim())
+    _sweep(config.out)
+    study = prepare(study, table, progress=progress)
+    todo = [run for run in study.runs if finished(study, run) is None]
+    check()
+    execute(study, todo, check, progress=progress)
+    result = collect(study)
+    _write(result, config.out)
+    return result
+
+
+def collect(study: Study) -> CurveResult:
+    """Put the finished runs of a study together.
+
+    Raises:
+        InputError: If a run's files are missing or damaged.
+    """
+    import pandas as pd
+
+    files = [run_files(study, run) for run in study.runs]
+    cards = tuple(read_card(card) for card, _ in files)
+    predictions = pd.concat([pd.read_parquet(table) for _, table in files], ignore_index=True)
+    frame = curve_frame(card.model_dump() for card in cards)
+    verdict = judge(absolute_errors(predictions), target=study.target, unit=study.unit)
+    own = [name for name, folder in study.arms.items() if folder is not None]
+    notes = tuple(f"Weights of {name}: nobody checked whether they have seen test crystals." for name in own)
+    return CurveResult(frame, predictions, verdict, cards, notes)
+
+
+def _write(result: CurveResult, out: Path) -> None:
+    """All files of a finished study, the verdict last."""
+    buffer = io.BytesIO()
+    result.predictions.to_parquet(buffer, index=False)
+    atomic_write(out / "predictions.parquet", buffer.getvalue())
+    atomic_write(out / "curve.csv", result.frame.to_csv(index=False))
+    atomic_write(out / "cards.jsonl", "".join(card.model_dump_json() + "\n" for card in result.cards))
+    result.plot(out / "curve.png")
+    atomic_write(out / "summary.md", result.summary())
+    atomic_write(out / "verdict.json", result.verdict.model_dump_json(indent=1) + "\n")
+
+
+def _sweep(out: Path) -> None:
+    """Remove drafts of files that a process killed long ago left; whole files have no dot in front."""
+    for draft in (out / "runs").glob(".*"):
+        if time.time() - draft.stat().st_mtime > 3600:
+            draft.unlink(missing_ok=True)
