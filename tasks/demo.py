@@ -37,7 +37,7 @@ def demo_settings(out: Path) -> CurveConfig:
         workers=2,
         model=ModelSettings(supercell_atoms=30),
         pretrain=PretrainSettings(steps=300, batch_sites=600, validate_every=100),
-        finetune=FinetuneSettings(steps=300, validate_every=50),
+        finetune=FinetuneSettings(steps=300, validate_every=50, learning_rate=3e-3),
     )
 
 
