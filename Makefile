@@ -30,7 +30,7 @@ help:  ## show this list
 	@echo "make TARGET [STACK=dgl|pyg]"
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 16
 
-venv: $(READY)  ## build the environment ($(VENV)) from pyproject.toml and constraints/
+venv: $(READY)  ## build the environment, .venv or .venv-pyg, from pyproject.toml and constraints/
 
 # The mark comes last, so an environment whose build was cut short is built anew; a finished one is only brought up to date.
 # matbench 0.6 declares versions of 2021 that no longer install: it comes without them.
@@ -58,14 +58,14 @@ typecheck-tree:
 	@rm -rf .typecheck && mkdir -p .typecheck/matgl_infomax
 	@ln -s ../../matgl_infomax/* ../../tasks ../../leaderboard .typecheck/matgl_infomax/
 
-wheel: $(READY)  ## build dist/*.whl and check that every file of the three packages is in it
+wheel: $(READY)  ## build dist/*.whl and check that that it holds every file
 	rm -rf build dist
 	PIP_CONSTRAINT=$(CONSTRAINTS) $(PY) -m build -o dist . > build.log 2>&1 || { cat build.log; exit 1; }
 	$(PY) .ci/check_wheel.py dist
 
 # Versions change only on purpose: this resolves afresh within pyproject.toml; torch is the one version chosen by hand.
 TORCH := torch==2.13.0
-freeze:  ## resolve all versions anew and write constraints/$(STACK).txt
+freeze:  ## resolve all versions anew and write the file in constraints/
 	$(PYTHON) -m venv --clear .venv-freeze
 	.venv-freeze/bin/python -m pip install -qq $(TORCH)
 	.venv-freeze/bin/python -m pip install -qq $(TORCH) -e '.[dev,$(STACK)]' 'setuptools>=77'

@@ -33,11 +33,10 @@ def demo_settings(out: Path) -> CurveConfig:
         out=out / "study",
         labels=[25, 50],
         seeds=3,
-        arms=["scratch", "finetuned", "untrained", "descriptors"],
         workers=2,
         model=ModelSettings(supercell_atoms=30),
         pretrain=PretrainSettings(steps=300, batch_sites=600, validate_every=100),
-        finetune=FinetuneSettings(steps=300, validate_every=50, learning_rate=3e-3),
+        finetune=FinetuneSettings(steps=300, validate_every=50),
     )
 
 

@@ -100,8 +100,7 @@ class SiteNet(host.MatGLModel):
     ) -> None:
         super().__init__()
         self.save_args(locals())
-        if output not in ("identity", "transparent_relu"):
-            raise InputError(f"Unknown output {output!r}. Choose one of: identity, transparent_relu.")
+        self._output_named(output)
         self.element_types = tuple(element_types)
         self.max_atoms, self.primitive = max_atoms, primitive
         self.pair_channels, self.output = tuple(pair_channels), output
@@ -114,18 +113,27 @@ class SiteNet(host.MatGLModel):
         self.site_hidden_width = self.local_encoder.width
         self.site_vector = _linear_or_identity(self.site_hidden_width, site_vector_width)
         self.site_vector_width = site_vector_width or self.site_hidden_width
-        self.global_encoder = GlobalEncoder(
-            self.site_vector_width, before_pool_widths, after_pool_widths, activation
-        )
+        self.global_encoder = GlobalEncoder(self.site_vector_width, before_pool_widths, after_pool_widths, activation)
         self.crystal_hidden_width = self.global_encoder.width
         self.crystal_vector = _linear_or_identity(self.crystal_hidden_width, crystal_vector_width)
         self.crystal_vector_width = crystal_vector_width or self.crystal_hidden_width
         self.head = Head(self.crystal_vector_width, head_widths, n_targets, activation)
+        self._register_buffers()
+
+    def _output_named(self, output: str) -> None:
+        """Refuse an unknown output activation before anything is built."""
+        if output not in ("identity", "transparent_relu"):
+            raise InputError(f"Unknown output {output!r}. Choose one of: identity, transparent_relu.")
+
+    def _register_buffers(self) -> None:
+        """What is not learnt: the elements behind the node types, and the label normaliser.
+
+        The normaliser travels with the weights, so that a saved model predicts in physical units.
+        """
         numbers = torch.tensor(host.atomic_numbers(self.element_types))
         self.register_buffer("numbers_of_type", numbers, persistent=False)
-        # The label normaliser travels with the weights, so that a saved model predicts in physical units.
-        self.register_buffer("target_mean", torch.zeros(n_targets))
-        self.register_buffer("target_std", torch.ones(n_targets))
+        self.register_buffer("target_mean", torch.zeros(self.n_targets))
+        self.register_buffer("target_std", torch.ones(self.n_targets))
 
     @classmethod
     def from_preset(cls, name: str, *, n_targets: int = 1, seed: int = 0, **changes: Any) -> SiteNet:

@@ -119,10 +119,7 @@ def fit(
     out: Path | None = None,
     progress: bool = False,
 ) -> Fitted:
-    """Train a model on labelled crystals.
-
-    Only the given rows and labels are touched: the normaliser, the validation part and the choice of the checkpoint
-    all come out of them.
+    """Train a model on labelled crystals; normaliser, validation part and checkpoint come out of these alone.
 
     Args:
         model: trained in place.
@@ -143,37 +140,51 @@ def fit(
     if labels.shape[1] != model.n_targets:
         raise InputError(f"The model predicts {model.n_targets} target(s). Received labels of {labels.shape[1]}.")
     if out is not None:
-        claim = {"settings": settings.model_dump(), "store": store.key, "rows": rows.tolist()}
-        claim_folder(out, "finetune", {**claim, "labels": labels.tolist(), "start": _fingerprint(model)})
+        _claim(out, model, store, rows, labels, settings)
     train, held_out = _split(len(rows), settings)
-    mean, std = fit_scale(labels[train])
-    model.target_mean.copy_(torch.from_numpy(mean))
-    model.target_std.copy_(torch.from_numpy(std))
+    scaled = _normalise(model, labels, train)
     freeze(model, settings.freeze)
-    scaled = (labels - mean) / std
     training = StoreBatches(store, rows[train], scaled[train])
     validation = StoreBatches(store, rows[held_out], scaled[held_out])
-    order = StepOrder(training.sizes, settings.steps, settings.validate_every, settings.batch_sites, settings.seed)
     fixed = group_by_sites(validation.sizes, np.arange(len(held_out)), 10 * settings.batch_sites)
     rate = settings.encoder_rate if pretrained else 1.0
     module = FinetuneModule(model, settings, rate, validation.loader(fixed))
+    bar = "Fine-tuning" if progress else None
     run_steps(
-        module,
-        training.loader(order),
-        chunk=settings.validate_every,
-        gradient_clip=settings.gradient_clip,
-        out=out,
-        description="Fine-tuning" if progress else None,
-    )
+        module, training.loader(_order(training, settings)),
+        chunk=settings.validate_every, gradient_clip=settings.gradient_clip, out=out, description=bar,
+    )  # fmt: skip
     model.load_state_dict(module.best_state)
     freeze(model, [])
     seconds = time.perf_counter() - started
     return Fitted(model.cpu().eval(), module.history, module.best_step, seconds, len(train), len(held_out))
 
 
-def _fingerprint(model: SiteNet) -> list[float]:
-    """Something that differs between models that start from different weights."""
-    return [float(parameter.detach().double().sum()) for parameter in model.parameters()]
+def _claim(
+    out: Path,
+    model: SiteNet,
+    store: Store,
+    rows: NDArray[np.int64],
+    labels: NDArray[np.float64],
+    settings: FinetuneSettings,
+) -> None:
+    """Take the folder for this run: data, labels, settings and starting weights decide what it is."""
+    start = [float(parameter.detach().double().sum()) for parameter in model.parameters()]
+    claim = {"settings": settings.model_dump(), "store": store.key, "rows": rows.tolist()}
+    claim_folder(out, "finetune", {**claim, "labels": labels.tolist(), "start": start})
+
+
+def _order(training: StoreBatches, settings: FinetuneSettings) -> StepOrder:
+    """Which labelled crystals meet in which step."""
+    return StepOrder(training.sizes, settings.steps, settings.validate_every, settings.batch_sites, settings.seed)
+
+
+def _normalise(model: SiteNet, labels: NDArray[np.float64], train: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Fit the normaliser on the training part of the labels, store it in the model, and apply it to all, (n, T)."""
+    mean, std = fit_scale(labels[train])
+    model.target_mean.copy_(torch.from_numpy(mean))
+    model.target_std.copy_(torch.from_numpy(std))
+    return (labels - mean) / std
 
 
 def _split(n: int, settings: FinetuneSettings) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

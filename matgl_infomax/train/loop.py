@@ -78,18 +78,7 @@ def run_steps(
     handler = signal.getsignal(signal.SIGINT)
     try:
         with _quiet():
-            trainer = Trainer(
-                max_epochs=-(-module.steps // chunk),
-                accelerator="auto",
-                devices=1,
-                logger=False,
-                callbacks=callbacks,
-                enable_checkpointing=out is not None,
-                enable_progress_bar=False,
-                enable_model_summary=False,
-                gradient_clip_val=gradient_clip,
-                default_root_dir=out,
-            )
+            trainer = _trainer(-(-module.steps // chunk), gradient_clip, callbacks, out)
             trainer.fit(module, training, ckpt_path=checkpoint, weights_only=True)
     except OSError as error:
         reason = error.strerror or str(error)
@@ -98,6 +87,22 @@ def run_steps(
         # Lightning turns Ctrl-C into an exit and deafens the process to the next one; undo both.
         signal.signal(signal.SIGINT, handler)
         raise KeyboardInterrupt from None
+
+
+def _trainer(chunks: int, gradient_clip: float, callbacks: list[Callback], out: Path | None) -> Trainer:
+    """Lightning without its own bars, loggers and summaries; on an accelerator where there is one."""
+    return Trainer(
+        max_epochs=chunks,
+        accelerator="auto",
+        devices=1,
+        logger=False,
+        callbacks=callbacks,
+        enable_checkpointing=out is not None,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        gradient_clip_val=gradient_clip,
+        default_root_dir=out,
+    )
 
 
 class _quiet(warnings.catch_warnings):  # noqa: N801 - used like a function

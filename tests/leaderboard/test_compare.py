@@ -1,0 +1,119 @@
+"""The interval of a paired comparison says what it should: closed forms, and how often it is wrong when nothing is there."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from matgl_infomax.leaderboard.compare import compare
+
+
+def two_arms(rng, n_seeds, n_crystals, seed_effect=0.1, gain=1.0):
+    """Errors of two arms that differ by a factor on average, with chance from crystals, seeds and both together."""
+    hard = rng.gamma(2, 1, size=n_crystals)  # crystals that are hard for both
+
+    def arm():
+        own = np.exp(0.3 * rng.normal(size=n_crystals) + seed_effect * rng.normal(size=(n_seeds, 1)))
+        return np.abs(hard + 0.5 * rng.normal(size=(n_seeds, n_crystals))) * own
+
+    return gain * arm(), arm()
+
+
+def test_a_constant_ratio_is_found_exactly():
+    baseline = np.random.default_rng(0).gamma(2, 1, size=(4, 50))
+    found = compare(0.9 * baseline, baseline)
+    assert found.ratio == pytest.approx(0.9)
+    assert (found.ratio_low, found.ratio_high) == pytest.approx((0.9, 0.9))
+    assert found.better and not found.worse
+    assert found.difference == pytest.approx(-0.1 * baseline.mean())
+    assert found.mae == pytest.approx(0.9 * found.baseline_mae)
+
+
+def test_one_seed_gives_the_standard_error_over_crystals():
+    rng = np.random.default_rng(1)
+    errors, baseline = rng.gamma(2, 1, size=(2, 1, 2000))
+    found = compare(errors, baseline, draws=8000)
+    difference = (errors - baseline)[0]
+    half = 1.96 * difference.std(ddof=1) / np.sqrt(2000)
+    assert found.n_seeds == 1
+    assert found.difference_high - found.difference == pytest.approx(half, rel=0.06)
+    assert found.difference - found.difference_low == pytest.approx(half, rel=0.06)
+
+
+@pytest.mark.parametrize("n_seeds", [2, 3, 8])
+def test_alike_crystals_give_student_t_over_seeds(n_seeds):
+    by_seed = 1 + 0.1 * np.random.default_rng(2).normal(size=n_seeds)
+    errors, baseline = np.repeat(by_seed[:, None], 5, axis=1), np.ones((n_seeds, 5))
+    found = compare(errors, baseline, draws=20000)
+    half = stats.t.ppf(0.975, n_seeds - 1) * by_seed.std(ddof=1) / np.sqrt(n_seeds)
+    assert found.difference_high - found.difference == pytest.approx(half, rel=0.12)
+    assert np.log(found.ratio_high / found.ratio) == pytest.approx(half / by_seed.mean(), rel=0.12)
+
+
+@pytest.mark.parametrize("n_seeds", [1, 3, 6])
+@pytest.mark.parametrize("seed_effect", [0.0, 0.1])
+def test_arms_that_do_not_differ_are_seldom_told_apart(n_seeds, seed_effect):
+    if n_seeds == 1 and seed_effect:
+        pytest.skip("one seed cannot speak of other seeds, and the verdict says so")
+    repeats = 200
+    wrong = 0
+    for repeat in range(repeats):
+        rng = np.random.default_rng([3, repeat])
+        found = compare(*two_arms(rng, n_seeds, 100, seed_effect), draws=400, seed=repeat)
+        wrong += found.better or found.worse
+    # 5 % are promised; more than this would come up once in ten thousand times
+    assert wrong <= stats.binom.ppf(0.9999, repeats, 0.05)
+
+
+def test_a_real_gain_is_found_and_the_truth_is_covered():
+    covered = better = 0
+    for repeat in range(60):
+        rng = np.random.default_rng([4, repeat])
+        found = compare(*two_arms(rng, 5, 400, 0.03, gain=0.8), draws=400)
+        better += found.better
+        covered += found.ratio_low < 0.8 < found.ratio_high
+    assert better >= 57
+    assert covered >= stats.binom.ppf(0.0001, 60, 0.95)
+
+
+def test_the_other_way_round_is_the_inverse():
+    errors, baseline = two_arms(np.random.default_rng(5), 4, 200)
+    one, other = compare(errors, baseline, draws=20000), compare(baseline, errors, draws=20000)
+    assert one.ratio * other.ratio == pytest.approx(1)
+    assert one.ratio_low * other.ratio_high == pytest.approx(1, rel=0.02)
+    assert one.difference_low + other.difference_high == pytest.approx(0, abs=0.02)
+
+
+def test_the_same_seed_gives_the_same_interval():
+    arms = two_arms(np.random.default_rng(6), 3, 50)
+    assert compare(*arms, seed=1) == compare(*arms, seed=1) != compare(*arms, seed=2)
+
+
+def test_blocks_of_draws_change_nothing(monkeypatch):
+    arms = two_arms(np.random.default_rng(7), 3, 50)
+    whole = compare(*arms)
+    monkeypatch.setattr("matgl_infomax.leaderboard.compare._BLOCK", 170)
+    assert compare(*arms) == whole
+
+
+@pytest.mark.parametrize(("errors", "baseline"), [(0.0, 1.0), (1.0, 0.0), (0.0, 0.0)])
+def test_perfect_arms_give_finite_numbers(errors, baseline):
+    found = compare(np.full((2, 3), errors), np.full((2, 3), baseline))
+    assert np.isfinite([found.ratio, found.ratio_low, found.ratio_high, found.difference]).all()
+    assert (found.better, found.worse) == (errors < baseline, errors > baseline)
+
+
+@pytest.mark.parametrize(
+    ("errors", "baseline"),
+    [
+        (np.ones((2, 3)), np.ones((3, 3))),
+        (np.ones((2, 0)), np.ones((2, 0))),
+        (np.full((2, 3), np.nan), np.ones((2, 3))),
+        (np.ones((2, 3)), -np.ones((2, 3))),
+    ],
+    ids=["other seeds", "no crystals", "missing", "negative"],
+)
+def test_unpaired_or_missing_errors_are_refused(errors, baseline):
+    with pytest.raises(ValueError, match="errors"):
+        compare(errors, baseline)

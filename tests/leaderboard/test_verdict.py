@@ -1,0 +1,117 @@
+"""Yes, no, cannot tell: each for its reason, and with an alternative where there is a better one."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from matgl_infomax.leaderboard.verdict import Verdict, judge
+
+COUNTS = (50, 100, 250)
+
+
+def study(factors, n_seeds=4, noise=0.05, **others):
+    """Errors of a scratch arm that follow a power law, and arms that are a factor better or worse at each count."""
+    rng = np.random.default_rng(0)
+    arms = {"scratch": (1.0,) * len(COUNTS), "finetuned": factors, **others}
+    return {
+        (arm, n): factor * n**-0.5 * rng.gamma(2, 1, size=400) * (1 + noise * rng.normal(size=(n_seeds, 1)))
+        for arm, each in arms.items()
+        for n, factor in zip(COUNTS, each, strict=True)
+    }
+
+
+def verdict_of(errors, **options):
+    return judge(errors, target="gap", draws=400, **options)
+
+
+@pytest.mark.parametrize(
+    ("factors", "answer", "text"),
+    [
+        ((0.6, 0.6, 0.6), "yes", "Yes, pretraining helps: it lowers the error at 3 of 3 label counts"),
+        ((0.6, 0.6, 1.0), "yes", "at 2 of 3 label counts"),
+        ((0.6, 0.6, 1.7), "cannot tell", "better at 2, worse at 1 and not clearly different at 0 of 3 label counts"),
+        ((0.6, 1.0, 1.0), "cannot tell", "better at 1, worse at 0 and not clearly different at 2 of 3 label counts"),
+        ((1.0, 1.0, 1.7), "no", "raises the error at 1 of 3 label counts, most at 250 labels"),
+        ((1.0, 1.0, 1.0), "cannot tell", "not clearly different at 3 of 3"),
+    ],
+)
+def test_the_rule(factors, answer, text):
+    found = verdict_of(study(factors))
+    assert found.answer == answer
+    assert text in found.text
+    assert [point.labels for point in found.points] == list(COUNTS)
+
+
+def test_no_gain_worth_having_is_a_no():
+    rng = np.random.default_rng(1)
+    errors = {(arm, n): rng.gamma(2, 1, size=20000) * np.ones((3, 1)) for n in (5, 9) for arm in ("scratch",)}
+    errors |= {("finetuned", n): 1.001 * errors["scratch", n] * (1 + 0.001 * rng.normal(size=(3, 1))) for n in (5, 9)}
+    found = verdict_of(errors)
+    assert found.answer == "no"
+    assert "a gain of 5% is ruled out" in found.text or "raises the error" in found.text
+
+
+def test_one_seed_cannot_tell():
+    found = verdict_of(study((0.5, 0.5, 0.5), n_seeds=1))
+    assert found.answer == "cannot tell"
+    assert "one seed" in found.text
+
+
+@pytest.mark.parametrize(
+    ("arms", "text"),
+    [(["scratch"], "lacks a pretrained arm"), (["finetuned"], "lacks the arm scratch"), (["descriptors"], "lacks a pre")],
+)
+def test_a_study_without_both_arms_cannot_tell(arms, text):
+    errors = {(arm, 50): np.ones((3, 4)) for arm in arms}
+    found = verdict_of(errors)
+    assert found.answer == "cannot tell"
+    assert text in found.text
+    assert not found.points and not found.savings
+
+
+def test_saving_is_told_for_every_count():
+    found = verdict_of(study((0.8, 0.8, 0.3), noise=0.01), unit="eV")
+    assert [saving.labels for saving in found.savings] == list(COUNTS)
+    assert found.savings[0].equals == pytest.approx(50 / 0.8**2, rel=0.2)
+    assert "finetuned at 50 labels equals scratch at about" in found.savings[0].sentence
+    assert found.savings[2].equals is None and "equals > 250" in found.savings[2].sentence
+    assert "eV; ratio" in found.points[0].sentence
+
+
+@pytest.mark.parametrize(
+    ("arm", "text"),
+    [("descriptors", "Use the descriptors instead"), ("untrained", "untrained encoder"), ("frozen", "frozen encoder")],
+)
+def test_what_beats_both_is_advised(arm, text):
+    found = verdict_of(study((0.8, 0.8, 0.8), **{arm: (0.4, 0.4, 1.0)}))
+    assert text in found.advice[0] and found.advice[0].endswith("at 50, 100 labels.")
+    assert found.text.endswith(found.advice[0])
+    assert found.answer == "yes"  # the question was about pretraining, and its answer stays
+
+
+def test_what_beats_one_of_them_is_not_advised():
+    assert not verdict_of(study((0.5, 0.5, 0.5), descriptors=(0.75, 0.75, 0.75))).advice
+
+
+def test_own_weights_are_judged_where_nothing_else_is():
+    errors = study((0.6, 0.6, 0.6))
+    renamed = {("mine" if arm == "finetuned" else arm, n): error for (arm, n), error in errors.items()}
+    assert verdict_of(renamed).arm == "mine"
+    assert verdict_of({**errors, **renamed}).arm == "finetuned"
+    assert {pair.against for pair in verdict_of({**errors, **renamed}).others} == {"scratch", "finetuned"}
+
+
+def test_json_comes_back_and_unknown_keys_are_refused():
+    found = verdict_of(study((0.6, 0.6, 0.6)))
+    assert Verdict.model_validate_json(found.model_dump_json()) == found
+    with pytest.raises(ValidationError):
+        Verdict.model_validate({**json.loads(found.model_dump_json()), "extra": 1})
+
+
+def test_nothing_to_judge_is_refused():
+    with pytest.raises(ValueError, match="at least one arm"):
+        judge({}, target="gap")

@@ -1,0 +1,49 @@
+"""Descriptors are matminer's, computed once per data set."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from matgl_infomax.errors import InputError
+from matgl_infomax.tasks import descriptors as module
+from matgl_infomax.tasks.descriptors import descriptors, fit_trees, read_descriptors
+from tests.build import many
+
+
+def test_values_are_matminers(crystals, tmp_path):
+    from matminer.featurizers.composition import ElementProperty
+
+    values = read_descriptors(descriptors(crystals, tmp_path, progress=False))
+    assert values.shape == (len(crystals), 132)
+    assert np.isfinite(values).all()  # xenon's missing properties are imputed
+    reference = ElementProperty.from_preset("magpie", impute_nan=True)
+    for crystal, row in zip(crystals, values, strict=True):
+        whole = reference.featurize(crystal.to_structure().composition)
+        np.testing.assert_allclose(row, np.array(whole, dtype=np.float32), rtol=1e-6, atol=1e-6)
+
+
+def test_computed_once_per_formula_and_data_set(crystals, tmp_path, monkeypatch):
+    seen = []
+    real = module._featurise
+    monkeypatch.setattr(module, "_featurise", lambda formulas: seen.extend(formulas) or real(formulas))
+    file = descriptors(many(crystals, 30), tmp_path, progress=False)
+    assert sorted(seen) == sorted({crystal.reduced_formula for crystal in crystals})
+    again = descriptors(many(crystals, 30, seed=5), tmp_path, progress=False)  # other lattices, same compositions
+    assert again == file and len(seen) == len(crystals)
+    assert descriptors(many(crystals, 29), tmp_path, progress=False) != file
+
+
+def test_a_damaged_file_is_said(crystals, tmp_path):
+    file = descriptors(crystals, tmp_path, progress=False)
+    file.write_bytes(file.read_bytes()[:50])
+    with pytest.raises(InputError, match="is damaged .* Delete it"):
+        read_descriptors(file)
+
+
+def test_trees_depend_on_their_seed_alone():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(20, 5)).astype(np.float32), rng.normal(size=20)
+    one, same, other = (fit_trees(x, y, seed).predict(x + 0.1) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, same)
+    assert not np.array_equal(one, other)

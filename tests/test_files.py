@@ -1,0 +1,64 @@
+"""A file is whole or absent, whatever goes wrong while it is written."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+
+from matgl_infomax.errors import InputError
+from matgl_infomax.files import atomic_write, sha256_of
+
+
+def full_disk(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_text_and_bytes_arrive_in_new_folders(tmp_path):
+    atomic_write(tmp_path / "a" / "b.txt", "Å")
+    atomic_write(tmp_path / "a" / "c.bin", b"\x00\xff")
+    assert (tmp_path / "a" / "b.txt").read_bytes() == "Å".encode()
+    assert (tmp_path / "a" / "c.bin").read_bytes() == b"\x00\xff"
+    assert len(list((tmp_path / "a").iterdir())) == 2
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_full_disk_leaves_the_old_file_and_no_half_one(tmp_path, monkeypatch, step):
+    file = tmp_path / "card.json"
+    atomic_write(file, "old")
+    monkeypatch.setattr(os, step, full_disk)
+    with pytest.raises(InputError, match=r"Cannot write .*card.json: No space left on device\. Free some space"):
+        atomic_write(file, "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["card.json"]
+    assert file.read_text() == "old"
+
+
+def test_ctrl_c_leaves_no_half_file(tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        atomic_write(tmp_path / "x", "text")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_made_is_said(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="Cannot write"):
+        atomic_write(tmp_path / "file" / "card.json", "text")
+
+
+def test_a_read_only_folder_is_said(tmp_path, monkeypatch):
+    def refused(*_, **__):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr("pathlib.Path.open", refused)
+    with pytest.raises(InputError, match="Permission denied"):
+        atomic_write(tmp_path / "card.json", "text")
+
+
+def test_hash_is_sha256():
+    assert sha256_of("abc") == sha256_of(b"abc")
+    assert sha256_of("abc").startswith("ba7816bf8f01cfea414140de5dae2223")

@@ -1,0 +1,92 @@
+"""A run card holds what decided a result, and nothing that is not in its schema."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from pydantic import ValidationError
+
+from matgl_infomax.errors import InputError
+from matgl_infomax.record import new_card, read_card, versions, write_card
+
+
+def fields():
+    hashes = {name: "0" * 64 for name in ("run", "data", "folds", "predictions")}
+    return {
+        "task": "own data",
+        "target": "y",
+        "unit": "eV",
+        "arm": "scratch",
+        "fold": 0,
+        "seed": 1,
+        "mask": {"asked": 5, "used": 5, "sha256": "a" * 64},
+        "n_test": 3,
+        "initial": {"name": "scratch", "sha256": None},
+        "settings": {"finetune": {"steps": 3}},
+        "tried": [{"learning_rate": 0.1, "mae": 0.5}],
+        "hashes": {**hashes, "store": None},
+        "cost": {"seconds": 1.5, "pretraining_seconds": None, "peak_memory_mb": 10.0},
+        "metrics": {"mae": 0.1, "rmse": 0.2, "r2": None},
+    }
+
+
+def test_card_survives_the_file(tmp_path):
+    card = new_card(**fields())
+    write_card(tmp_path / "card.json", card)
+    assert read_card(tmp_path / "card.json") == card
+    assert card.versions.packages["torch"] and card.versions.packages["matgl-infomax"]
+    assert card.created.endswith("+00:00")
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ({"surprise": 1}, "surprise"),
+        ({"metrics": {"mae": float("nan"), "rmse": 0.0, "r2": None}}, "metrics.mae"),
+        ({"hashes": {"run": "xyz"}}, "hashes.run"),
+        ({"arm": None}, "arm"),
+    ],
+    ids=["unknown key", "NaN", "no hash", "missing"],
+)
+def test_wrong_cards_are_refused(tmp_path, change, place):
+    with pytest.raises(ValidationError):
+        new_card(**{**fields(), **change})
+    broken = {**json.loads(new_card(**fields()).model_dump_json()), **change}
+    (tmp_path / "card.json").write_text(json.dumps(broken))
+    with pytest.raises(InputError, match=rf"card.json is no valid run card \({place}.*Delete it"):
+        read_card(tmp_path / "card.json")
+
+
+def test_a_truncated_or_missing_card_is_said(tmp_path):
+    file = tmp_path / "card.json"
+    file.write_text(new_card(**fields()).model_dump_json()[:50])
+    with pytest.raises(InputError, match="no valid run card"):
+        read_card(file)
+    with pytest.raises(InputError, match="No such file"):
+        read_card(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize(
+    ("packages", "chosen", "backend"),
+    [
+        ({"matgl": "4.1.2", "dgl": "1.1.3"}, "DGL", "PYG"),
+        ({"matgl": "3.0.5", "dgl": "1.1.3"}, "pyg", "PYG"),
+        ({"matgl": "3.0.5", "dgl": "1.1.3"}, "", "DGL"),
+        ({"matgl": "3.0.5", "dgl": None}, "", "PYG"),
+        ({"matgl": None, "dgl": None}, "", None),
+    ],
+)
+def test_backend_follows_matgl(monkeypatch, packages, chosen, backend):
+    monkeypatch.setenv("MATGL_BACKEND", chosen)
+    monkeypatch.setattr("matgl_infomax.record._installed", packages.get)
+    assert versions()["backend"] == backend
+
+
+def test_versions_import_nothing_heavy():
+    code = "import sys; from matgl_infomax.record import versions; versions()\n"
+    code += "print([m for m in ('torch', 'matgl', 'dgl', 'lightning', 'pymatgen') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
