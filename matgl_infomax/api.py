@@ -22,7 +22,7 @@ from matgl_infomax.train.predict import embed_rows
 from matgl_infomax.train.predict import predict as predict_rows
 from matgl_infomax.train.pretrain import Pretrained
 from matgl_infomax.train.pretrain import pretrain as pretrain_store
-from matgl_infomax.train.weights import load_encoder, new_model, with_new_head
+from matgl_infomax.train.weights import load_encoder, new_model, save_model, with_new_head
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -194,10 +194,7 @@ def _store(crystals: Sequence[Crystal], model: ModelSettings, cache: Path, progr
 
 def _save(fitted: Fitted, targets: Sequence[str], out: Path) -> None:
     """Write the model in MatGL's format and, last, the record that makes the folder complete."""
-    try:
-        fitted.model.save(out, metadata={"matgl_infomax": "fine-tuned", "targets": list(targets)})
-    except (OSError, RuntimeError) as error:
-        raise InputError(f"Cannot write the model in {out}: {error}. Free some space and start again.") from error
+    save_model(fitted.model, out, {"matgl_infomax": "fine-tuned", "targets": list(targets)})
     record = {
         "targets": list(targets),
         "best_step": fitted.best_step,

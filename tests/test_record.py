@@ -14,7 +14,7 @@ from matgl_infomax.record import new_card, read_card, versions, write_card
 
 
 def fields():
-    hashes = {name: "0" * 64 for name in ("run", "data", "folds", "predictions")}
+    hashes = dict.fromkeys(("run", "data", "folds", "predictions"), "0" * 64)
     return {
         "task": "own data",
         "target": "y",

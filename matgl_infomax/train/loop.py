@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import signal
 import warnings
@@ -11,13 +12,25 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from matgl_infomax.errors import InputError
+from matgl_infomax.files import atomic_write
 from matgl_infomax.train.module import StepModule
 
 CHECKPOINT = "last.ckpt"
+
+
+class AtomicCheckpoint(TorchCheckpointIO):
+    """Write a checkpoint whole or not at all: Lightning's own leaves half a file over a good one on a full disk."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:  # noqa: ARG002
+        """Write beside the old checkpoint, then replace it."""
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        atomic_write(Path(path), buffer.getvalue())
 
 
 class StepBar(Callback):
@@ -97,6 +110,7 @@ def _trainer(chunks: int, gradient_clip: float, callbacks: list[Callback], out: 
         devices=1,
         logger=False,
         callbacks=callbacks,
+        plugins=[AtomicCheckpoint()],
         enable_checkpointing=out is not None,
         enable_progress_bar=False,
         enable_model_summary=False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import time
@@ -27,7 +28,7 @@ from matgl_infomax.objectives.health import effective_rank, spread
 from matgl_infomax.train.claim import claim_folder
 from matgl_infomax.train.loop import CHECKPOINT, run_steps
 from matgl_infomax.train.module import StepModule
-from matgl_infomax.train.weights import new_model
+from matgl_infomax.train.weights import new_model, save_model
 
 VALIDATION_STREAM = 1_000_003
 """Places in the random streams that no training step reaches."""
@@ -170,11 +171,10 @@ def _save(module: PretrainModule, out: Path, seconds: float) -> Pretrained:
     best = module.best_state
     module.encoder.load_state_dict(_under("encoder.", best))
     module.objective.load_state_dict(_under("objective.", best))
-    try:
-        module.encoder.cpu().save(out, metadata={"matgl_infomax": "pretrained", "step": module.best_step})
-        torch.save(module.objective.cpu().state_dict(), out / "objective.pt")
-    except (OSError, RuntimeError) as error:
-        raise InputError(f"Cannot write the model in {out}: {error}. Free some space and start again.") from error
+    save_model(module.encoder.cpu(), out, {"matgl_infomax": "pretrained", "step": module.best_step})
+    buffer = io.BytesIO()
+    torch.save(module.objective.cpu().state_dict(), buffer)
+    atomic_write(out / "objective.pt", buffer.getvalue())
     record = {"history": module.history, "best_step": module.best_step, "seconds": seconds}
     atomic_write(out / "pretrain.json", json.dumps(record))
     (out / CHECKPOINT).unlink(missing_ok=True)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import uuid
 from pathlib import Path
+from typing import Any
 
 from matgl_infomax.config import ModelSettings
 from matgl_infomax.errors import InputError
@@ -27,6 +31,23 @@ def load_encoder(path: Path | str) -> SiteNet:
     if not isinstance(model, SiteNet):
         raise InputError(f"{path} holds a {type(model).__name__}, but a SiteNet is needed here.")
     return model
+
+
+def save_model(model: SiteNet, out: Path, metadata: dict[str, Any]) -> None:
+    """Write a model in MatGL's format; each file is whole or absent, and ``model.json`` comes last.
+
+    Raises:
+        InputError: If the disk is full or the folder cannot be written.
+    """
+    draft = out / f".draft-{uuid.uuid4().hex[:8]}"
+    try:
+        model.save(draft, metadata=metadata)
+        for name in ("model.pt", "state.pt", "model.json"):
+            os.replace(draft / name, out / name)
+    except (OSError, RuntimeError) as error:  # torch tells a full disk as a RuntimeError
+        raise InputError(f"Cannot write the model in {out}: {error}. Free some space and start again.") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def with_new_head(encoder: SiteNet, n_targets: int, seed: int) -> SiteNet:

@@ -1,4 +1,4 @@
-"""The interval of a paired comparison says what it should: closed forms, and how often it is wrong when nothing is there."""
+"""The interval of a paired comparison: closed forms, and how often it is wrong when nothing is there."""
 
 from __future__ import annotations
 
@@ -51,11 +51,9 @@ def test_alike_crystals_give_student_t_over_seeds(n_seeds):
     assert np.log(found.ratio_high / found.ratio) == pytest.approx(half / by_seed.mean(), rel=0.12)
 
 
-@pytest.mark.parametrize("n_seeds", [1, 3, 6])
-@pytest.mark.parametrize("seed_effect", [0.0, 0.1])
+# One seed cannot speak of other seeds, so there is nothing to promise where those differ.
+@pytest.mark.parametrize(("n_seeds", "seed_effect"), [(1, 0.0), (2, 0.1), (3, 0.0), (3, 0.1), (6, 0.0), (6, 0.1)])
 def test_arms_that_do_not_differ_are_seldom_told_apart(n_seeds, seed_effect):
-    if n_seeds == 1 and seed_effect:
-        pytest.skip("one seed cannot speak of other seeds, and the verdict says so")
     repeats = 200
     wrong = 0
     for repeat in range(repeats):

@@ -47,12 +47,13 @@ def test_the_rule(factors, answer, text):
 
 
 def test_no_gain_worth_having_is_a_no():
-    rng = np.random.default_rng(1)
-    errors = {(arm, n): rng.gamma(2, 1, size=20000) * np.ones((3, 1)) for n in (5, 9) for arm in ("scratch",)}
-    errors |= {("finetuned", n): 1.001 * errors["scratch", n] * (1 + 0.001 * rng.normal(size=(3, 1))) for n in (5, 9)}
-    found = verdict_of(errors)
+    crystals = np.random.default_rng(1).gamma(2, 1, size=500)
+    scratch = crystals * np.ones((3, 1))
+    finetuned = crystals * np.array([[0.995], [1.0], [1.005]])
+    found = verdict_of({(arm, n): e for n in (5, 9) for arm, e in (("scratch", scratch), ("finetuned", finetuned))})
+    assert {point.finding for point in found.points} == {"open"}
     assert found.answer == "no"
-    assert "a gain of 5% is ruled out" in found.text or "raises the error" in found.text
+    assert "a gain of 5% is ruled out" in found.text
 
 
 def test_one_seed_cannot_tell():
@@ -63,7 +64,11 @@ def test_one_seed_cannot_tell():
 
 @pytest.mark.parametrize(
     ("arms", "text"),
-    [(["scratch"], "lacks a pretrained arm"), (["finetuned"], "lacks the arm scratch"), (["descriptors"], "lacks a pre")],
+    [
+        (["scratch"], "lacks a pretrained arm"),
+        (["finetuned"], "lacks the arm scratch"),
+        (["descriptors"], "lacks a pre"),
+    ],
 )
 def test_a_study_without_both_arms_cannot_tell(arms, text):
     errors = {(arm, 50): np.ones((3, 4)) for arm in arms}

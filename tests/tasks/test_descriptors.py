@@ -37,7 +37,7 @@ def test_computed_once_per_formula_and_data_set(crystals, tmp_path, monkeypatch)
 def test_a_damaged_file_is_said(crystals, tmp_path):
     file = descriptors(crystals, tmp_path, progress=False)
     file.write_bytes(file.read_bytes()[:50])
-    with pytest.raises(InputError, match="is damaged .* Delete it"):
+    with pytest.raises(InputError, match=r"is damaged .* Delete it"):
         read_descriptors(file)
 
 

@@ -56,5 +56,5 @@ def test_hash_ignores_the_order():
 def test_too_many_or_no_labels_are_refused_with_both_numbers():
     with pytest.raises(InputError, match=r"Only 10 crystals .* Received: 11 labels"):
         nested_masks(IDS, range(10), [5, 11], 0)
-    with pytest.raises(InputError, match="at least one label. Received: 0"):
+    with pytest.raises(InputError, match=r"at least one label. Received: 0"):
         nested_masks(IDS, range(10), [0], 0)

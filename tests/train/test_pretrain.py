@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -89,6 +91,42 @@ def test_checkpoint_holds_plain_data_only(store, tmp_path, monkeypatch):
         run(store, tmp_path / "run")
     checkpoint = read_checkpoint(tmp_path / "run" / CHECKPOINT)  # weights_only
     assert checkpoint["progress"]["history"][-1]["step"] == 10
+
+
+def test_full_disk_keeps_the_last_good_checkpoint(store, tmp_path, monkeypatch):
+    """The disk fills up during the second checkpoint: a sentence, and the run goes on from the first one later."""
+    whole = run(store, tmp_path / "whole")
+    original, written = os.fsync, []
+
+    def full(handle):
+        original(handle)
+        if f"{CHECKPOINT}" in os.readlink(f"/proc/self/fd/{handle}"):
+            written.append(handle)
+            if len(written) == 2:
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match="No space left on device"):
+        run(store, tmp_path / "full")
+    monkeypatch.undo()
+    assert read_checkpoint(tmp_path / "full" / CHECKPOINT)["global_step"] == 4
+    assert {file.name for file in (tmp_path / "full").iterdir()} == {CHECKPOINT, "run.json"}
+    run(store, tmp_path / "full")
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "full")) and whole.best_step
+
+
+def test_full_disk_while_the_model_is_saved_leaves_no_model(store, tmp_path, monkeypatch):
+    def full(self, path, **_):
+        path.mkdir()
+        (path / "model.pt").write_bytes(b"half")
+        raise RuntimeError("PytorchStreamWriter failed writing file: file write failed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("matgl_infomax.nn.sitenet.SiteNet.save", full)
+        with pytest.raises(InputError, match="Cannot write the model"):
+            run(store, tmp_path / "run")
+    assert {file.name for file in (tmp_path / "run").iterdir()} == {CHECKPOINT, "run.json"}
+    assert len(run(store, tmp_path / "run").history) == 3
 
 
 def test_damaged_checkpoint_gets_a_sentence(store, tmp_path, monkeypatch):
