@@ -58,7 +58,7 @@ typecheck-tree:
 	@rm -rf .typecheck && mkdir -p .typecheck/matgl_infomax
 	@ln -s ../../matgl_infomax/* ../../tasks ../../leaderboard .typecheck/matgl_infomax/
 
-wheel: $(READY)  ## build dist/*.whl and check that that it holds every file
+wheel: $(READY)  ## build dist/*.whl and check that it holds every file
 	rm -rf build dist
 	PIP_CONSTRAINT=$(CONSTRAINTS) $(PY) -m build -o dist . > build.log 2>&1 || { cat build.log; exit 1; }
 	$(PY) .ci/check_wheel.py dist

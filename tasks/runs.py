@@ -225,11 +225,12 @@ def _at_once(study: Study, todo: Sequence[Run], workers: int) -> Generator[Run, 
             f"start again with fewer --workers. Received: {workers}."
         ) from error
     finally:
-        pool.shutdown(wait=done, cancel_futures=True)
         if not done:
-            # Runs under way would go on for minutes after Ctrl-C or an error; their files are whole or absent.
+            # Runs under way would go on for minutes after Ctrl-C or an error. Their files are whole or absent, and
+            # Lightning would answer a polite signal only after some more steps.
             for process in set(multiprocessing.active_children()) - before:
-                process.terminate()
+                process.kill()
+        pool.shutdown(cancel_futures=True)
 
 
 def _start_worker() -> None:

@@ -6,12 +6,34 @@ Moran et al., Digital Discovery 2023, 2, 1297 (Site-Net) and 2025, D4DD00202D (t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.nn.layers import BondLayer, Layer, segment_softmax, stack
+
+
+@dataclass(frozen=True)
+class AttentionShape:
+    """Widths of an attention and what is around it."""
+
+    site_width: int
+    """Width D of a site vector."""
+    pair_width: int
+    """Width P of a pair vector."""
+    n_heads: int
+    logit_width: int
+    """Hidden width of the logits."""
+    value_widths: Sequence[int]
+    """Widths of the value network; the last one is what a head gathers."""
+    activation: str
+
+    @property
+    def gathered_width(self) -> int:
+        """Width of what a site gathers, all heads side by side."""
+        return self.n_heads * self.value_widths[-1]
 
 
 class SiteAttention(nn.Module):
@@ -23,21 +45,14 @@ class SiteAttention(nn.Module):
         sites (N, D), pairs (E, P) -> (N, n_heads * value_widths[-1]).
     """
 
-    def __init__(
-        self,
-        site_width: int,
-        pair_width: int,
-        n_heads: int,
-        logit_width: int,
-        value_widths: Sequence[int],
-        activation: str,
-    ) -> None:
+    def __init__(self, shape: AttentionShape) -> None:
         super().__init__()
-        self.logit_hidden = BondLayer(site_width, pair_width, logit_width, activation)
-        self.logit = nn.Linear(logit_width, n_heads)
-        self.value_hidden = BondLayer(site_width, pair_width, value_widths[0], activation)
-        self.value = stack(value_widths[0], value_widths[1:], activation)
-        self.width = n_heads * value_widths[-1]
+        first, *rest = shape.value_widths
+        self.logit_hidden = BondLayer(shape.site_width, shape.pair_width, shape.logit_width, shape.activation)
+        self.logit = nn.Linear(shape.logit_width, shape.n_heads)
+        self.value_hidden = BondLayer(shape.site_width, shape.pair_width, first, shape.activation)
+        self.value = stack(first, rest, shape.activation)
+        self.width = shape.gathered_width
 
     def forward(self, site: Tensor, pair: Tensor, src: Tensor, dst: Tensor) -> Tensor:
         """What each site gathers from its neighbours, heads side by side."""
@@ -52,21 +67,13 @@ class SiteAttention(nn.Module):
 class LocalBlock(nn.Module):
     """Attention, a new site vector from it, and new pair vectors from the old bond vectors."""
 
-    def __init__(
-        self,
-        site_width: int,
-        pair_width: int,
-        n_heads: int,
-        logit_width: int,
-        value_widths: Sequence[int],
-        activation: str,
-        update: bool,
-    ) -> None:
+    def __init__(self, shape: AttentionShape, update: bool) -> None:
         super().__init__()
-        self.attention = SiteAttention(site_width, pair_width, n_heads, logit_width, value_widths, activation)
-        self.site_update = Layer(self.attention.width, site_width, activation) if update else None
+        site, pair, activation = shape.site_width, shape.pair_width, shape.activation
+        self.attention = SiteAttention(shape)
+        self.site_update = Layer(shape.gathered_width, site, activation) if update else None
         # In the last block nobody reads the new pairs: published with its weights, never computed here.
-        self.pair_update = BondLayer(site_width, pair_width, pair_width, activation) if update else None
+        self.pair_update = BondLayer(site, pair, pair, activation) if update else None
 
     def forward(self, site: Tensor, pair: Tensor, batch: SiteBatch, last: bool) -> tuple[Tensor, Tensor]:
         """Site vectors (N, D) and, unless this is the last block, new pair vectors (E, P)."""
@@ -85,25 +92,12 @@ class LocalEncoder(nn.Module):
         raw sites (N, F), raw pairs (E, C) -> hidden (N, n_blocks * width of a block).
     """
 
-    def __init__(
-        self,
-        features: int,
-        channels: int,
-        site_width: int,
-        pair_width: int,
-        n_heads: int,
-        n_blocks: int,
-        logit_width: int,
-        value_widths: Sequence[int],
-        activation: str,
-        update: bool,
-    ) -> None:
+    def __init__(self, features: int, channels: int, n_blocks: int, shape: AttentionShape, update: bool) -> None:
         super().__init__()
-        self.site_in = Layer(features, site_width, activation)
-        self.pair_in = Layer(channels, pair_width, activation)
-        block = (site_width, pair_width, n_heads, logit_width, value_widths, activation, update)
-        self.blocks = nn.ModuleList(LocalBlock(*block) for _ in range(n_blocks))
-        self.width = n_blocks * (site_width if update else n_heads * value_widths[-1])
+        self.site_in = Layer(features, shape.site_width, shape.activation)
+        self.pair_in = Layer(channels, shape.pair_width, shape.activation)
+        self.blocks = nn.ModuleList(LocalBlock(shape, update) for _ in range(n_blocks))
+        self.width = n_blocks * (shape.site_width if update else shape.gathered_width)
 
     def forward(self, raw_site: Tensor, raw_pair: Tensor, batch: SiteBatch) -> Tensor:
         """Site vectors after every block, side by side."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from matgl_infomax import host
 from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.errors import InputError
-from matgl_infomax.nn.attention import LocalEncoder
+from matgl_infomax.nn.attention import AttentionShape, LocalEncoder
 from matgl_infomax.nn.heads import Head, TransparentReLU
 from matgl_infomax.nn.inputs import SiteInput, pair_features
 from matgl_infomax.nn.presets import ELEMENTS, PRESETS
@@ -106,10 +106,8 @@ class SiteNet(host.MatGLModel):
         self.pair_channels, self.output = tuple(pair_channels), output
         self.n_targets = n_targets
         self.site_input = SiteInput(embedding_width, property_scale)
-        self.local_encoder = LocalEncoder(
-            self.site_input.width, len(pair_channels), site_width, pair_width, n_heads, n_blocks,
-            logit_width, value_widths, local_activation, update,
-        )  # fmt: skip
+        shape = AttentionShape(site_width, pair_width, n_heads, logit_width, value_widths, local_activation)
+        self.local_encoder = LocalEncoder(self.site_input.width, len(pair_channels), n_blocks, shape, update)
         self.site_hidden_width = self.local_encoder.width
         self.site_vector = _linear_or_identity(self.site_hidden_width, site_vector_width)
         self.site_vector_width = site_vector_width or self.site_hidden_width

@@ -1,0 +1,59 @@
+"""Results in the repository: every number has a card, and the README shows what the files say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from matgl_infomax.leaderboard.verdict import Verdict
+from matgl_infomax.record import RunCard
+
+ROOT = Path(__file__).resolve().parents[2]
+STUDIES = sorted(path.parent for path in (ROOT / "leaderboard" / "results").rglob("verdict.json"))
+
+
+def cards(study: Path) -> list[RunCard]:
+    return [RunCard.model_validate_json(line) for line in (study / "cards.jsonl").read_text().splitlines()]
+
+
+def test_there_are_results():
+    assert {"mp_e_form", "mp_gap"} <= {study.name for study in STUDIES}
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)
+def test_every_row_has_its_card(study):
+    frame = pd.read_csv(study / "curve.csv")
+    by_run = {(card.arm, card.mask.asked, card.seed): card for card in cards(study)}
+    assert len(by_run) == len(frame)
+    for row in frame.itertuples():
+        card = by_run[row.arm, row.labels_asked, row.seed]
+        assert card.metrics.mae == pytest.approx(row.mae) and card.mask.used == row.labels_used
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)
+def test_arms_met_on_equal_terms(study):
+    """The same masks, the same test crystals and the same settings for every arm of a label count and seed."""
+    groups: dict[tuple[int, int], set[tuple[str, ...]]] = {}
+    for card in cards(study):
+        terms = (card.mask.sha256, card.hashes.folds, card.hashes.data, str(card.settings))
+        groups.setdefault((card.mask.asked, card.seed), set()).add(terms)
+    assert all(len(terms) == 1 for terms in groups.values())
+    assert len({seed for _, seed in groups}) >= 5
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)
+def test_verdict_agrees_with_the_table(study):
+    verdict = Verdict.model_validate_json((study / "verdict.json").read_text())
+    mean = pd.read_csv(study / "curve.csv").groupby(["arm", "labels_asked"])["mae"].mean()
+    for point in verdict.points:
+        assert point.mae == pytest.approx(mean[point.arm, point.labels])
+        assert point.ratio == pytest.approx(mean[point.arm, point.labels] / mean[point.against, point.labels])
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)
+def test_readme_shows_the_table_of_the_file(study):
+    table = [line for line in (study / "summary.md").read_text().splitlines() if line.startswith("| ")]
+    readme = (ROOT / "README.md").read_text()
+    assert len(table) > 3 and "\n".join(table) in readme
