@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from matgl_infomax.data.crystal import Crystal
+from matgl_infomax.data.elements import imputed_elements
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.data.supercell import supercell_matrix
 from matgl_infomax.errors import InputError
@@ -152,6 +153,10 @@ def _warnings(
     heavy = [_symbol(z) for z in sorted(numbers) if z > LAST_COMMON_ELEMENT]
     if heavy:
         found.append(f"Elements beyond plutonium ({', '.join(heavy)}): many of their properties are estimates.")
+    imputed = imputed_elements(numbers)
+    if imputed:
+        gaps = "; ".join(f"{symbol}: {', '.join(names).replace('_', ' ')}" for symbol, names in imputed.items())
+        found.append(f"Properties that no table has, filled with the mean over similar elements: {gaps}.")
     rare = [_symbol(z) for z, count in numbers.items() if count == 1]
     if rare and n >= 10 * FEW_LABELS:
         found.append(f"Elements that occur in one crystal only: {', '.join(sorted(rare))}.")

@@ -58,6 +58,7 @@ def test_warnings(crystals: list[Crystal]) -> None:
     found = preflight(Crystals([*many, heavy], targets=["y"]), ["y"])
     assert any("Cf" in warning and "beyond plutonium" in warning for warning in found.warnings)
     assert any("one crystal only: Cf" in warning for warning in found.warnings)
+    assert any("mean over similar elements: Cf: " in warning for warning in found.warnings)
     empty = preflight(Crystals([heavy], targets=["z"]), ["z"], supercell_atoms=1)
     assert "z has no label at all" in empty.to_text()
     assert "z: 0 known" in empty.to_text()
