@@ -77,10 +77,16 @@ def compare(
     if not (np.all(errors >= 0) and np.all(baseline >= 0)):
         raise ValueError("absolute errors must be numbers, none below zero")
     generator = np.random.default_rng(seed)
-    per_seed = np.stack([errors.mean(1), baseline.mean(1)]) + _TINY  # (2, S)
-    mae = per_seed.mean(1)  # (2,)
     drawn = _crystal_draws(np.stack([errors.mean(0), baseline.mean(0)]), draws, generator) + _TINY  # (2, draws)
     t = _seed_draws(errors.shape[0], draws, generator)  # (draws,)
+    return _comparison(np.stack([errors.mean(1), baseline.mean(1)]) + _TINY, drawn, t, level, errors.shape[1])
+
+
+def _comparison(
+    per_seed: NDArray[np.float64], drawn: NDArray[np.float64], t: NDArray[np.float64], level: float, n_crystals: int
+) -> Comparison:
+    """Means and intervals from errors per seed (2, S), resampled crystals (2, draws) and seed deviations (draws,)."""
+    mae = per_seed.mean(1)  # (2,)
     by_seed = per_seed[0] - per_seed[1]  # (S,)
     by_seed_log = per_seed[0] / mae[0] - per_seed[1] / mae[1]  # (S,)  the log ratio, linear about its value
     difference = drawn[0] - drawn[1] + t * _spread(by_seed)
@@ -97,8 +103,8 @@ def compare(
         ratio=float(np.exp(np.clip(np.log(mae[0] / mae[1]), -690, 690))),
         ratio_low=float(ratio_low),
         ratio_high=float(ratio_high),
-        n_seeds=errors.shape[0],
-        n_crystals=errors.shape[1],
+        n_seeds=per_seed.shape[1],
+        n_crystals=n_crystals,
     )
 
 
