@@ -217,6 +217,8 @@ def _text(answer: str, points: list[Paired], savings: list[Equivalent], n_seeds:
         )
     if answer == "no":
         return f"No, pretraining does not help: a gain of {WORTH:.0%} is ruled out at most label counts."
+    if not better and not worse:
+        return f"Cannot tell: no clear difference at any of {n} label count{'s' if n > 1 else ''}."
     return (
         f"Cannot tell: pretraining is better at {len(better)}, worse at {len(worse)} and not clearly different at "
         f"{n - len(better) - len(worse)} {where}."

@@ -212,7 +212,7 @@ def batch_to_graph(batch: SiteBatch, element_types: Sequence[str]) -> Any:
     return with_positions(graph, batch.lattice)
 
 
-class SupercellConverter(GraphConverter):  # type: ignore[misc]
+class SupercellConverter(GraphConverter):
     """MatGL graph converter: each unique site is joined to every site of a near-cubic supercell.
 
     Wherever MatGL takes a ``Structure2Graph`` it takes this too. One exception: on DGL, MatGL's ``MGLDataset`` reads

@@ -231,6 +231,8 @@ def _at_once(study: Study, todo: Sequence[Run], workers: int) -> Generator[Run, 
             for process in set(multiprocessing.active_children()) - before:
                 process.kill()
         pool.shutdown(cancel_futures=True)
+        for draft in (study.config.out / "runs").glob(".*") if not done else ():
+            draft.unlink(missing_ok=True)
 
 
 def _start_worker() -> None:

@@ -36,7 +36,7 @@ def verdict_of(errors, **options):
         ((0.6, 0.6, 1.7), "cannot tell", "better at 2, worse at 1 and not clearly different at 0 of 3 label counts"),
         ((0.6, 1.0, 1.0), "cannot tell", "better at 1, worse at 0 and not clearly different at 2 of 3 label counts"),
         ((1.0, 1.0, 1.7), "no", "raises the error at 1 of 3 label counts, most at 250 labels"),
-        ((1.0, 1.0, 1.0), "cannot tell", "not clearly different at 3 of 3"),
+        ((1.0, 1.0, 1.0), "cannot tell", "no clear difference at any of 3 label counts"),
     ],
 )
 def test_the_rule(factors, answer, text):

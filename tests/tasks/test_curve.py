@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
+import time
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
 from matgl_infomax.leaderboard.verdict import Verdict
 from matgl_infomax.record import RunCard
@@ -17,6 +20,7 @@ from matgl_infomax.tasks import runs
 from matgl_infomax.tasks.arms import ARMS
 from matgl_infomax.tasks.curve import learning_curve
 from matgl_infomax.tasks.runs import metrics
+from matgl_infomax.tasks.study import plan
 from tests.build import many
 from tests.tasks.small import FAST, Pretender, config, jdft2d
 
@@ -258,6 +262,31 @@ def test_a_killed_worker_is_said(crystals, tmp_path, pretend, monkeypatch):
     monkeypatch.setattr(runs, "carry_out", die)
     with pytest.raises(InputError, match=r"worker process ended abruptly.*fewer --workers. Received: 2"):
         study(many(crystals, 80), tmp_path, workers=2)
+
+
+def linger(study, run):
+    """The first run is quick, all others take longer than any test may."""
+    if run.labels > 6:
+        time.sleep(500)
+    return run
+
+
+def test_stopping_ends_the_workers_and_their_drafts(crystals, tmp_path, monkeypatch):
+    settings = config(tmp_path, arms=["descriptors"], seeds=1, workers=2)
+    asked = plan(Crystals(many(crystals, 80)), "y", settings)
+    draft = tmp_path / "out" / "runs" / ".descriptors-n12-s0.json.0123abcd"
+    draft.parent.mkdir(parents=True)
+    draft.write_text("half")
+
+    def stop():
+        assert multiprocessing.active_children()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs, "carry_out", linger)
+    with pytest.raises(KeyboardInterrupt):
+        runs.execute(asked, asked.runs, stop, progress=False)
+    assert not multiprocessing.active_children()
+    assert not draft.exists()
 
 
 def test_workers_give_the_same_results(crystals, tmp_path):
