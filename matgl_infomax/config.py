@@ -58,7 +58,7 @@ class PretrainSettings(Settings):
 class FinetuneSettings(Settings):
     """How a model learns from the few labels."""
 
-    steps: int = Field(default=1000, ge=1, description="Optimiser steps, the same for every arm.")
+    steps: int = Field(default=2000, ge=1, description="Optimiser steps, the same for every arm.")
     batch_sites: int = Field(default=400, ge=1, description="Sites per batch: crystals are added until the next one would exceed it.")
     learning_rate: float = Field(default=1e-3, gt=0, description="Peak learning rate of AdamW.")
     encoder_rate: float = Field(default=1.0, gt=0, le=1, description="Learning rate of pretrained weights as a share of the head's; weights from scratch move at the full rate.")

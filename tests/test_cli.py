@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -210,11 +212,13 @@ def test_stopped_pretraining_leaves_a_resumable_folder(table, tmp_path):
     """Ctrl-C in a real process: exit code 130, no traceback, and the same command finishes."""
     command = [*PROGRAM, "pretrain", *words(table, tmp_path, "--out", tmp_path / "run"), *FAST]
     command[command.index("6")] = "4000"
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    # Where the tests run in the background, children would inherit deafness to Ctrl-C.
+    listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=listen)
     deadline = time.monotonic() + 60
     while not (tmp_path / "run" / "last.ckpt").is_file() and time.monotonic() < deadline:
         time.sleep(0.05)
-    process.send_signal(2)
+    process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130 and "Traceback" not in error
     assert not (tmp_path / "run" / "pretrain.json").exists()

@@ -56,4 +56,4 @@ def test_verdict_agrees_with_the_table(study):
 def test_readme_shows_the_table_of_the_file(study):
     table = [line for line in (study / "summary.md").read_text().splitlines() if line.startswith("| ")]
     readme = (ROOT / "README.md").read_text()
-    assert len(table) > 3 and "\n".join(table) in readme
+    assert len(table) >= 3 and "\n".join(table) in readme
