@@ -54,7 +54,8 @@ def plot_curve(curve: pd.DataFrame, path: Path, *, target: str, unit: str | None
                       va="bottom", fontsize=8, color="0.5")  # fmt: skip
     _label_axes(axes, curve, target, unit)
     axes.set_title(title, fontsize=10)
-    axes.legend(frameon=False, fontsize=9)
+    # Below the axes: inside, some arm always runs through it.
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     atomic_write(path, buffer.getvalue())
