@@ -106,21 +106,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0 when done; 2 after a mistake that the user can repair, told in one sentence; 130 after Ctrl-C.
     """
-    try:
+
+    def job() -> None:
         parser = build_parser({name: (cls, run.__doc__ or "") for name, (cls, run) in COMMANDS.items()})
         words = vars(parser.parse_args(arguments))
         settings_class, run = COMMANDS[words.pop("command")]
         run(read_settings(settings_class, words))
+
+    return exit_code("matgl-infomax", job)
+
+
+def exit_code(program: str, job: Callable[[], None]) -> int:
+    """Do a job and tell what went wrong in one sentence, without a traceback, where the user can repair it.
+
+    Args:
+        program: name in front of the sentence.
+        job: what to do.
+
+    Returns:
+        0 when done; 2 after a mistake that the user can repair; 130 after Ctrl-C.
+    """
+    try:
+        job()
     except InputError as error:
-        print(f"matgl-infomax: {error}", file=sys.stderr)
+        print(f"{program}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nmatgl-infomax: stopped. The same command goes on where it was.", file=sys.stderr)
+        print(f"\n{program}: stopped. The same command goes on where it was.", file=sys.stderr)
         return 130
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT):
             raise
-        print(f"matgl-infomax: cannot write {error.filename or 'a file'}: {error.strerror}.", file=sys.stderr)
+        print(f"{program}: cannot write {error.filename or 'a file'}: {error.strerror}.", file=sys.stderr)
         return 2
     return 0
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, cast
 
+from matgl_infomax.cli import exit_code
 from matgl_infomax.config import CurveConfig, FinetuneSettings, ModelSettings, PretrainSettings
-from matgl_infomax.errors import InputError
 
 if TYPE_CHECKING:
     from matgl_infomax.data.crystal import Crystal
@@ -96,18 +96,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"matgl-infomax, {TITLE}: {N_CRYSTALS} crystals, all but {low} to {high} labels hidden.\n"
         "Target: the electrostatic energy of the ions in eV/atom (an Ewald sum)."
     )
-    try:
+
+    def job() -> None:
         result = run_demo(settings, N_CRYSTALS)
-    except InputError as error:
-        print(f"demo: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\ndemo: stopped. The same command goes on where it was.", file=sys.stderr)
-        return 130
-    print(f"\n{result.to_markdown()}\n\nThis was {TITLE}, made in {perf_counter() - started:.0f} s.")
-    print(f"Plot:    {settings.out / 'curve.png'}\nYours:   matgl-infomax curve --data FILE --target COLUMN --out DIR")
-    print(f"Verdict: {result.verdict.text if result.verdict else 'none, since no pretrained arm was run'}")
-    return 0
+        print(f"\n{result.to_markdown()}\n\nThis was {TITLE}, made in {perf_counter() - started:.0f} s.")
+        print(f"Plot:    {settings.out / 'curve.png'}")
+        print("Yours:   matgl-infomax curve --data FILE --target COLUMN --out DIR")
+        print(f"Verdict: {result.verdict.text}")
+
+    return exit_code("demo", job)
 
 
 if __name__ == "__main__":

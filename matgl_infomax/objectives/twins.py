@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from matgl_infomax.data.batch import SiteBatch
+from matgl_infomax.nn.layers import segment_mean
 
 LENGTHS_ANGSTROM = (1.0, 2.0, 4.0)
 TOLERANCE = 1e-3
@@ -36,8 +37,7 @@ def batch_environment(batch: SiteBatch) -> Tensor:
 def crystal_fingerprint(site: Tensor, batch: SiteBatch) -> Tensor:
     """Mean of the site fingerprints of each crystal and of their squares, (B, 32)."""
     both = torch.cat([site, site * site], dim=1)
-    total = both.new_zeros(batch.n_crystals, both.shape[1]).index_add(0, batch.owner, both)
-    return total / batch.size.unsqueeze(1)
+    return segment_mean(both, batch.owner, batch.size)
 
 
 def twin_share(true: Tensor, shown: Tensor) -> float:

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from matgl_infomax.errors import InputError
 from matgl_infomax.files import atomic_write
+from matgl_infomax.plain import read_tensors
 from matgl_infomax.train.module import StepModule
 
 CHECKPOINT = "last.ckpt"
@@ -142,7 +143,6 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         InputError: If the file is damaged or holds more than plain data.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises half a dozen kinds for a damaged file
-        reason = f"{path} is no readable checkpoint ({type(error).__name__})."
-        raise InputError(f"{reason} Delete it to start again.") from error
+        return read_tensors(path)
+    except InputError as error:
+        raise InputError(f"{path} is no readable checkpoint. Delete it to start again. {error}") from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -178,7 +177,6 @@ def _save(module: PretrainModule, out: Path, seconds: float) -> Pretrained:
     record = {"history": module.history, "best_step": module.best_step, "seconds": seconds}
     atomic_write(out / "pretrain.json", json.dumps(record))
     (out / CHECKPOINT).unlink(missing_ok=True)
-    shutil.rmtree(out / "lightning_logs", ignore_errors=True)
     return Pretrained(out, module.history, seconds, module.best_step)
 
 

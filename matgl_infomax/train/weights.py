@@ -13,10 +13,13 @@ from matgl_infomax.errors import InputError
 from matgl_infomax.host import load_model
 from matgl_infomax.nn.sitenet import SiteNet
 
+ENCODERS: dict[str, type[SiteNet]] = {"sitenet": SiteNet}
+"""Architectures by the name that ``--model`` takes."""
+
 
 def new_model(model: ModelSettings, n_targets: int, seed: int) -> SiteNet:
     """A freshly initialised model as the settings ask for it."""
-    return SiteNet.from_preset(
+    return ENCODERS[model.name].from_preset(
         model.preset, n_targets=n_targets, seed=seed, max_atoms=model.supercell_atoms, primitive=model.primitive
     )
 
