@@ -5,6 +5,7 @@ STACK ?= dgl
 PYTHON ?= python3.11
 OUT ?= demo/$(STACK)
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 
 ifeq ($(STACK),dgl)
 VENV := .venv
@@ -24,7 +25,7 @@ export OMP_NUM_THREADS := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-slow lint typecheck-tree wheel freeze clean
+.PHONY: help venv demo test test-slow bench bench-quick lint typecheck-tree wheel freeze clean
 
 help:  ## show this list
 	@echo "make TARGET [STACK=dgl|pyg]"
@@ -48,6 +49,13 @@ test: $(READY)  ## fast tests with coverage
 
 test-slow: $(READY)  ## the tests that take longer
 	$(PY) -m pytest -m slow $(PYTEST_ARGS)
+
+# Each number of threads gets a process of its own. BENCH_ARGS="--write docs/performance_table.md" keeps the table.
+bench: $(READY)  ## measure speed and memory with 1 and 2 threads; fails if a bar is missed
+	$(PY) -m tests.benchmarks.run $(BENCH_ARGS)
+
+bench-quick: $(READY)  ## the same in few rounds with one thread, against generous bars, as CI does
+	$(PY) -m tests.benchmarks.run --quick --threads 1 $(BENCH_ARGS)
 
 lint: $(READY) typecheck-tree  ## ruff and mypy
 	$(VENV)/bin/ruff check .

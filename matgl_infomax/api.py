@@ -22,6 +22,7 @@ from matgl_infomax.train.predict import embed_rows
 from matgl_infomax.train.predict import predict as predict_rows
 from matgl_infomax.train.pretrain import Pretrained
 from matgl_infomax.train.pretrain import pretrain as pretrain_store
+from matgl_infomax.train.ranks import is_first
 from matgl_infomax.train.weights import load_encoder, new_model, save_model, with_new_head
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def pretrain(
     model: ModelSettings = ModelSettings(),
     settings: PretrainSettings = PretrainSettings(),
     cache: Path = CACHE,
+    prepare_processes: int = 0,
     progress: bool = True,
 ) -> Pretrained:
     """Teach an encoder from structures alone; labels the crystals may carry are not looked at.
@@ -59,12 +61,13 @@ def pretrain(
         model: encoder.
         settings: objective and training.
         cache: folder for prepared crystals.
+        prepare_processes: processes that prepare them; 0 means one per core.
         progress: show bars.
 
     Raises:
         InputError: If there are too few crystals, or the folder holds another run.
     """
-    store = _store(crystals, model, cache, progress)
+    store = _store(crystals, model, cache, prepare_processes, progress)
     return pretrain_store(store, np.arange(len(store)), Path(out), settings, model, progress=progress)
 
 
@@ -77,6 +80,7 @@ def finetune(
     model: ModelSettings = ModelSettings(),
     settings: FinetuneSettings = FinetuneSettings(),
     cache: Path = CACHE,
+    prepare_processes: int = 0,
     progress: bool = True,
 ) -> Finetuned:
     """Train a model on the crystals that have a label.
@@ -89,6 +93,7 @@ def finetune(
         model: encoder, when there is no ``init``.
         settings: training.
         cache: folder for prepared crystals.
+        prepare_processes: processes that prepare them; 0 means one per core.
         progress: show bars.
 
     Raises:
@@ -103,8 +108,9 @@ def finetune(
         known = sorted({name for crystal in crystals for name in crystal.labels}) or ["none"]
         raise InputError(f"No crystal has a label for {', '.join(names)}. Labels found: {', '.join(known)}.")
     network = _initial(init, model, len(names), settings.seed)
-    used = ModelSettings(preset=model.preset, supercell_atoms=network.max_atoms, primitive=network.primitive)
-    store = _store([crystals[int(row)] for row in rows], used, cache, progress)
+    # A checkpoint decides what its crystals look like.
+    used = model.model_copy(update={"supercell_atoms": network.max_atoms, "primitive": network.primitive})
+    store = _store([crystals[int(row)] for row in rows], used, cache, prepare_processes, progress)
     fitted = fit(
         network, store, np.arange(len(rows)), labels[rows], settings,
         pretrained=init is not None, out=Path(out), progress=progress,
@@ -114,7 +120,12 @@ def finetune(
 
 
 def predict(
-    crystals: Sequence[Crystal], checkpoint: Path | str, *, cache: Path = CACHE, progress: bool = True
+    crystals: Sequence[Crystal],
+    checkpoint: Path | str,
+    *,
+    cache: Path = CACHE,
+    prepare_processes: int = 0,
+    progress: bool = True,
 ) -> pd.DataFrame:
     """Predict every crystal with a fine-tuned model: a table with ``id`` and one column per target.
 
@@ -122,6 +133,7 @@ def predict(
         crystals: what to predict; labels are not needed.
         checkpoint: folder written by ``finetune``.
         cache: folder for prepared crystals.
+        prepare_processes: processes that prepare them; 0 means one per core.
         progress: show bars.
 
     Raises:
@@ -134,9 +146,9 @@ def predict(
         raise InputError(f"{checkpoint} holds no fine-tuned model (no finetune.json). Make one with `finetune`.")
     targets = json.loads(file.read_text())["targets"]
     model = load_encoder(checkpoint)
-    store = _store(crystals, _settings_of(model), cache, progress)
+    store = _store(crystals, _settings_of(model), cache, prepare_processes, progress)
     values = predict_rows(model, store, np.arange(len(store)), progress=progress)
-    return pd.DataFrame({"id": store.ids, **{name: values[:, k] for k, name in enumerate(targets)}})
+    return pd.DataFrame({"id": list(store.ids), **{name: values[:, k] for k, name in enumerate(targets)}})
 
 
 def embed(
@@ -145,6 +157,7 @@ def embed(
     *,
     level: Literal["crystal", "site"] = "crystal",
     cache: Path = CACHE,
+    prepare_processes: int = 0,
     progress: bool = True,
 ) -> pd.DataFrame:
     """The learnt vectors as a table: ``id`` (and ``site``, ``element``) and one column per dimension.
@@ -154,18 +167,19 @@ def embed(
         checkpoint: folder of a pretrained or fine-tuned model, or the model itself.
         level: one vector per crystal, or one per site of its primitive cell.
         cache: folder for prepared crystals.
+        prepare_processes: processes that prepare them; 0 means one per core.
         progress: show bars.
     """
     import pandas as pd
     from pymatgen.core import Element
 
     model = checkpoint if isinstance(checkpoint, SiteNet) else load_encoder(checkpoint)
-    store = _store(crystals, _settings_of(model), cache, progress)
+    store = _store(crystals, _settings_of(model), cache, prepare_processes, progress)
     vectors = embed_rows(model, store, np.arange(len(store)), level=level, progress=progress)
-    head: dict[str, Any] = {"id": store.ids}
+    head: dict[str, Any] = {"id": list(store.ids)}
     if level == "site":
         head = {
-            "id": np.repeat(store.ids, store.n_sites),
+            "id": np.repeat(list(store.ids), store.n_sites),
             "site": np.concatenate([np.arange(n) for n in store.n_sites]),
             "element": [Element.from_Z(int(z)).symbol for row in range(len(store)) for z in store.numbers(row)],
         }
@@ -186,14 +200,16 @@ def _settings_of(model: SiteNet) -> ModelSettings:
     return ModelSettings(supercell_atoms=model.max_atoms, primitive=model.primitive)
 
 
-def _store(crystals: Sequence[Crystal], model: ModelSettings, cache: Path, progress: bool) -> Store:
+def _store(crystals: Sequence[Crystal], model: ModelSettings, cache: Path, processes: int, progress: bool) -> Store:
     """Prepared crystals for a model."""
-    rule = SupercellRule(model.supercell_atoms, model.primitive)
-    return build_store(crystals, rule, cache, progress=progress)
+    rule = SupercellRule(model.supercell_atoms, model.primitive, model.merge_angstrom)
+    return build_store(crystals, rule, cache, progress=progress, workers=processes or None)
 
 
 def _save(fitted: Fitted, targets: Sequence[str], out: Path) -> None:
     """Write the model in MatGL's format and, last, the record that makes the folder complete."""
+    if not is_first():
+        return
     save_model(fitted.model, out, {"matgl_infomax": "fine-tuned", "targets": list(targets)})
     record = {
         "targets": list(targets),

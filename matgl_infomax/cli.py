@@ -31,6 +31,7 @@ def pretrain(settings: config.PretrainConfig) -> None:
         model=settings.model,
         settings=_part(config.PretrainSettings, settings),
         cache=settings.cache,
+        prepare_processes=settings.prepare_processes,
     )
     last = result.history[-1]
     site, crystal = last["validation/site_rank"], last["validation/crystal_rank"]
@@ -52,6 +53,7 @@ def finetune(settings: config.FinetuneConfig) -> None:
         model=settings.model,
         settings=_part(config.FinetuneSettings, settings),
         cache=settings.cache,
+        prepare_processes=settings.prepare_processes,
     )
     fitted = result.fitted
     print(
@@ -64,14 +66,21 @@ def predict(settings: config.PredictConfig) -> None:
     """Predict crystals with a fine-tuned model."""
     from matgl_infomax.api import predict as run
 
-    _write_table(run(_read(settings), settings.checkpoint, cache=settings.cache), settings.out)
+    table = run(
+        _read(settings), settings.checkpoint, cache=settings.cache, prepare_processes=settings.prepare_processes
+    )
+    _write_table(table, settings.out)
 
 
 def embed(settings: config.EmbedConfig) -> None:
     """Write the learnt vectors of crystals or sites."""
     from matgl_infomax.api import embed as run
 
-    _write_table(run(_read(settings), settings.checkpoint, level=settings.level, cache=settings.cache), settings.out)
+    table = run(
+        _read(settings), settings.checkpoint, level=settings.level, cache=settings.cache,
+        prepare_processes=settings.prepare_processes,
+    )  # fmt: skip
+    _write_table(table, settings.out)
 
 
 def curve(settings: config.CurveConfig) -> None:

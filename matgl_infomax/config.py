@@ -29,6 +29,12 @@ class DataSettings(Settings):
     cache: Path = Field(default=Path("~/.cache/matgl_infomax"), description="Folder for the stores of prepared crystals, each under a hash of its content.")
 
 
+class StoreSettings(DataSettings):
+    """Which crystals to read, and how they are prepared."""
+
+    prepare_processes: int = Field(default=0, ge=0, description="Processes that prepare crystals for the store; 0 means one per core.")
+
+
 class ModelSettings(Settings):
     """Which encoder, and how a crystal becomes pairs."""
 
@@ -36,6 +42,7 @@ class ModelSettings(Settings):
     preset: Literal["compact", "published"] = Field(default="compact", description="Site-Net of the Deep InfoMax paper (compact, 55,777 weights) or of the 2023 paper (published, 304,085).")
     supercell_atoms: int = Field(default=50, ge=1, description="Largest number of atoms in the near-cubic supercell that each site attends to.")
     primitive: bool = Field(default=True, description="Reduce each crystal to its primitive cell first, as published.")
+    merge_angstrom: float = Field(default=1e-4, ge=0, description="Sites and pairs that differ by no more than this distance are computed once and counted as often as they occur; 0 merges only what is identical.")
 
 
 class PretrainSettings(Settings):
@@ -53,6 +60,9 @@ class PretrainSettings(Settings):
     validation_fraction: float = Field(default=0.05, gt=0, lt=0.5, description="Share of the crystals held out for the self-supervised validation loss.")
     validate_every: int = Field(default=250, ge=1, description="Steps between validations, and between checkpoints.")
     seed: int = Field(default=0, ge=0, description="Seed of initial weights, data order and noise.")
+    processes: int = Field(default=1, ge=1, description="Processes of one training, each with a share of every batch: GPUs, or CPU processes where there is no GPU; under torchrun or SLURM the number that they started.")
+    accumulate: int = Field(default=1, ge=1, description="Batches per optimiser step; the gradient is that of the mean of their losses.")
+    precision: Literal["32", "bf16"] = Field(default="32", description="Matrix products in single precision, or in bfloat16 (faster on a GPU); weights, softmax and losses stay in single precision.")
 
 
 class FinetuneSettings(Settings):
@@ -72,6 +82,9 @@ class FinetuneSettings(Settings):
     patience: int = Field(default=0, ge=0, description="Validations without improvement before training stops; 0 never stops early.")
     ema_decay: float = Field(default=0.99, ge=0, lt=1, description="Decay of the running average of the weights that predicts; 0 switches it off.")
     seed: int = Field(default=0, ge=0, description="Seed of the head, the data order and the validation part.")
+    processes: int = Field(default=1, ge=1, description="Processes of one training, each with a share of every batch: GPUs, or CPU processes where there is no GPU; under torchrun or SLURM the number that they started.")
+    accumulate: int = Field(default=1, ge=1, description="Batches per optimiser step; the gradient is that of the mean of their losses.")
+    precision: Literal["32", "bf16"] = Field(default="32", description="Matrix products in single precision, or in bfloat16 (faster on a GPU); weights, softmax and losses stay in single precision.")
 
 
 class CurveSettings(Settings):
@@ -95,14 +108,14 @@ class CurveConfig(DataSettings, CurveSettings):
     out: Path = Field(description="Folder for the results; a study that was stopped goes on where it was.")
 
 
-class PretrainConfig(DataSettings, PretrainSettings):
+class PretrainConfig(StoreSettings, PretrainSettings):
     """Everything that ``matgl-infomax pretrain`` reads."""
 
     model: ModelSettings = ModelSettings()
     out: Path = Field(description="Folder for the encoder; a run that was stopped goes on where it was.")
 
 
-class FinetuneConfig(DataSettings, FinetuneSettings):
+class FinetuneConfig(StoreSettings, FinetuneSettings):
     """Everything that ``matgl-infomax finetune`` reads."""
 
     model: ModelSettings = ModelSettings()
@@ -110,14 +123,14 @@ class FinetuneConfig(DataSettings, FinetuneSettings):
     out: Path = Field(description="Folder for the model; a run that was stopped goes on where it was.")
 
 
-class PredictConfig(DataSettings):
+class PredictConfig(StoreSettings):
     """Everything that ``matgl-infomax predict`` reads."""
 
     checkpoint: Path = Field(description="Folder of a fine-tuned model.")
     out: Path = Field(description="CSV or parquet file for the predictions.")
 
 
-class EmbedConfig(DataSettings):
+class EmbedConfig(StoreSettings):
     """Everything that ``matgl-infomax embed`` reads."""
 
     checkpoint: Path = Field(description="Folder of a pretrained or fine-tuned model.")

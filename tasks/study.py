@@ -180,7 +180,7 @@ def prepare(study: Study, crystals: Crystals, *, progress: bool) -> Study:
         from matgl_infomax.data.store import build_store
         from matgl_infomax.data.supercell import SupercellRule
 
-        rule = SupercellRule(config.model.supercell_atoms, config.model.primitive)
+        rule = SupercellRule(config.model.supercell_atoms, config.model.primitive, config.model.merge_angstrom)
         study = replace(
             study, store=build_store(crystals, rule, config.cache, progress=progress, workers=config.workers)
         )

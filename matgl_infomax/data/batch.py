@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
+
+View = Literal["full", "merged", "both"]
+"""All sites and pairs, equal ones merged and counted, or both in one batch."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +30,10 @@ class SiteBatch:
     frac: Tensor | None = None  # (N, 3)   float   fractional coordinates, only when geometry is asked for
     lattice: Tensor | None = None  # (B, 3, 3) float  lattice vectors as rows, angstrom, likewise
     offset: Tensor | None = None  # (E, 3)   float   lattice translation of j's image, in cells, likewise
+    weight: Tensor | None = None  # (N,)     float   equal sites that each row stands for; none means one
+    copies: Tensor | None = None  # (E,)     float   equal pairs that each row stands for; none means one
+    merged: SiteBatch | None = None  # the same crystals with equal sites and pairs as one row each
+    kind: Tensor | None = None  # (N,)     int64   row of ``merged`` that each site is equal to, with ``merged``
 
     @property
     def n_sites(self) -> int:
@@ -49,8 +56,15 @@ class SiteBatch:
         return self.degree.cumsum(0) - self.degree
 
     @cached_property
+    def atoms(self) -> Tensor:
+        """Sites per crystal that the rows stand for, (B,), float."""
+        if self.weight is None:
+            return self.size.to(self.distance.dtype)
+        return self.weight.new_zeros(self.n_crystals).index_add(0, self.owner, self.weight)
+
+    @cached_property
     def size(self) -> Tensor:
-        """Sites per crystal, (B,)."""
+        """Rows per crystal, (B,)."""
         return torch.bincount(self.owner, minlength=self.n_crystals)
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> SiteBatch:
@@ -59,4 +73,6 @@ class SiteBatch:
         for name, value in self.__dict__.items():
             if isinstance(value, Tensor) and name in self.__dataclass_fields__:
                 moved[name] = value.to(device, dtype) if value.is_floating_point() else value.to(device)
+        if self.merged is not None:
+            moved["merged"] = self.merged.to(device, dtype)
         return replace(self, **moved)

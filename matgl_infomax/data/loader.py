@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from matgl_infomax.data.batch import SiteBatch
+from matgl_infomax.data.batch import SiteBatch, View
+from matgl_infomax.data.layout import shard_rows
 from matgl_infomax.data.store import Store
 from matgl_infomax.errors import InputError
 
@@ -36,20 +41,23 @@ def group_by_sites(sizes: NDArray[np.int64], order: NDArray[np.int64], limit: in
         limit: sites per batch; a larger crystal gets a batch of its own.
         least: crystals per batch at least, whatever the limit; too small a rest joins the batch before it.
     """
-    batches: list[list[int]] = []
-    current: list[int] = []
-    total = 0
-    for index in order.tolist():
-        if len(current) >= least and total + sizes[index] > limit:
-            batches.append(current)
-            current, total = [], 0
-        current.append(index)
-        total += int(sizes[index])
-    if current and len(current) < least and batches:
-        batches[-1].extend(current)
-    elif current:
-        batches.append(current)
-    return batches
+    bounds = _bounds(sizes[order], limit, least)
+    return [order[a:b].tolist() for a, b in pairwise(bounds.tolist())]
+
+
+def _bounds(sizes: NDArray[np.int64], limit: int, least: int) -> NDArray[np.int64]:
+    """First place of each batch in an order, and the end of the last, for crystals of these sizes in that order."""
+    total = np.concatenate([[0], np.cumsum(sizes)])  # sites before each place
+    n = len(sizes)
+    bounds = [0]
+    while bounds[-1] < n:
+        start = bounds[-1]
+        # The first crystal that does not fit any more, but never one of the least number.
+        fits = int(total.searchsorted(total[start] + limit, side="right")) - 1
+        bounds.append(min(max(fits, start + least), n))
+    if len(bounds) > 2 and n - bounds[-2] < least:
+        del bounds[-2]
+    return np.array(bounds, dtype=np.int64)
 
 
 class StepOrder(Sampler[list[int]]):
@@ -69,9 +77,11 @@ class StepOrder(Sampler[list[int]]):
     ) -> None:
         if len(sizes) < least:
             raise InputError(f"A batch needs at least {least} crystals. Received: {len(sizes)}. Give more crystals.")
-        self.sizes, self.steps, self.chunk = sizes, steps, chunk
+        self.sizes, self.steps, self.chunk = np.asarray(sizes), steps, chunk
         self.batch_sites, self.seed, self.least = batch_sites, seed, least
         self.epoch = 0
+        self._first_step = [0]  # of each pass over the data, as far as they were counted
+        self._last: tuple[int, NDArray[np.int64], NDArray[np.int64]] | None = None
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the chunk; Lightning calls it before each one, also after a resume."""
@@ -81,17 +91,26 @@ class StepOrder(Sampler[list[int]]):
         return max(0, min(self.chunk, self.steps - self.epoch * self.chunk))
 
     def __iter__(self) -> Iterator[list[int]]:
-        start = self.epoch * self.chunk
-        stop = start + len(self)
-        step = 0
-        number = 0
+        step = self.epoch * self.chunk
+        stop = step + len(self)
         while step < stop:
-            order = random_stream(self.seed, number).permutation(len(self.sizes))
-            for batch in group_by_sites(self.sizes, order, self.batch_sites, self.least):
-                if start <= step < stop:
-                    yield batch
+            while self._first_step[-1] <= step:
+                _, bounds = self._pass(len(self._first_step) - 1)
+                self._first_step.append(self._first_step[-1] + len(bounds) - 1)
+            number = bisect_right(self._first_step, step) - 1
+            order, bounds = self._pass(number)
+            for k in range(step - self._first_step[number], len(bounds) - 1):
+                if step == stop:
+                    return
+                yield order[bounds[k] : bounds[k + 1]].tolist()
                 step += 1
-            number += 1
+
+    def _pass(self, number: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Order of one pass over the data, (n,), and where its batches begin and end; the last one is kept."""
+        if self._last is None or self._last[0] != number:
+            order = random_stream(self.seed, number).permutation(len(self.sizes))
+            self._last = number, order, _bounds(self.sizes[order], self.batch_sites, self.least)
+        return self._last[1:]
 
 
 class StoreBatches(Dataset[Any]):
@@ -101,10 +120,18 @@ class StoreBatches(Dataset[Any]):
         store: prepared crystals.
         rows: rows of the store that may be used, (n,); positions below refer to these.
         labels: normalised labels, NaN where missing, (n, T).
+        view: which pairs the batches hold, see ``Store.batch``.
     """
 
-    def __init__(self, store: Store, rows: NDArray[np.int64], labels: NDArray[np.float64] | None = None) -> None:
-        self.store, self.rows = store, np.asarray(rows, dtype=np.int64)
+    def __init__(
+        self,
+        store: Store,
+        rows: NDArray[np.int64],
+        labels: NDArray[np.float64] | None = None,
+        *,
+        view: View = "full",
+    ) -> None:
+        self.store, self.rows, self.view = store, np.asarray(rows, dtype=np.int64), view
         self.labels = None if labels is None else torch.from_numpy(np.asarray(labels)).float()
 
     @property
@@ -113,9 +140,26 @@ class StoreBatches(Dataset[Any]):
         return self.store.n_sites[self.rows]
 
     def __getitem__(self, positions: list[int]) -> SiteBatch | tuple[SiteBatch, Tensor]:
-        batch = self.store.batch(self.rows[positions])
+        batch = self.store.batch(self.rows[positions], view=self.view)
         return batch if self.labels is None else (batch, self.labels[positions])
 
     def loader(self, order: Sampler[list[int]] | list[list[int]]) -> DataLoader[Any]:
-        """Load the batches of an order, one after the other."""
-        return DataLoader(self, sampler=order, batch_size=None)
+        """Load the batches of an order, one after the other; of a store with several shards ahead of their use."""
+        kind = AheadLoader if len(shard_rows(len(self.store))) > 1 else DataLoader
+        return kind(self, sampler=order, batch_size=None)
+
+
+class AheadLoader(DataLoader[Any]):
+    """Load the next batches in a thread while the present one is used, so that a step does not wait for the disk."""
+
+    AHEAD = 2
+    """Batches ready at most."""
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        batches = super().__iter__()
+        # One thread: the batches come in their order.
+        with ThreadPoolExecutor(1, thread_name_prefix="load-ahead") as thread:
+            ready = deque(thread.submit(next, batches, None) for _ in range(self.AHEAD))
+            while (batch := ready.popleft().result()) is not None:
+                ready.append(thread.submit(next, batches, None))
+                yield batch

@@ -7,33 +7,34 @@ supercell, so each supercell site is met exactly once, the site itself at distan
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import rq
 
 from matgl_infomax.data.crystal import Crystal
+from matgl_infomax.data.nearest import near_cubic, nearest_images
 from matgl_infomax.errors import InputError
-
-# Closest images of a vector already wrapped into an LLL-reduced cell lie among its 27 neighbours.
-_NEIGHBOUR_CELLS = np.array(list(product((-1, 0, 1), repeat=3)), dtype=np.float64)  # (27, 3)
-
-TIE = 1e-6
-"""Axes closer than this (relative), and shears this close to a half, count as tied and are decided by rule."""
+from matgl_infomax.jit import compiled
 
 
 @dataclass(frozen=True)
 class SupercellRule:
-    """How a crystal becomes pairs: the limit of the supercell, and whether the cell is made primitive first."""
+    """How a crystal becomes pairs."""
 
     max_atoms: int = 50
+    """Limit of the supercell."""
     primitive: bool = True
+    """Whether the cell is made primitive first."""
+    merge_angstrom: float = 1e-4
+    """Distances within this of each other count as equal where equal sites and pairs are merged."""
 
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Directed pairs of one crystal, sorted by receiver; all receivers list the supercell's sites in the same order."""
+    """Directed pairs of one crystal, sorted by receiver.
+
+    In a supercell all receivers list its sites in the same order.
+    """
 
     src: NDArray[np.int32]
     """Receiver i, (E,)."""
@@ -60,30 +61,22 @@ def supercell_matrix(lattice: NDArray[np.float64], n_sites: int, max_atoms: int)
         Upper triangular integer matrix, (3, 3), whose diagonal holds the repetitions.
 
     Raises:
-        InputError: If the limit is below one atom.
+        InputError: If the limit is below one atom, or the lattice has no volume.
     """
     if max_atoms < 1:
         raise InputError(f"A supercell needs room for an atom. Received: {max_atoms}. Set supercell_atoms >= 1.")
-    triangular = rq(lattice)[0]  # (3, 3)
-    edge = np.abs(np.diag(triangular))  # (3,)
-    shear = np.diag(np.diag(triangular)) @ np.linalg.inv(triangular)
-    repeat = np.ones(3, dtype=np.int64)
-    while True:
-        longer = repeat.copy()
-        reach = repeat * edge
-        # Of equal axes the first: the last bit of the arithmetic must not choose, it differs between machines.
-        longer[np.argmax(reach <= reach.min() * (1 + TIE))] += 1
-        if longer.prod() * n_sites > max_atoms:
-            break
-        repeat = longer
-    return np.rint(repeat[:, None] * shear + TIE).astype(np.int64)
+    matrix, volume = near_cubic(plain_copy(lattice), n_sites, max_atoms)
+    if not (volume > 0 and np.isfinite(volume)):
+        raise InputError(f"A crystal needs a lattice with a volume. Received: {np.asarray(lattice).tolist()}.")
+    return np.asarray(matrix)
 
 
 def supercell_pairs(lattice: NDArray[np.float64], frac: NDArray[np.float64], max_atoms: int) -> Pairs:
     """Every unique site against every site of the near-cubic supercell, at its nearest image.
 
     Neighbour j of the supercell is image ``j % m`` of unique site ``j // m``, m being the number of cells.
-    With d the distance and t the offset, d = |(frac[dst] + t - frac[src]) @ lattice|.
+    With d the distance and t the offset, d = |(frac[dst] + t - frac[src]) @ lattice|. Of images at the same
+    distance the first is taken, in the order of the translations of the supercell's reduced basis.
 
     Args:
         lattice: lattice vectors as rows, (3, 3), angstrom.
@@ -92,36 +85,17 @@ def supercell_pairs(lattice: NDArray[np.float64], frac: NDArray[np.float64], max
 
     Returns:
         N * N * m pairs sorted by receiver.
+
+    Raises:
+        InputError: If the limit is below one atom, or the lattice has no volume.
     """
-    n = len(frac)
-    matrix = supercell_matrix(lattice, n, max_atoms)
-    # M is triangular, so the box of its diagonal holds each translation modulo the supercell once.
-    cell = np.array(list(product(*(range(k) for k in np.diag(matrix)))), dtype=np.float64)  # (m, 3)
-    shift = frac[None, :, None, :] - frac[:, None, None, :] + cell[None, None]  # (N, N, m, 3)
-    shift = shift.reshape(-1, 3)  # (E, 3)
-
-    basis = _reduced_basis(matrix @ lattice)
-    to_basis = lattice @ np.linalg.inv(basis)
-    wrap = np.rint(shift @ to_basis)  # (E, 3)
-    vector = shift @ lattice - wrap @ basis  # (E, 3)
-    image = _NEIGHBOUR_CELLS @ basis  # (27, 3)
-    square = 2.0 * vector @ image.T + (image * image).sum(1)  # (E, 27), |vector|^2 left out: it is common
-    best = square.argmin(1)  # (E,)
-    vector = vector + image[best]
-    in_cells = np.rint((_NEIGHBOUR_CELLS[best] - wrap) @ basis @ np.linalg.inv(lattice))  # (E, 3)
-
-    m = len(cell)
-    src = np.repeat(np.arange(n, dtype=np.int32), n * m)
-    dst = np.tile(np.repeat(np.arange(n, dtype=np.int32), m), n)
-    offset = (np.tile(cell, (n * n, 1)) + in_cells).astype(np.int32)
-    return Pairs(src, dst, offset, np.sqrt((vector * vector).sum(1)))
+    matrix = supercell_matrix(lattice, len(frac), max_atoms)
+    return Pairs(*nearest_images(plain_copy(lattice), plain_copy(frac), matrix))
 
 
-def _reduced_basis(lattice: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A short, nearly orthogonal basis of the same lattice (Lenstra-Lenstra-Lovasz), rows, angstrom."""
-    from pymatgen.core import Lattice
-
-    return np.asarray(Lattice(lattice).lll_matrix)
+def plain_copy(array: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A writable, contiguous copy in double precision: anything else would make numba compile once more."""
+    return np.array(array, dtype=np.float64, order="C")
 
 
 def primitive_cell(crystal: Crystal) -> Crystal:
@@ -133,7 +107,7 @@ def primitive_cell(crystal: Crystal) -> Crystal:
     Returns:
         The crystal itself when its cell is primitive already.
     """
-    if _is_surely_primitive(crystal.numbers):
+    if _is_surely_primitive(crystal.numbers.astype(np.int64), plain_copy(crystal.lattice), plain_copy(crystal.frac)):
         return crystal
     primitive = crystal.to_structure().get_primitive_structure()
     if len(primitive) == crystal.n_sites:
@@ -141,6 +115,79 @@ def primitive_cell(crystal: Crystal) -> Crystal:
     return Crystal.from_structure(primitive, id=crystal.id, labels=crystal.labels, source=crystal.source)
 
 
-def _is_surely_primitive(numbers: NDArray[np.int64]) -> bool:
-    """Whether the counts of the elements have no common divisor, so that no smaller cell can exist."""
-    return int(np.gcd.reduce(np.unique(numbers, return_counts=True)[1])) == 1
+_TOLERANCE = 0.25 * (1 + 1e-6)
+"""How far a site may lie beside its copy along each axis, angstrom: pymatgen's default, and no rounding below it."""
+
+_MOST_KINDS = 200
+"""More than there are elements."""
+
+
+@compiled()
+def _is_surely_primitive(numbers, lattice, frac):  # type: ignore[no-untyped-def]
+    """Whether pymatgen's ``get_primitive_structure`` would certainly leave a crystal as it is.
+
+    pymatgen looks for cells D times smaller, D dividing the counts of all elements. Each vector of such a cell is,
+    in fractions of the cell, a multiple of 1/D; it must lie within the tolerance of a vector from the first to some
+    site of the rarest element, and that vector within twice the tolerance of one that moves any site to another of
+    its element. Here the same vectors are tried (for all elements that are rarest), but not the cells they make.
+    """
+    count = np.zeros(_MOST_KINDS, dtype=np.int64)
+    for z in numbers:
+        count[z] += 1
+    divisor, rarest = 0, len(numbers)
+    for some in count:
+        if some:
+            divisor, rarest = np.gcd(divisor, some), min(rarest, some)
+    if divisor == 1:
+        return True
+    step, tolerance = np.zeros(3), np.zeros(3)  # fractions of the cell
+    for k in range(3):
+        tolerance[k] = _TOLERANCE / np.sqrt(lattice[k, 0] ** 2 + lattice[k, 1] ** 2 + lattice[k, 2] ** 2)
+    for i in range(len(numbers)):
+        # The first site of its element, unless that one is done already.
+        if count[numbers[i]] != rarest:
+            continue
+        count[numbers[i]] = 0
+        for j in range(i, len(numbers)):
+            if numbers[j] == numbers[i]:
+                for k in range(3):
+                    step[k] = frac[j, k] - frac[i, k]
+                if _may_span_smaller_cell(step, tolerance, divisor) and _maps_all(step, tolerance, numbers, frac):
+                    return False
+    return True
+
+
+@compiled()
+def _may_span_smaller_cell(step, tolerance, divisor):  # type: ignore[no-untyped-def]
+    """Whether a vector lies near a multiple of 1/D, not a whole one, for some divisor D > 1."""
+    for parts in range(2, divisor + 1):
+        if divisor % parts:
+            continue
+        near, broken = True, False
+        for k in range(3):
+            if tolerance[k] * parts >= 0.5:
+                # So coarse that any vector is near a fraction that is not whole.
+                broken = True
+                continue
+            multiple = np.rint(step[k] * parts)
+            near = near and abs(step[k] * parts - multiple) <= tolerance[k] * parts
+            broken = broken or multiple % parts != 0
+        if near and broken:
+            return True
+    return False
+
+
+@compiled()
+def _maps_all(step, tolerance, numbers, frac):  # type: ignore[no-untyped-def]
+    """Whether a vector brings every site near another (or itself) of its element, within twice the tolerance."""
+    for i in range(len(frac)):
+        found = False
+        for j in range(len(frac)):
+            if numbers[i] == numbers[j] and not found:
+                found = True
+                for k in range(3):
+                    off = frac[j, k] - frac[i, k] - step[k]
+                    found = found and abs(off - np.rint(off)) <= 2 * tolerance[k]
+        if not found:
+            return False
+    return True

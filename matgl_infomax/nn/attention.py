@@ -5,14 +5,24 @@ Moran et al., Digital Discovery 2023, 2, 1297 (Site-Net) and 2025, D4DD00202D (t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from matgl_infomax.data.batch import SiteBatch
+from matgl_infomax.nn.compiled import Standardise, compiled_for, rows
+from matgl_infomax.nn.fused import PairAttention, PairPlan, PairShape
+from matgl_infomax.nn.kernels import distinct_rows
 from matgl_infomax.nn.layers import BondLayer, Layer, segment_softmax, stack
+
+_OWN_ROWS = np.empty(0, np.int64)
+"""Says that each pair has a row of its own."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +64,11 @@ class SiteAttention(nn.Module):
         self.value = stack(first, rest, shape.activation)
         self.width = shape.gathered_width
 
-    def forward(self, site: Tensor, pair: Tensor, src: Tensor, dst: Tensor) -> Tensor:
+    def forward(self, site: Tensor, pair: Tensor, batch: SiteBatch) -> Tensor:
         """What each site gathers from its neighbours, heads side by side."""
-        n = site.shape[0]
+        n, src, dst = site.shape[0], batch.src, batch.dst
         logits = self.logit(self.logit_hidden(site, pair, src, dst))  # (E, H)
-        weight = segment_softmax(logits, src, n)  # (E, H)
+        weight = segment_softmax(logits, src, n, batch.copies)  # (E, H)
         value = self.value(self.value_hidden(site, pair, src, dst))  # (E, V)
         message = (weight.unsqueeze(2) * value.unsqueeze(1)).flatten(1)  # (E, H * V)
         return message.new_zeros(n, self.width).index_add(0, src, message)  # (N, H * V)
@@ -77,12 +87,53 @@ class LocalBlock(nn.Module):
 
     def forward(self, site: Tensor, pair: Tensor, batch: SiteBatch, last: bool) -> tuple[Tensor, Tensor]:
         """Site vectors (N, D) and, unless this is the last block, new pair vectors (E, P)."""
-        new_site = self.attention(site, pair, batch.src, batch.dst)  # (N, H * V)
-        if self.site_update is not None:
-            new_site = self.site_update(new_site)  # (N, D)
+        new_site = self.attention(site, pair, batch)  # (N, H * V)
         if self.pair_update is not None and not last:
             pair = self.pair_update(site, pair, batch.src, batch.dst)  # (E, P)
-        return new_site, pair
+        return self._updated(new_site), pair
+
+    def compiled(
+        self, site: Tensor, pair: Tensor, norm: nn.LayerNorm, pairs: tuple[PairPlan, NDArray[np.int64]], last: bool
+    ) -> tuple[Tensor, Tensor]:
+        """The same through the compiled kernels, layer norms' affine parts moved into the next layer's weights.
+
+        Args:
+            site: site vectors, (N, D).
+            pair: normalised pair vectors, before the affine part of ``norm``, (U, P).
+            norm: layer norm whose affine part the pairs still lack.
+            pairs: pairs of the batch, and the row of ``pair`` of each, (E,); without entries each has its own.
+            last: whether nobody reads the new pairs.
+
+        Returns:
+            Site vectors (N, D), and new pair vectors (E, P) that lack the affine part of ``pair_update.norm``.
+        """
+        attention, (plan, index) = self.attention, pairs
+        bonds = [attention.logit_hidden, attention.value_hidden]
+        if self.pair_update is not None and not last:
+            bonds.append(self.pair_update)
+        bias = torch.cat([bond.linear.bias for bond in bonds])  # (W,)
+        weight = torch.cat([bond.linear.weight for bond in bonds])  # (W, 2 D + P)
+        own, other, to_pair = weight.split(bonds[0].widths, dim=1)
+        to_pair, bias = _after_norm(to_pair, bias, norm)
+        weights = [to_pair, *_after_norm(attention.logit.weight, attention.logit.bias, bonds[0].norm)]
+        norm = bonds[1].norm
+        for layer in cast("Iterable[Layer]", attention.value):
+            weights += _after_norm(layer.linear.weight, layer.linear.bias, norm)
+            norm = layer.norm
+        widths = [bond.linear.weight.shape[0] for bond in bonds] + [0]
+        shape = PairShape(widths[0], widths[1], widths[2], bonds[0].activation_name)
+        gathered, new_pair = PairAttention.apply(
+            plan, shape, index, pair, linear(site, own, bias), linear(site, other), *weights
+        )  # (N, H * V), (E, P)
+        heads = attention.logit.weight.shape[0]
+        # Weights sum to one, so the last affine part may follow the sum; a site without neighbours gathers zero.
+        lonely = torch.from_numpy(plan.first[1:] == plan.first[:-1]).unsqueeze(1)  # (N, 1)
+        gathered = gathered * norm.weight.repeat(heads) + norm.bias.repeat(heads).masked_fill(lonely, 0.0)
+        return self._updated(gathered), new_pair
+
+    def _updated(self, gathered: Tensor) -> Tensor:
+        """New site vectors (N, D) from what the sites gathered (N, H * V)."""
+        return gathered if self.site_update is None else self.site_update(gathered)
 
 
 class LocalEncoder(nn.Module):
@@ -101,9 +152,40 @@ class LocalEncoder(nn.Module):
 
     def forward(self, raw_site: Tensor, raw_pair: Tensor, batch: SiteBatch) -> Tensor:
         """Site vectors after every block, side by side."""
+        if compiled_for(raw_pair, raw_pair):
+            return self._compiled(raw_site, raw_pair, batch)
         site, pair = self.site_in(raw_site), self.pair_in(raw_pair)  # (N, D), (E, P)
         after_each = []
         for number, block in enumerate(self.blocks, start=1):
             site, pair = block(site, pair, batch, last=number == len(self.blocks))
             after_each.append(site)
         return torch.cat(after_each, dim=1)  # (N, n_blocks * D)
+
+    def _compiled(self, raw_site: Tensor, raw_pair: Tensor, batch: SiteBatch) -> Tensor:
+        """The same through the compiled kernels."""
+        plan = PairPlan.of(batch)
+        site = self.site_in(raw_site)  # (N, D)
+        raw_pair, index = _shared_rows(raw_pair)  # (U, C), (E,)
+        pair = Standardise.apply(self.pair_in.linear(raw_pair), self.pair_in.activation_name)  # (U, P)
+        norm = self.pair_in.norm
+        after_each = []
+        for number, block in enumerate(cast("Iterable[LocalBlock]", self.blocks), start=1):
+            last = number == len(self.blocks)
+            site, new_pair = block.compiled(site, pair, norm, (plan, index), last)
+            after_each.append(site)
+            if block.pair_update is not None and not last:
+                pair, norm, index = new_pair, block.pair_update.norm, _OWN_ROWS
+        return torch.cat(after_each, dim=1)  # (N, n_blocks * D)
+
+
+def _shared_rows(raw_pair: Tensor) -> tuple[Tensor, NDArray[np.int64]]:
+    """Distinct raw pairs (U, C) and which of them each pair is (E,); the pairs themselves if that saves little."""
+    first, index = distinct_rows(rows(raw_pair))
+    if 2 * len(first) > len(raw_pair):
+        return raw_pair, _OWN_ROWS
+    return raw_pair[torch.from_numpy(first)], index
+
+
+def _after_norm(weight: Tensor, bias: Tensor, norm: nn.LayerNorm) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a linear layer that does the affine part of a layer norm before it as well."""
+    return weight * norm.weight, bias + weight @ norm.bias

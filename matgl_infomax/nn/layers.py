@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from matgl_infomax.errors import InputError
-
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "mish": functional.mish,
-    "relu": functional.relu,
-    "silu": functional.silu,
-}
+from matgl_infomax.nn.activations import activation_named
+from matgl_infomax.nn.compiled import Standardise, compiled_for
 
 
 class Layer(nn.Module):
@@ -30,10 +25,14 @@ class Layer(nn.Module):
         self.linear = nn.Linear(width_in, width_out)
         self.norm = nn.LayerNorm(width_out)
         self.activation = activation_named(activation)
+        self.activation_name = activation
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the layer to the last axis."""
-        return self.norm(self.activation(self.linear(x)))  # (..., D_out)
+        hidden = self.linear(x)  # (..., D_out)
+        if hidden.dim() == 2 and compiled_for(hidden):
+            return torch.addcmul(self.norm.bias, Standardise.apply(hidden, self.activation_name), self.norm.weight)
+        return self.norm(self.activation(hidden))  # (..., D_out)
 
 
 class BondLayer(nn.Module):
@@ -48,6 +47,7 @@ class BondLayer(nn.Module):
         self.linear = nn.Linear(2 * site_width + pair_width, width_out)
         self.norm = nn.LayerNorm(width_out)
         self.activation = activation_named(activation)
+        self.activation_name = activation
 
     def forward(self, site: Tensor, pair: Tensor, src: Tensor, dst: Tensor) -> Tensor:
         """Hidden vector of each pair.
@@ -72,48 +72,44 @@ def stack(width_in: int, widths: Sequence[int], activation: str) -> nn.Sequentia
     return nn.Sequential(*(Layer(a, b, activation) for a, b in pairwise(edges)))
 
 
-def activation_named(name: str) -> Callable[[Tensor], Tensor]:
-    """Activation function by name.
-
-    Raises:
-        InputError: For a name that is not in ``ACTIVATIONS``.
-    """
-    if name not in ACTIVATIONS:
-        raise InputError(f"Unknown activation {name!r}. Choose one of: {', '.join(ACTIVATIONS)}.")
-    return ACTIVATIONS[name]
-
-
-def segment_mean(values: Tensor, owner: Tensor, count: Tensor) -> Tensor:
+def segment_mean(values: Tensor, owner: Tensor, count: Tensor, weight: Tensor | None = None) -> Tensor:
     """Mean of the rows of each segment.
 
     Args:
         values: rows, (N, D) or (N,).
         owner: segment of each row, (N,).
-        count: rows per segment, (B,).
+        count: rows per segment, or the sum of their weights, (B,).
+        weight: how often each row counts, (N,); none means once.
 
     Returns:
         (B, D) or (B,); an empty segment gives zero.
     """
+    trailing = [1] * (values.dim() - 1)
+    if weight is not None:
+        values = values * weight.view(-1, *trailing)
     total = values.new_zeros(len(count), *values.shape[1:]).index_add(0, owner, values)
-    count = count.clamp(min=1).to(values.dtype)
-    return total / count.view(-1, *[1] * (values.dim() - 1))
+    return total / count.clamp(min=1).to(values.dtype).view(-1, *trailing)
 
 
-def segment_softmax(logits: Tensor, segment: Tensor, n_segments: int) -> Tensor:
-    """Softmax over the rows of each segment, column by column.
+def segment_softmax(logits: Tensor, segment: Tensor, n_segments: int, copies: Tensor | None = None) -> Tensor:
+    """Softmax over the rows of each segment, column by column, in float32 at least.
 
     Args:
         logits: one column per head, (E, H).
         segment: segment of each row, (E,).
         n_segments: number of segments N.
+        copies: how many equal rows each row stands for, (E,); none means one.
 
     Returns:
         Weights that sum to one in each segment, (E, H).
     """
+    logits = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
     index = segment.unsqueeze(1).expand_as(logits)
     top = logits.new_full((n_segments, logits.shape[1]), -torch.inf)
     # The largest logit only keeps exp() from overflowing; it cancels, so it needs no gradient.
     top = top.scatter_reduce(0, index, logits.detach(), "amax", include_self=True)  # (N, H)
     weight = (logits - top.index_select(0, segment)).exp()  # (E, H)
+    if copies is not None:
+        weight = weight * copies.to(weight.dtype).unsqueeze(1)
     total = weight.new_zeros(n_segments, logits.shape[1]).index_add(0, segment, weight)  # (N, H)
     return weight / total.index_select(0, segment)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.nn.layers import segment_mean, stack
 
 
@@ -27,12 +28,12 @@ class GlobalEncoder(nn.Module):
         self.after = stack(pooled, after_widths, activation)
         self.width = after_widths[-1] if after_widths else pooled
 
-    def forward(self, site: Tensor, owner: Tensor, size: Tensor) -> Tensor:
-        """Crystal vectors.
+    def forward(self, site: Tensor, batch: SiteBatch) -> Tensor:
+        """Crystal vectors, (B, width).
 
         Args:
             site: site vectors, (N, D).
-            owner: crystal of each site, (N,).
-            size: sites per crystal, (B,).
+            batch: the crystals they belong to.
         """
-        return self.after(segment_mean(self.before(site), owner, size))  # (B, width)
+        before = self.before(site)  # (N, pooled)
+        return self.after(segment_mean(before, batch.owner, batch.atoms, batch.weight))  # (B, width)

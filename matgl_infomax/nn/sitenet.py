@@ -167,7 +167,10 @@ class SiteNet(host.MatGLModel):
         return self.site_input.properties(batch.number)
 
     def encode_sites(self, batch: SiteBatch) -> Level:
-        """The local level: hidden (N, H) and site vector (N, D)."""
+        """The local level: hidden (N, H) and site vector (N, D); equal sites are computed once where they are known."""
+        if batch.merged is not None and batch.kind is not None:
+            level = self.encode_sites(batch.merged)
+            return Level(level.hidden.index_select(0, batch.kind), level.vector.index_select(0, batch.kind))
         raw_pair = pair_features(batch, self.pair_channels)  # (E, C)
         raw_site = self.site_input(batch.number).to(raw_pair.dtype)  # (N, F)
         hidden = self.local_encoder(raw_site, raw_pair, batch)  # (N, H)
@@ -175,7 +178,7 @@ class SiteNet(host.MatGLModel):
 
     def encode_crystals(self, site: Tensor, batch: SiteBatch) -> Level:
         """The global level, from site vectors (N, D): hidden (B, H) and crystal vector (B, C)."""
-        hidden = self.global_encoder(site, batch.owner, batch.size)  # (B, H)
+        hidden = self.global_encoder(site, batch)  # (B, H)
         return Level(hidden, self.crystal_vector(hidden))
 
     def encode(self, batch: SiteBatch) -> Encoding:

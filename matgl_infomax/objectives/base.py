@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from matgl_infomax.data.batch import SiteBatch
+from matgl_infomax.data.batch import SiteBatch, View
+
+if TYPE_CHECKING:
+    from matgl_infomax.objectives.share import Share
 
 
 class LevelLike(Protocol):
@@ -42,6 +45,10 @@ class TwoLevelEncoder(Protocol):
 class Objective(nn.Module, ABC):
     """A loss that needs no labels. Its own weights (critics, heads) are thrown away after pretraining."""
 
+    view: ClassVar[View] = "full"
+    """What its batches hold. An objective that moves atoms one by one needs ``full``: then equal sites are no longer
+    equal. One that changes crystals but also encodes them as they are takes ``both``."""
+
     @classmethod
     @abstractmethod
     def for_encoder(cls, encoder: TwoLevelEncoder, preset: str, options: dict[str, Any]) -> Objective:
@@ -55,7 +62,7 @@ class Objective(nn.Module, ABC):
 
     @abstractmethod
     def loss(
-        self, encoder: TwoLevelEncoder, batch: SiteBatch, generator: torch.Generator
+        self, encoder: TwoLevelEncoder, batch: SiteBatch, generator: torch.Generator, share: Share | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss to minimise and its named parts.
 
@@ -63,6 +70,8 @@ class Objective(nn.Module, ABC):
             encoder: the network that is trained.
             batch: crystals without labels.
             generator: the only source of randomness.
+            share: which crystals of the batch are this process's own; all without it. The losses of all processes
+                have as their mean the loss of the whole batch.
         """
 
     def diagnose(self, batch: SiteBatch, generator: torch.Generator) -> dict[str, float]:  # noqa: ARG002

@@ -86,7 +86,7 @@ def common_pairs(batch: SiteBatch, partner: Tensor) -> tuple[Tensor, Tensor]:
 
 def recoloured(batch: SiteBatch, partner: Tensor) -> SiteBatch:
     """Wrong composition: the same structure with the partners' elements, the same element at every image of a site."""
-    return replace(batch, number=batch.number[partner])
+    return replace(batch, number=batch.number[partner], merged=None, kind=None)
 
 
 def recoloured_rows(batch: SiteBatch, partner: Tensor) -> SiteBatch:
@@ -147,7 +147,7 @@ def permuted(batch: SiteBatch, generator: torch.Generator, *, whole_batch: bool 
         # Turning the list by one is the smallest change that is not the old order.
         turned = (place + 1) % batch.degree[batch.src]
         order = torch.where(same[crystal], batch.first_pair[batch.src] + turned, order)
-    return replace(batch, dst=batch.dst[order])
+    return replace(batch, dst=batch.dst[order], merged=None, kind=None)
 
 
 def _order_within(segment: Tensor, key: Tensor) -> Tensor:

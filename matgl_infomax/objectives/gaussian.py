@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from matgl_infomax.objectives.base import LevelLike
+from matgl_infomax.objectives.share import Share, at_least_single
 
 LOG_VARIANCE_LIMIT = 10.0
 
@@ -22,22 +23,28 @@ class GaussianLevel(nn.Module):
         self.log_variance = nn.Linear(hidden_width, width)
 
     def forward(
-        self, level: LevelLike, sampling: bool, kl_form: str, generator: torch.Generator
+        self, level: LevelLike, kl_form: str, generator: torch.Generator, share: Share, rows: slice
     ) -> tuple[Tensor, Tensor]:
-        """Sampled vectors and the KL term; the vectors themselves and zero without sampling.
+        """Noisy vectors of the own rows, (n, D), and their share of the KL term.
+
+        The noise is drawn for all rows, so that it does not depend on which process holds which.
 
         Args:
-            level: hidden vectors and the means made of them.
-            sampling: whether noise is added at all.
+            level: hidden vectors and means of the own rows, (n, H) and (n, D).
             kl_form: "textbook", or "published" with twice the weight on the variance.
-            generator: source of the noise.
+            generator: source of the noise, in the same state on every process.
+            share: which crystals are this process's own.
+            rows: its sites or its crystals in the whole batch, whichever have these vectors.
         """
-        mean = level.vector  # (N, D)
-        if not sampling:
-            return mean, mean.new_zeros(())
-        log_variance = self.log_variance(level.hidden).clamp(-LOG_VARIANCE_LIMIT, LOG_VARIANCE_LIMIT)  # (N, D)
-        noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype).to(mean.device)
-        return mean + (0.5 * log_variance).exp() * noise, kl_term(mean, log_variance, kl_form)
+        total = share.whole.n_sites if rows is share.sites else share.whole.n_crystals
+        mean = at_least_single(level.vector)  # (n, D)
+        log_variance = at_least_single(self.log_variance(level.hidden))  # (n, D)
+        log_variance = log_variance.clamp(-LOG_VARIANCE_LIMIT, LOG_VARIANCE_LIMIT)
+        noise = torch.randn((total, mean.shape[1]), generator=generator, dtype=mean.dtype)[rows].to(mean.device)
+        sample = mean + (0.5 * log_variance).exp() * noise
+        if not len(mean):  # of no rows the mean would be 0/0; their share of it is zero
+            return sample, log_variance.sum()
+        return sample, kl_term(mean, log_variance, kl_form) * (len(mean) * share.ranks / total)
 
 
 def kl_term(mean: Tensor, log_variance: Tensor, form: str) -> Tensor:

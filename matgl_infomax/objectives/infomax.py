@@ -6,32 +6,22 @@ atoms with their distances against the site's vector (local), site vectors again
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
-from torch.nn.functional import linear, relu, softplus
+from torch.nn.functional import linear, softplus
 
 from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.errors import InputError
 from matgl_infomax.nn.heads import Head
-from matgl_infomax.nn.layers import segment_mean
 from matgl_infomax.objectives import corrupt, twins
-from matgl_infomax.objectives.base import Objective, TwoLevelEncoder
+from matgl_infomax.objectives.base import LevelLike, Objective, TwoLevelEncoder
 from matgl_infomax.objectives.gaussian import GaussianLevel
 from matgl_infomax.objectives.infomax_settings import INFOMAX_PRESETS, InfoMaxSettings
-
-
-@dataclass(frozen=True)
-class Shown:
-    """Pairs shown to a site by the local critic, true or false, sorted by receiver."""
-
-    receiver: Tensor  # (M,)   site that is asked
-    neighbour: Tensor  # (M,)   site whose element is shown
-    distance: Tensor  # (M,)   distance shown, angstrom
-    weight: Tensor  # (M,)   share of this pair in the receiver's score
+from matgl_infomax.objectives.recognise import Critic, Shown, near_first
+from matgl_infomax.objectives.share import Share, at_least_single, part
 
 
 class InfoMax(Objective):
@@ -41,6 +31,9 @@ class InfoMax(Objective):
         encoder: the network whose vectors are compared; only its widths are read here.
         settings: negatives, weights and critics.
     """
+
+    # Crystals as they are cost a third when equal sites are merged; the wrong ones have no equal sites.
+    view = "both"
 
     def __init__(self, encoder: TwoLevelEncoder, settings: InfoMaxSettings) -> None:
         super().__init__()
@@ -75,7 +68,7 @@ class InfoMax(Objective):
         return cls(encoder, settings)
 
     def loss(
-        self, encoder: TwoLevelEncoder, batch: SiteBatch, generator: torch.Generator
+        self, encoder: TwoLevelEncoder, batch: SiteBatch, generator: torch.Generator, share: Share | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Local and global loss with their KL terms; 4 log 2 when nothing has been learnt (without KL).
 
@@ -83,73 +76,110 @@ class InfoMax(Objective):
             InputError: If the batch holds one crystal.
         """
         s = self.settings
+        share = share or Share.of(batch)
         partner = self._partner(batch, generator)  # (N,)
-        site = encoder.encode_sites(batch)
-        local_sample, local_kl = self.site_level(site, s.kl_weight > 0, s.kl_form, generator)  # (N, D)
-        local = self.local_loss(local_sample, encoder.raw_sites(batch), batch, partner)
+        site = encoder.encode_sites(share.own)
+        local_sample, local_kl = self._sampled(self.site_level, site, generator, share, share.sites)
+        local = self.local_loss(local_sample, encoder.raw_sites(batch), batch, partner, share)
 
-        part = site.vector.detach() if s.greedy else site.vector  # (N, D)
-        crystal = encoder.encode_crystals(part, batch)
-        global_sample, global_kl = self.crystal_level(crystal, s.kl_weight > 0, s.kl_form, generator)  # (B, C)
-        with torch.no_grad():
-            views = self._views(batch, partner, generator) if s.extra_negatives else {}
-            wrong = {name: encoder.encode_sites(view).vector for name, view in views.items()}
-        global_ = self.global_loss(global_sample, part, wrong, batch, partner)
+        vector = at_least_single(site.vector)  # (n, D)
+        vector = vector.detach() if s.greedy else vector
+        crystal = encoder.encode_crystals(vector, share.own)
+        global_sample, global_kl = self._sampled(self.crystal_level, crystal, generator, share, share.crystals)
+        wrong = self._encode_views(encoder, share, partner, generator) if s.extra_negatives else {}
+        global_ = self.global_loss(global_sample, vector, wrong, batch, partner, share)
 
         kl = s.local_weight * local_kl + s.global_weight * global_kl
-        total = s.local_weight * local + s.global_weight * global_ + s.kl_weight * kl
+        loss = s.local_weight * local + s.global_weight * global_ + s.kl_weight * kl
         parts = {"local": local, "global": global_, "local_kl": local_kl, "global_kl": global_kl}
-        return total, {name: value.detach() for name, value in parts.items()}
+        return loss, {name: value.detach() for name, value in parts.items()}
 
-    def local_loss(self, site: Tensor, raw: Tensor, batch: SiteBatch, partner: Tensor) -> Tensor:
+    def _sampled(
+        self, gaussian: GaussianLevel, level: LevelLike, generator: torch.Generator, share: Share, rows: slice
+    ) -> tuple[Tensor, Tensor]:
+        """Noisy vectors and the KL term; the vectors themselves and zero without sampling."""
+        if self.settings.kl_weight:
+            return gaussian(level, self.settings.kl_form, generator, share, rows)
+        vector = at_least_single(level.vector)
+        return vector, vector.new_zeros(())
+
+    @torch.no_grad()
+    def _encode_views(
+        self, encoder: TwoLevelEncoder, share: Share, partner: Tensor, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Vectors of the own sites in each corrupted view, (n, D) each."""
+        vectors = {}
+        for name, view in self._views(share.whole, partner, generator).items():
+            if name == "composition" and self.settings.composition == "rows" and share.ranks > 1:
+                # Its neighbours are rows of other crystals: it cannot be cut between processes.
+                vectors[name] = encoder.encode_sites(view).vector[share.sites]
+            else:
+                own = view if share.ranks == 1 else part(view, share.crystals.start, share.crystals.stop)
+                vectors[name] = encoder.encode_sites(own).vector
+        return vectors
+
+    def local_loss(
+        self, site: Tensor, raw: Tensor, batch: SiteBatch, partner: Tensor, share: Share | None = None
+    ) -> Tensor:
         """Does a site recognise the atoms around it? Mean over a crystal's sites, then over crystals.
 
         Args:
-            site: site vectors, possibly sampled, (N, D).
-            raw: fixed features of the sites, (N, F).
-            batch: crystals.
+            site: vectors of the own sites, possibly sampled, (n, D).
+            raw: fixed features of all sites, (N, F).
+            batch: all crystals.
             partner: foreign site of each site, (N,).
+            share: which crystals are this process's own; all without it.
         """
+        share = share or Share.of(batch)
         # T = phi(site) . (W h + b) = (W^T phi) . h + phi . b: the last layer once per site instead of once per pair.
-        whole = self.local_whole(site)  # (N, K)
-        query = whole @ self.local_part_out.weight  # (N, H)
-        bias = whole @ self.local_part_out.bias  # (N,)
+        whole = self.local_whole(site)  # (n, K)
+        query = whole @ self.local_part_out.weight  # (n, H)
+        bias = whole @ self.local_part_out.bias  # (n,)
         by_element, by_distance = self.local_part_in.weight.split([raw.shape[1], 1], dim=1)
         element = linear(raw.to(by_element.dtype), by_element, self.local_part_in.bias)  # (N, H)
+        query, bias, element = map(at_least_single, (query, bias, element))
 
-        def score(shown: Shown) -> Tensor:
-            hidden = element.index_select(0, shown.neighbour) + shown.distance.unsqueeze(1) * by_distance.T
-            return (relu(hidden) * query.index_select(0, shown.receiver)).sum(1) + bias[shown.receiver]  # (M,)
+        critic = Critic(query, bias, element, by_distance.squeeze(1))
 
         def per_site(shown: Shown, sign: float) -> Tensor:
-            value = softplus(sign * score(shown)) * shown.weight  # (M,)
-            return value.new_zeros(batch.n_sites).index_add(0, shown.receiver, value)  # (N,)
+            return critic.loss(shown if share.ranks == 1 else shown.to(share.sites), sign)  # (n,)
 
         positive = per_site(self._true(batch), -1.0)
         negatives = [per_site(shown, 1.0) for shown in self._false(batch, partner).values()]
-        loss = positive + torch.stack(negatives).mean(0)  # (N,)
-        return segment_mean(loss, batch.owner, batch.size).mean()
+        return share.mean_of_sites(positive + torch.stack(negatives).mean(0))
 
     def global_loss(
-        self, crystal: Tensor, site: Tensor, wrong: dict[str, Tensor], batch: SiteBatch, partner: Tensor
+        self,
+        crystal: Tensor,
+        site: Tensor,
+        wrong: dict[str, Tensor],
+        batch: SiteBatch,
+        partner: Tensor,
+        share: Share | None = None,
     ) -> Tensor:
         """Does a crystal recognise its own sites? Mean over a crystal's sites, then over crystals.
 
         Args:
-            crystal: crystal vectors, possibly sampled, (B, C).
-            site: site vectors, (N, D).
-            wrong: site vectors of each corrupted view, (N, D) each.
-            batch: crystals.
+            crystal: vectors of the own crystals, possibly sampled, (b, C).
+            site: vectors of the own sites, (n, D).
+            wrong: vectors of the own sites in each corrupted view, (n, D) each.
+            batch: all crystals.
             partner: foreign site of each site, (N,).
+            share: which crystals are this process's own; all without it.
         """
-        whole = self.global_whole(crystal)  # (B, K)
-        part = self.global_part(site)  # (N, K)
-        own = whole.index_select(0, batch.owner)  # (N, K)
-        foreign = whole.index_select(0, batch.owner[partner])  # (N, K)
+        share = share or Share.of(batch)
+
+        def part_of(vector: Tensor) -> Tensor:
+            return at_least_single(self.global_part(vector))  # (n, K)
+
+        # A foreign crystal may be another process's: its vector, and the gradient of that, travel.
+        whole = share.gather(at_least_single(self.global_whole(crystal)))  # (B, K)
+        own = whole.index_select(0, batch.owner[share.sites])  # (n, K)
+        foreign = whole.index_select(0, batch.owner[partner[share.sites]])  # (n, K)
+        part = part_of(site)  # (n, K)
         negatives = [softplus((part * foreign).sum(1))]
-        negatives += [softplus((self.global_part(vector) * own).sum(1)) for vector in wrong.values()]
-        loss = softplus(-(part * own).sum(1)) + torch.stack(negatives).mean(0)  # (N,)
-        return segment_mean(loss, batch.owner, batch.size).mean()
+        negatives += [softplus((part_of(vector) * own).sum(1)) for vector in wrong.values()]
+        return share.mean_of_sites(softplus(-(part * own).sum(1)) + torch.stack(negatives).mean(0))
 
     def diagnose(self, batch: SiteBatch, generator: torch.Generator) -> dict[str, float]:
         """Share of true twins among each kind of negative: crystals that no encoder could tell from the original."""
@@ -175,13 +205,13 @@ class InfoMax(Objective):
 
     def _true(self, batch: SiteBatch) -> Shown:
         """The pairs as they are."""
-        return Shown(batch.src, batch.dst, batch.distance, _near_first(batch.distance, batch.src, batch.n_sites))
+        return Shown(batch.src, batch.dst, batch.distance, near_first(batch.distance, batch.src, batch.n_sites))
 
     def _false(self, batch: SiteBatch, partner: Tensor) -> dict[str, Shown]:
         """Local negatives by name."""
         receiver, pair = corrupt.partner_pairs(batch, partner)
         distance = batch.distance[pair]
-        foreign_weight = _near_first(distance, receiver, batch.n_sites)
+        foreign_weight = near_first(distance, receiver, batch.n_sites)
         shown = {"foreign": Shown(receiver, batch.dst[pair], distance, foreign_weight)}
         if not self.settings.extra_negatives:
             return shown
@@ -189,7 +219,7 @@ class InfoMax(Objective):
         receiver = batch.src[own]
         for name, species, distances in (("structure", own, other), ("composition", other, own)):
             distance = batch.distance[distances]
-            weight = _near_first(distance, receiver, batch.n_sites)
+            weight = near_first(distance, receiver, batch.n_sites)
             shown[name] = Shown(receiver, batch.dst[species], distance, weight)
         if self.settings.local_weights == "published":
             shown |= _with_mask_leak(batch, partner)
@@ -204,13 +234,6 @@ class InfoMax(Objective):
             "structure": corrupt.restructured(batch, partner),
             "permuted": corrupt.permuted(batch, generator, whole_batch=s.permutation == "batch"),
         }
-
-
-def _near_first(distance: Tensor, receiver: Tensor, n_sites: int) -> Tensor:
-    """Weights (d + 1)^-2, summing to one over each receiver's pairs, (M,)."""
-    weight = (distance + 1.0) ** -2
-    total = weight.new_zeros(n_sites).index_add(0, receiver, weight)  # (N,)
-    return weight / total.index_select(0, receiver)
 
 
 def _with_mask_leak(batch: SiteBatch, partner: Tensor) -> dict[str, Shown]:

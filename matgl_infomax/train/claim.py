@@ -7,8 +7,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from matgl_infomax.errors import InputError
 from matgl_infomax.files import atomic_write
+
+HASHED = "sha256:"
 
 
 def claim_folder(out: Path, kind: str, claim: dict[str, Any]) -> None:
@@ -17,12 +21,13 @@ def claim_folder(out: Path, kind: str, claim: dict[str, Any]) -> None:
     Args:
         out: folder of the run, made if absent.
         kind: what runs there, such as "pretrain".
-        claim: everything that decides the result, plain values only.
+        claim: everything that decides the result: plain values, and long lists or arrays, of which a hash is kept.
 
     Raises:
         InputError: If another run lives there (the first differing entry is named), or the folder cannot be written.
     """
-    plain = {name: _digest(value) if isinstance(value, list) else value for name, value in claim.items()}
+    long = (list, np.ndarray)
+    plain = {name: _digest(value) if isinstance(value, long) else value for name, value in claim.items()}
     plain = json.loads(json.dumps({"kind": kind, **plain}, default=str))
     file = out / "run.json"
     try:
@@ -36,15 +41,18 @@ def claim_folder(out: Path, kind: str, claim: dict[str, Any]) -> None:
         atomic_write(file, json.dumps(plain, indent=1))
     elif earlier != plain:
         name, was, now = _first_difference(earlier, plain)
-        raise InputError(
-            f"{out} holds another run: its {name} is {was}, this one's is {now}. "
-            "Choose another folder, or delete that one."
-        )
+        hashed = any(str(value).startswith(HASHED) for value in (was, now))
+        how = f"its {name} differ from this one's" if hashed else f"its {name} is {was}, this one's is {now}"
+        raise InputError(f"{out} holds another run: {how}. Choose another folder, or delete that one.")
 
 
-def _digest(values: list[Any]) -> str:
-    """Short name of a long list."""
-    return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
+def _digest(values: list[Any] | np.ndarray[Any, Any]) -> str:
+    """Short name of a long list, or of an array with its shape."""
+    if isinstance(values, np.ndarray):
+        content = f"{values.dtype.str}{values.shape}".encode() + np.ascontiguousarray(values).tobytes()
+    else:
+        content = json.dumps(values).encode()
+    return HASHED + hashlib.sha256(content).hexdigest()
 
 
 def _first_difference(a: dict[str, Any], b: dict[str, Any], path: str = "") -> tuple[str, Any, Any]:

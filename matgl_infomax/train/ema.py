@@ -26,6 +26,11 @@ class WeightAverage:
         self.average = {name: p.detach().clone() for name, p in model.named_parameters()}
         self._kept: dict[str, Tensor] | None = None
 
+    def settle(self) -> None:
+        """Move the average to where the model is, into memory that no other process shares."""
+        for name, parameter in self.model.named_parameters():
+            self.average[name] = self.average[name].to(parameter.device, copy=True)
+
     @torch.no_grad()
     def update(self) -> None:
         """Take the present weights in."""

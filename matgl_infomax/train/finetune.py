@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,13 @@ from matgl_infomax.data.loader import StepOrder, StoreBatches, group_by_sites, r
 from matgl_infomax.data.store import Store
 from matgl_infomax.errors import InputError
 from matgl_infomax.nn.sitenet import SiteNet
+from matgl_infomax.objectives.share import at_least_single
 from matgl_infomax.train.claim import claim_folder
 from matgl_infomax.train.ema import WeightAverage
 from matgl_infomax.train.groups import freeze, rate_groups
 from matgl_infomax.train.loop import run_steps
 from matgl_infomax.train.module import StepModule
+from matgl_infomax.train.ranks import HeldOut, from_all
 from matgl_infomax.train.scale import fit_scale
 
 LOSSES: dict[str, Callable[..., Tensor]] = {
@@ -59,36 +61,52 @@ class FinetuneModule(StepModule):
     """One step on labelled crystals; missing labels are left out of the loss."""
 
     def __init__(
-        self, model: SiteNet, settings: FinetuneSettings, encoder_rate: float, held_out: Iterable[Any]
+        self, model: SiteNet, settings: FinetuneSettings, encoder_rate: float, held_out: Sequence[Any]
     ) -> None:
         groups = rate_groups(model, settings.learning_rate, encoder_rate)
         if not groups:
             raise InputError("Every layer group is frozen, so nothing can be trained. Leave one out of freeze.")
-        super().__init__(groups, settings.steps, settings.weight_decay, settings.warmup_fraction, settings.patience)
+        super().__init__(
+            groups,
+            settings.steps,
+            settings.weight_decay,
+            settings.warmup_fraction,
+            settings.patience,
+            settings.accumulate,
+        )
         self.model, self.loss = model, LOSSES[settings.loss]
         self.average = WeightAverage(model, settings.ema_decay)
         self.held_out = held_out
 
     def training_step(self, batch: tuple[SiteBatch, Tensor], batch_idx: int) -> Tensor:  # noqa: ARG002
-        """Mean loss over the labels that are there, in units of the normaliser."""
+        """This process's share of the mean loss over the labels that are there, in units of the normaliser."""
         crystals, labels = batch
-        present = ~labels.isnan()  # (B, T)
-        prediction = self.model.scaled(self.model.encode(crystals).crystal)  # (B, T)
+        share = self.share(crystals)
+        own = labels[share.crystals]  # (b, T)
+        present = ~own.isnan()  # (b, T)
+        prediction = at_least_single(self.model.scaled(self.model.encode(share.own).crystal))  # (b, T)
         # A batch without labels still has to give a gradient, of zero.
-        loss = self.loss(prediction[present], labels[present], reduction="sum") / present.sum().clamp(min=1)
+        total = (~labels.isnan()).sum().clamp(min=1)
+        loss = self.loss(prediction[present], own[present], reduction="sum") / total * share.ranks
         self.count({"loss": loss})
         return loss
 
-    def on_train_batch_end(self, *_: Any) -> None:
+    def on_fit_start(self) -> None:
+        """The running average lives where the model does."""
+        self.average.settle()
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
         """Take the new weights into the running average."""
-        self.average.update()
+        if self.completes_step(batch_idx):
+            self.average.update()
 
     def validate(self) -> tuple[dict[str, float], torch.nn.Module]:
         """Mean absolute error of the averaged weights on held-out labels, in units of the normaliser."""
-        errors = []
-        for crystals, labels in self.on_device(self.held_out):
+        mine = []
+        for number, (crystals, labels) in self.own_batches(self.held_out):
             error = (self.model.scaled(self.model.encode(crystals).crystal) - labels).abs()  # (B, T)
-            errors.append(error[~labels.isnan()])
+            mine.append((number, error[~labels.isnan()].cpu()))
+        errors = [error for _, error in sorted(from_all(mine), key=lambda entry: entry[0])]
         found = torch.cat(errors) if errors else torch.empty(0)
         return ({"score": float(found.mean())} if len(found) else {}), self.model
 
@@ -144,16 +162,13 @@ def fit(
     train, held_out = _split(len(rows), settings)
     scaled = _normalise(model, labels, train)
     freeze(model, settings.freeze)
-    training = StoreBatches(store, rows[train], scaled[train])
-    validation = StoreBatches(store, rows[held_out], scaled[held_out])
+    training = StoreBatches(store, rows[train], scaled[train], view="merged")
+    validation = StoreBatches(store, rows[held_out], scaled[held_out], view="merged")
     fixed = group_by_sites(validation.sizes, np.arange(len(held_out)), 10 * settings.batch_sites)
     rate = settings.encoder_rate if pretrained else 1.0
-    module = FinetuneModule(model, settings, rate, validation.loader(fixed))
+    module = FinetuneModule(model, settings, rate, HeldOut(validation, fixed))
     bar = "Fine-tuning" if progress else None
-    run_steps(
-        module, training.loader(_order(training, settings)),
-        chunk=settings.validate_every, gradient_clip=settings.gradient_clip, out=out, description=bar,
-    )  # fmt: skip
+    run_steps(module, training.loader(_order(training, settings)), settings, out=out, description=bar)
     model.load_state_dict(module.best_state)
     freeze(model, [])
     seconds = time.perf_counter() - started
@@ -170,13 +185,15 @@ def _claim(
 ) -> None:
     """Take the folder for this run: data, labels, settings and starting weights decide what it is."""
     start = [float(parameter.detach().double().sum()) for parameter in model.parameters()]
-    claim = {"settings": settings.model_dump(), "store": store.key, "rows": rows.tolist()}
-    claim_folder(out, "finetune", {**claim, "labels": labels.tolist(), "start": start})
+    # How many processes share the work decides nothing but rounding.
+    claim = {"settings": settings.model_dump(exclude={"processes"}), "store": store.key, "rows": rows}
+    claim_folder(out, "finetune", {**claim, "labels": labels, "start": start})
 
 
 def _order(training: StoreBatches, settings: FinetuneSettings) -> StepOrder:
     """Which labelled crystals meet in which step."""
-    return StepOrder(training.sizes, settings.steps, settings.validate_every, settings.batch_sites, settings.seed)
+    batches, chunk = settings.steps * settings.accumulate, settings.validate_every * settings.accumulate
+    return StepOrder(training.sizes, batches, chunk, settings.batch_sites, settings.seed)
 
 
 def _normalise(model: SiteNet, labels: NDArray[np.float64], train: NDArray[np.int64]) -> NDArray[np.float64]:

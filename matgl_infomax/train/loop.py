@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import io
-import logging
 import signal
-import warnings
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +12,21 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from matgl_infomax.config import FinetuneSettings, PretrainSettings
 from matgl_infomax.errors import InputError
 from matgl_infomax.files import atomic_write
 from matgl_infomax.plain import read_tensors
 from matgl_infomax.train.module import StepModule
+from matgl_infomax.train.quiet import quiet
+from matgl_infomax.train.ranks import spawns, trainer_arguments
 
 CHECKPOINT = "last.ckpt"
+PRECISION: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed"}
+"""Lightning's names; bf16 is for matrix products, while weights, softmax and losses stay in single precision."""
 
 
 class AtomicCheckpoint(TorchCheckpointIO):
@@ -42,13 +47,15 @@ class StepBar(Callback):
         self.bar: tqdm[Any] | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        """Open the bar where the run starts or goes on."""
+        """Open the bar where the run starts or goes on; one process shows it."""
+        if not trainer.is_global_zero:
+            return
         self.bar = tqdm(total=self.steps, initial=trainer.global_step, desc=self.description, unit="step")
 
-    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:  # noqa: ARG002
-        """One step further."""
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        """On to the step that is reached."""
         if self.bar is not None:
-            self.bar.update()
+            self.bar.update(trainer.global_step - self.bar.n)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Close the bar."""
@@ -56,27 +63,41 @@ class StepBar(Callback):
             self.bar.close()
 
 
+class Findings(Callback):
+    """Hand history and best weights from the process that trained to the one that started it.
+
+    Args:
+        file: where rank 0 leaves them.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write them down."""
+        if trainer.is_global_zero and isinstance(pl_module, StepModule):
+            torch.save(pl_module.progress(), self.file)
+
+
 def run_steps(
     module: StepModule,
     training: DataLoader[Any],
+    settings: PretrainSettings | FinetuneSettings,
     *,
-    chunk: int,
-    gradient_clip: float,
     out: Path | None,
     description: str | None,
 ) -> None:
     """Train to the end, from the checkpoint in ``out`` if there is one.
 
     Args:
-        module: what is trained.
-        training: batches, in chunks (see ``StepOrder``).
-        chunk: steps between validations and checkpoints.
-        gradient_clip: largest gradient norm.
+        module: what is trained; it holds history and best weights in the end, whichever process found them.
+        training: batches, in chunks (see ``StepOrder``), the same on every process.
+        settings: steps between validations, gradient norm, precision, processes.
         out: folder of the checkpoint; none keeps nothing.
         description: text of the progress bar; none shows no bar.
 
     Raises:
-        InputError: If the checkpoint cannot be read, or not be written.
+        InputError: If the checkpoint cannot be read, or not be written, or the processes cannot be had.
         KeyboardInterrupt: After Ctrl-C; the last checkpoint stays.
     """
     callbacks: list[Callback] = [StepBar(description, module.steps)] if description else []
@@ -89,51 +110,64 @@ def run_steps(
     checkpoint = out / CHECKPOINT if out is not None and (out / CHECKPOINT).is_file() else None
     if checkpoint is not None:
         read_checkpoint(checkpoint)
+    with quiet(), tempfile.TemporaryDirectory() as folder:
+        findings = Path(folder) / "findings.pt"
+        alone = not spawns(settings.processes)
+        callbacks += [] if alone else [Findings(findings)]
+        _fit(_trainer(settings, callbacks, out), module, training, checkpoint)
+        if not alone:
+            module.take_up(read_tensors(findings))
+
+
+def _fit(trainer: Trainer, module: StepModule, training: DataLoader[Any], checkpoint: Path | None) -> None:
+    """Let Lightning train, and turn its ways to stop into ours."""
     handler = signal.getsignal(signal.SIGINT)
     try:
-        with _quiet():
-            trainer = _trainer(-(-module.steps // chunk), gradient_clip, callbacks, out)
-            trainer.fit(module, training, ckpt_path=checkpoint, weights_only=True)
+        trainer.fit(module, training, ckpt_path=checkpoint, weights_only=True)
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason, out = error.strerror or str(error), trainer.default_root_dir
         raise InputError(f"Cannot write the checkpoint in {out}: {reason}. Free some space and start again.") from error
+    except ProcessRaisedException as error:
+        # Only text comes back from another process: what the user can repair is the last line, after the class.
+        _, found, sentence = str(error).rpartition(f"{InputError.__module__}.{InputError.__name__}: ")
+        if not found:
+            raise
+        raise InputError(sentence.strip()) from error
+    except ProcessExitedException as error:
+        raise InputError(
+            f"A process of the training ended early: {error}. If memory ran out, take smaller batch_sites or fewer "
+            "processes. A script of your own has to start the training below `if __name__ == '__main__':`."
+        ) from error
     except SystemExit:
         # Lightning turns Ctrl-C into an exit and deafens the process to the next one; undo both.
         signal.signal(signal.SIGINT, handler)
         raise KeyboardInterrupt from None
+    finally:
+        launcher = trainer.strategy.launcher
+        if launcher is not None:  # after Ctrl-C: others may not have heard it, or wait for one that has
+            launcher.kill(signal.SIGKILL)
 
 
-def _trainer(chunks: int, gradient_clip: float, callbacks: list[Callback], out: Path | None) -> Trainer:
+def _trainer(settings: PretrainSettings | FinetuneSettings, callbacks: list[Callback], out: Path | None) -> Trainer:
     """Lightning without its own bars, loggers and summaries; on an accelerator where there is one."""
+    arguments = trainer_arguments(settings.processes)
+    plugins = [AtomicCheckpoint(), *arguments.pop("plugins", [])]
     return Trainer(
-        max_epochs=chunks,
+        **arguments,
+        plugins=plugins,
+        max_epochs=-(-settings.steps // settings.validate_every),
         accelerator="auto",
-        devices=1,
+        precision=PRECISION[settings.precision],
+        accumulate_grad_batches=settings.accumulate,
         logger=False,
         callbacks=callbacks,
-        plugins=[AtomicCheckpoint()],
         enable_checkpointing=out is not None,
         enable_progress_bar=False,
         enable_model_summary=False,
-        gradient_clip_val=gradient_clip,
+        gradient_clip_val=settings.gradient_clip,
+        use_distributed_sampler=False,  # every rank loads the same batches and takes its share of each
         default_root_dir=out,
     )
-
-
-class _quiet(warnings.catch_warnings):  # noqa: N801 - used like a function
-    """Lightning's advice on workers, loggers and devices is for other programs; its warnings are kept out."""
-
-    def __enter__(self) -> None:
-        super().__enter__()
-        warnings.filterwarnings("ignore", module="lightning")
-        self._levels = {name: logging.getLogger(name).level for name in ("lightning.pytorch", "lightning.fabric")}
-        for name in self._levels:
-            logging.getLogger(name).setLevel(logging.ERROR)
-
-    def __exit__(self, *exc: Any) -> None:
-        for name, level in self._levels.items():
-            logging.getLogger(name).setLevel(level)
-        super().__exit__(*exc)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

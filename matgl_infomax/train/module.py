@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
+
+from matgl_infomax.data.batch import SiteBatch
+from matgl_infomax.objectives.share import Share
+from matgl_infomax.train.ranks import from_all
 
 ParameterGroup = dict[str, Any]
 
@@ -35,32 +39,49 @@ class StepModule(LightningModule):
         weight_decay: of AdamW.
         warmup_fraction: share of the steps with a rising learning rate.
         patience: validations without improvement before it stops; 0 never stops early.
+        accumulate: batches per optimiser step.
     """
 
     def __init__(
-        self, groups: list[ParameterGroup], steps: int, weight_decay: float, warmup_fraction: float, patience: int = 0
+        self,
+        groups: list[ParameterGroup],
+        steps: int,
+        weight_decay: float,
+        warmup_fraction: float,
+        patience: int = 0,
+        accumulate: int = 1,
     ) -> None:
         super().__init__()
-        self.groups, self.steps, self.patience = groups, steps, patience
+        self.groups, self.steps, self.patience, self.accumulate = groups, steps, patience, accumulate
         self.weight_decay, self.warmup_fraction = weight_decay, warmup_fraction
         self.history: list[dict[str, float]] = []
         self.best_score = math.inf
         self.best_step = 0
         self.best_state: dict[str, Tensor] = {}
-        self._train_sums: dict[str, float] = {}
-        self._train_count = 0
+        self._train_losses: dict[str, list[Tensor]] = {}
 
     def configure_optimizers(self) -> Any:
-        """AdamW with a linear warm-up and a cosine to zero, stepped once per batch."""
+        """AdamW with a linear warm-up and a cosine to zero."""
         optimizer = torch.optim.AdamW(self.groups, weight_decay=self.weight_decay)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warmup_cosine(self.steps, self.warmup_fraction))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def count(self, parts: dict[str, Tensor]) -> None:
-        """Add a step's losses to the running means of this chunk."""
+        """Keep a batch's losses for the means of this chunk; reading them here would make a GPU wait."""
         for name, value in parts.items():
-            self._train_sums[name] = self._train_sums.get(name, 0.0) + float(value.detach())
-        self._train_count += 1
+            self._train_losses.setdefault(name, []).append(value.detach())
+
+    def share(self, batch: SiteBatch) -> Share:
+        """The crystals of a batch that this process answers for."""
+        return Share.of(batch, self.global_rank, self.trainer.world_size)
+
+    def batch_number(self, batch_idx: int) -> int:
+        """Number of a batch in the whole run, from its number in the chunk."""
+        return self.global_step * self.accumulate + batch_idx % self.accumulate
+
+    def completes_step(self, batch_idx: int) -> bool:
+        """Whether the optimiser moved after this batch of the chunk."""
+        return (batch_idx + 1) % self.accumulate == 0
 
     @abstractmethod
     def validate(self) -> tuple[dict[str, float], nn.Module]:
@@ -77,14 +98,21 @@ class StepModule(LightningModule):
             self._record(*self.validate())
         self.train(training)
 
-    def on_device(self, batches: Iterable[Any]) -> Iterable[Any]:
-        """The batches where the model is."""
-        return (self.transfer_batch_to_device(batch, self.device, 0) for batch in batches)
+    def own_batches(self, batches: Sequence[Any]) -> Iterable[tuple[int, Any]]:
+        """Every so many-th batch, with its number, where the model is: ranks share a validation batch by batch."""
+        for number in range(self.global_rank, len(batches), self.trainer.world_size):
+            yield number, self.transfer_batch_to_device(batches[number], self.device, 0)
+
+    def _train_means(self) -> dict[str, float]:
+        """Mean losses since they were last asked for, over batches and ranks."""
+        means = {name: float(torch.stack(v).double().cpu().mean()) for name, v in self._train_losses.items()}
+        self._train_losses = {}
+        of_ranks = from_all([means])
+        return {f"train/{name}": sum(entry[name] for entry in of_ranks) / len(of_ranks) for name in means}
 
     def _record(self, validation: dict[str, float], model: nn.Module) -> None:
         """Note a validation; keep the weights if its score is the best so far."""
-        train = {f"train/{k}": v / max(1, self._train_count) for k, v in self._train_sums.items()}
-        self._train_sums, self._train_count = {}, 0
+        train = self._train_means()
         step = float(self.global_step)
         self.history.append({"step": step, **train, **{f"validation/{k}": v for k, v in validation.items()}})
         # Without a validation part the last weights count: its score is never better than infinity, always as good.
@@ -98,14 +126,18 @@ class StepModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Everything a resumed run needs beside weights and optimiser; plain numbers and tensors only."""
-        checkpoint["progress"] = {
-            "history": self.history,
-            "best_score": self.best_score,
-            "best_step": self.best_step,
-            "best_state": self.best_state,
-        }
+        checkpoint["progress"] = self.progress()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up history and best weights again."""
-        for name, value in checkpoint["progress"].items():
+        self.take_up(checkpoint["progress"])
+
+    def progress(self) -> dict[str, Any]:
+        """What the run has found so far: history, and the best weights with their step and score."""
+        names = ("history", "best_score", "best_step", "best_state")
+        return {name: getattr(self, name) for name in names}
+
+    def take_up(self, progress: dict[str, Any]) -> None:
+        """Go on from there."""
+        for name, value in progress.items():
             setattr(self, name, value)

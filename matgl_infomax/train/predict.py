@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from matgl_infomax.data.batch import SiteBatch
+from matgl_infomax.data.batch import SiteBatch, View
 from matgl_infomax.data.loader import StoreBatches, group_by_sites
 from matgl_infomax.data.store import Store
 from matgl_infomax.nn.sitenet import SiteNet
@@ -73,6 +73,7 @@ def _over_batches(
     """Apply a function batch by batch, largest crystals last, and put the results back in order."""
     data = StoreBatches(store, np.asarray(rows, dtype=np.int64))
     by_size = np.argsort(data.sizes, kind="stable")
+    view: View = "merged" if unit == "crystal" else "both"
     parameter = next(model.parameters())
     training = model.training
     model.eval()
@@ -80,7 +81,7 @@ def _over_batches(
     with torch.no_grad():
         batches = group_by_sites(data.sizes, by_size, BATCH_SITES)
         for batch in tqdm(batches, desc=description, unit="batch", disable=not progress):
-            moved = store.batch(data.rows[batch]).to(parameter.device, parameter.dtype)
+            moved = store.batch(data.rows[batch], view=view).to(parameter.device, parameter.dtype)
             parts.append(function(moved).double().cpu().numpy())
     model.train(training)
     if not parts:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from matgl_infomax.objectives.health import effective_rank, spread
 from matgl_infomax.train.claim import claim_folder
 from matgl_infomax.train.loop import CHECKPOINT, run_steps
 from matgl_infomax.train.module import StepModule
+from matgl_infomax.train.ranks import HeldOut, from_all, is_first, wait_for_all
 from matgl_infomax.train.weights import new_model, save_model
 
 VALIDATION_STREAM = 1_000_003
@@ -51,35 +52,37 @@ class PretrainModule(StepModule):
     """One step of self-supervised learning; its validation never sees a label."""
 
     def __init__(
-        self, encoder: SiteNet, objective: Objective, settings: PretrainSettings, held_out: Iterable[SiteBatch]
+        self, encoder: SiteNet, objective: Objective, settings: PretrainSettings, held_out: Sequence[SiteBatch]
     ) -> None:
         parameters = [*_without_head(encoder), *objective.parameters()]
         groups = [{"params": parameters, "lr": settings.learning_rate}]
-        super().__init__(groups, settings.steps, settings.weight_decay, settings.warmup_fraction)
+        super().__init__(
+            groups, settings.steps, settings.weight_decay, settings.warmup_fraction, accumulate=settings.accumulate
+        )
         self.encoder, self.objective, self.seed = encoder, objective, settings.seed
         self.held_out = held_out
 
-    def training_step(self, batch: SiteBatch, batch_idx: int) -> Tensor:  # noqa: ARG002
-        """The objective's loss, with the randomness of this step."""
-        total, parts = self.objective.loss(self.encoder, batch, step_generator(self.seed, self.global_step))
+    def training_step(self, batch: SiteBatch, batch_idx: int) -> Tensor:
+        """The objective's loss, with the randomness of this batch."""
+        generator = step_generator(self.seed, self.batch_number(batch_idx))
+        total, parts = self.objective.loss(self.encoder, batch, generator, self.share(batch))
         self.count({"loss": total, **parts})
         return total
 
     def validate(self) -> tuple[dict[str, float], torch.nn.Module]:
         """The same loss on held-out crystals with the same noise each time, and what the vectors look like."""
-        sums: dict[str, float] = {}
-        crystals = 0
-        encodings = []
-        for number, batch in enumerate(self.on_device(self.held_out)):
+        mine = []
+        for number, batch in self.own_batches(self.held_out):
             generator = step_generator(self.seed, VALIDATION_STREAM + number)
             total, parts = self.objective.loss(self.encoder, batch, generator)
-            numbers: dict[str, Any] = {"loss": total, **parts, **self.objective.diagnose(batch, generator)}
-            for name, value in numbers.items():
-                sums[name] = sums.get(name, 0.0) + float(value) * batch.n_crystals
-            crystals += batch.n_crystals
-            encodings.append(self.encoder.encode(batch))
-        means = {name: value / crystals for name, value in sums.items()}
-        for level, vectors in (("site", [e.site for e in encodings]), ("crystal", [e.crystal for e in encodings])):
+            values: dict[str, Any] = {"loss": total, **parts, **self.objective.diagnose(batch, generator)}
+            encoding = self.encoder.encode(batch)
+            numbers = {name: float(value) for name, value in values.items()}
+            mine.append((number, batch.n_crystals, numbers, encoding.site.cpu(), encoding.crystal.cpu()))
+        found = sorted(from_all(mine), key=lambda entry: entry[0])
+        crystals = sum(entry[1] for entry in found)
+        means = {name: sum(entry[2][name] * entry[1] for entry in found) / crystals for name in found[0][2]}
+        for level, vectors in (("site", [e[3] for e in found]), ("crystal", [e[4] for e in found])):
             means[f"{level}_spread"] = spread(torch.cat(vectors))
             means[f"{level}_rank"] = effective_rank(torch.cat(vectors))
         return {**means, "score": means["loss"]}, _Both(self.encoder, self.objective)
@@ -120,26 +123,21 @@ def pretrain(
     """
     out, rows = Path(out), np.asarray(rows, dtype=np.int64)
     started = time.perf_counter()
-    claim = {"settings": settings.model_dump(), "model": model.model_dump(), "store": store.key, "rows": rows.tolist()}
+    # How many processes share the work decides nothing but rounding.
+    plain = settings.model_dump(exclude={"processes"})
+    claim = {"settings": plain, "model": model.model_dump(), "store": store.key, "rows": rows}
     claim_folder(out, "pretrain", claim)
     if (out / "pretrain.json").is_file():
         return _finished(out)
     train, held_out = _split(rows, settings)
     encoder = new_model(model, 1, settings.seed)
-    training, validation = StoreBatches(store, train), StoreBatches(store, held_out)
-    order = StepOrder(
-        training.sizes, settings.steps, settings.validate_every, settings.batch_sites, settings.seed, least=2
-    )
+    objective = _new_objective(encoder, settings)
+    training, validation = (StoreBatches(store, part, view=objective.view) for part in (train, held_out))
+    batches, chunk = settings.steps * settings.accumulate, settings.validate_every * settings.accumulate
+    order = StepOrder(training.sizes, batches, chunk, settings.batch_sites, settings.seed, least=2)
     fixed = group_by_sites(validation.sizes, np.arange(len(held_out)), settings.batch_sites, least=2)
-    module = PretrainModule(encoder, _new_objective(encoder, settings), settings, validation.loader(fixed))
-    run_steps(
-        module,
-        training.loader(order),
-        chunk=settings.validate_every,
-        gradient_clip=settings.gradient_clip,
-        out=out,
-        description="Pretraining" if progress else None,
-    )
+    module = PretrainModule(encoder, objective, settings, HeldOut(validation, fixed))
+    run_steps(module, training.loader(order), settings, out=out, description="Pretraining" if progress else None)
     return _save(module, out, time.perf_counter() - started)
 
 
@@ -170,13 +168,15 @@ def _save(module: PretrainModule, out: Path, seconds: float) -> Pretrained:
     best = module.best_state
     module.encoder.load_state_dict(_under("encoder.", best))
     module.objective.load_state_dict(_under("objective.", best))
-    save_model(module.encoder.cpu(), out, {"matgl_infomax": "pretrained", "step": module.best_step})
-    buffer = io.BytesIO()
-    torch.save(module.objective.cpu().state_dict(), buffer)
-    atomic_write(out / "objective.pt", buffer.getvalue())
-    record = {"history": module.history, "best_step": module.best_step, "seconds": seconds}
-    atomic_write(out / "pretrain.json", json.dumps(record))
-    (out / CHECKPOINT).unlink(missing_ok=True)
+    if is_first():
+        save_model(module.encoder.cpu(), out, {"matgl_infomax": "pretrained", "step": module.best_step})
+        buffer = io.BytesIO()
+        torch.save(module.objective.cpu().state_dict(), buffer)
+        atomic_write(out / "objective.pt", buffer.getvalue())
+        record = {"history": module.history, "best_step": module.best_step, "seconds": seconds}
+        atomic_write(out / "pretrain.json", json.dumps(record))
+        (out / CHECKPOINT).unlink(missing_ok=True)
+    wait_for_all()
     return Pretrained(out, module.history, seconds, module.best_step)
 
 

@@ -1,27 +1,34 @@
-"""A store is complete or absent, and never another one's."""
+"""A store gives back what was put into it, or says what is wrong with it."""
 
 from __future__ import annotations
 
-import errno
+import gc
 import json
-import multiprocessing
 import os
 import pickle
-import signal
-import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from matgl_infomax.data import store as module
-from matgl_infomax.data.store import Store, build_store, content_key
+from matgl_infomax.data import layout
+from matgl_infomax.data.crystal import Crystal
+from matgl_infomax.data.records import Records
+from matgl_infomax.data.store import Store, build_store
 from matgl_infomax.data.supercell import SupercellRule, supercell_pairs
+from matgl_infomax.data.symmetry import merge_equal, same_where_equal
 from matgl_infomax.errors import InputError
 from tests.build import many, store_of
 
 RULE = SupercellRule(20)
+FAR = np.array([[0.0, 0.0, 0.0], [0.5, 0.5, 0.5]])
+
+
+@pytest.fixture
+def small_shards(monkeypatch):
+    """Sixteen crystals per shard in this process."""
+    monkeypatch.setattr(layout, "CRYSTALS_PER_SHARD", 16)
 
 
 def build(crystals, folder, rule=RULE, **more):
@@ -65,128 +72,94 @@ def test_primitive_cell_is_what_is_stored(crystals, tmp_path):
     assert build(doubled, tmp_path, SupercellRule(20, primitive=False)).n_sites.tolist() == [8]
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda c: replace(c, id="renamed"),
-        lambda c: replace(c, lattice=c.lattice * (1 + 1e-12)),
-        lambda c: replace(c, numbers=c.numbers[::-1].copy()),
-        lambda c: replace(c, frac=c.frac + 1e-12),
-    ],
-    ids=["id", "lattice", "numbers", "positions"],
-)
-def test_other_data_in_the_same_folder_gives_another_store(change, crystals, tmp_path):
-    first = build(crystals, tmp_path)
-    other = build([*crystals[:-1], change(crystals[-1])], tmp_path)
-    assert first.key != other.key and first.path != other.path
-    assert len(list(tmp_path.glob("store-*"))) == 2
+def test_rows_of_all_shards_are_found(crystals, tmp_path, small_shards):
+    items = many(crystals, 40)
+    store, rows = build(items, tmp_path), np.array([39, 0, 15, 16, 17, 18, 31, 32, 16])
+    whole = build_store(items, SupercellRule(20), tmp_path / "whole", progress=False)
+    for view in ("full", "merged"):
+        batch, parts = store.batch(rows, view=view), [whole.batch([row], view=view) for row in rows]
+        for name in ("number", "distance", *(("weight", "copies") if view == "merged" else ())):
+            assert torch.equal(getattr(batch, name), torch.cat([getattr(part, name) for part in parts])), name
+        start = np.cumsum([0, *(part.n_sites for part in parts)])
+        for name in ("src", "dst"):
+            expected = torch.cat([getattr(part, name) + int(n) for part, n in zip(parts, start, strict=False)])
+            assert torch.equal(getattr(batch, name), expected), name
+    assert list(store.ids) == [c.id for c in items] and store.ids[17] == items[17].id and store.ids[-1] == items[39].id
+    assert store.ids[14:18] == [c.id for c in items[14:18]]
+    with pytest.raises(IndexError):
+        store.ids[40]
 
 
-def test_rule_and_code_version_are_part_of_the_key(crystals, monkeypatch):
-    keys = {content_key(crystals, rule) for rule in (RULE, SupercellRule(30), SupercellRule(20, primitive=False))}
-    monkeypatch.setattr(module, "CODE_VERSION", 0)
-    assert len(keys | {content_key(crystals, RULE)}) == 4
+def test_merged_view_holds_the_classes_of_equal_sites(crystals, tmp_path):
+    store = build(crystals, tmp_path)
+    for row, crystal in enumerate(crystals):
+        pairs = supercell_pairs(crystal.lattice, crystal.frac, 20)
+        pairs = replace(pairs, distance=same_where_equal(pairs.distance))
+        merged = merge_equal(crystal.numbers, pairs, RULE.merge_angstrom)
+        batch, both = store.batch([row], view="merged"), store.batch([row], view="both")
+        first = [merged.kind.tolist().index(k) for k in range(len(merged.degree))]
+        assert batch.number.tolist() == crystal.numbers[first].tolist()
+        assert batch.weight.tolist() == np.bincount(merged.kind).tolist()
+        assert batch.degree.tolist() == merged.degree.tolist()
+        for name in ("dst", "distance", "copies"):
+            np.testing.assert_array_equal(getattr(batch, name), getattr(merged, name))
+        assert both.kind.tolist() == merged.kind.tolist()
+        assert torch.equal(both.dst, store.batch([row]).dst) and torch.equal(both.merged.distance, batch.distance)
+    batch = store.batch([8, 0, 8], view="both")
+    assert torch.equal(batch.merged.number[batch.kind], batch.number)
+    assert torch.equal(batch.merged.owner[batch.kind], batch.owner)
+    assert torch.equal(torch.bincount(batch.kind).float(), batch.merged.weight)
 
 
-def test_labels_are_no_part_of_a_store(crystals, tmp_path):
-    unlabelled = [replace(c, labels={}) for c in crystals]
-    assert build(crystals, tmp_path).key == build(unlabelled, tmp_path).key
-    assert not any(b"-3.5" in file.read_bytes() for file in tmp_path.rglob("*.json"))
+def test_merged_view_never_touches_the_full_pairs(crystals, tmp_path, monkeypatch):
+    store, read = build(crystals, tmp_path), []
+    original = Records.read
+    monkeypatch.setattr(Records, "read", lambda self, name, rows: read.append(name) or original(self, name, rows))
+    store.batch([1, 2], view="merged")
+    assert read == ["merged"]
 
 
-def test_second_build_opens_the_first(crystals, tmp_path, monkeypatch):
-    build(crystals, tmp_path)
-    monkeypatch.setattr(module, "_write", lambda *_: pytest.fail("built again"))
-    assert len(build(crystals, tmp_path)) == len(crystals)
+@pytest.mark.parametrize("wrong", [{"view": "half"}, {"view": "merged", "geometry": True}])
+def test_view_that_does_not_exist_gets_a_sentence(wrong, crystals, tmp_path):
+    with pytest.raises(InputError, match="full, merged"):
+        build(crystals[:2], tmp_path).batch([0], **wrong)
 
 
-def test_workers_change_nothing(crystals, tmp_path):
-    one, two = build(crystals, tmp_path / "one"), build(crystals, tmp_path / "two", workers=2)
-    for file in one.path.iterdir():
-        assert file.read_bytes() == (two.path / file.name).read_bytes(), file.name
+def test_far_images_and_long_names_are_exact(tmp_path):
+    skewed = Crystal("ü" * 300, np.array([29, 47]), np.array([[3.0, 0, 0], [1200.0, 3.0, 0], [0, 0, 3.0]]), FAR)
+    store = build([skewed], tmp_path, SupercellRule(20, primitive=False))
+    pairs = supercell_pairs(skewed.lattice, skewed.frac, 20)
+    assert np.abs(pairs.offset).max() > 127
+    np.testing.assert_array_equal(store.batch([0], geometry=True).offset, pairs.offset)
+    assert store.ids[0] == skewed.id
 
 
-def test_arrays_are_mapped_not_loaded_and_not_pickled(crystals, tmp_path):
+def test_too_large_numbers_get_a_sentence():
+    with pytest.raises(InputError, match=r"too large.*sites up to 40000"):
+        layout.narrow(np.array([1, 40_000]), "<i2", "sites")
+
+
+def test_files_are_read_not_mapped_and_not_pickled(crystals, tmp_path, small_shards):
     store = build(many(crystals, 200), tmp_path)
-    assert all(isinstance(array, np.memmap) for array in store.arrays.values())
-    assert len(pickle.dumps(store)) < 10_000
+    assert len(pickle.dumps(store)) < 2_000
+    store.batch(np.arange(200))
+    with open("/proc/self/maps") as maps:
+        assert str(store.path) not in maps.read()
     copy = pickle.loads(pickle.dumps(store))
     assert torch.equal(copy.batch([5]).distance, store.batch([5]).distance)
 
 
-def _build_in_process(crystals, folder, queue):
-    queue.put(str(build_store(crystals, RULE, folder, progress=False).path))
+def test_many_shards_need_few_open_files(crystals, tmp_path, small_shards):
+    store = build(many(crystals, 1_100), tmp_path)
+    before = len(os.listdir("/proc/self/fd"))
+    store.batch(np.arange(1_100))
+    assert len(os.listdir("/proc/self/fd")) <= before + 64
+    del store
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) <= before
 
 
-def test_two_processes_build_at_once(crystals, tmp_path):
-    context = multiprocessing.get_context("spawn")
-    queue = context.Queue()
-    items = many(crystals, 300)
-    workers = [context.Process(target=_build_in_process, args=(items, tmp_path, queue)) for _ in range(2)]
-    for worker in workers:
-        worker.start()
-    paths = {queue.get(timeout=60) for _ in workers}
-    for worker in workers:
-        worker.join()
-        assert worker.exitcode == 0
-    assert len(paths) == 1
-    assert [p.name for p in tmp_path.iterdir()] == [f"store-{content_key(items, RULE)}"]
-
-
-def test_loser_of_the_race_takes_the_winners_store(crystals, tmp_path, monkeypatch):
-    original = module._publish
-
-    def late(draft, final):
-        monkeypatch.setattr(module, "_publish", original)
-        build(crystals, tmp_path)  # somebody else was quicker
-        original(draft, final)
-
-    monkeypatch.setattr(module, "_publish", late)
-    assert len(build(crystals, tmp_path)) == len(crystals)
-    assert len(list(tmp_path.iterdir())) == 1
-
-
-def test_killed_build_is_never_read(crystals, tmp_path):
-    context = multiprocessing.get_context("spawn")
-    items = many(crystals, 4_000)
-    queue = context.Queue()
-    worker = context.Process(target=_build_in_process, args=(items, tmp_path, queue))
-    worker.start()
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.glob(".draft-*/distance.raw")) and time.monotonic() < deadline:
-        time.sleep(0.002)
-    os.kill(worker.pid, signal.SIGKILL)
-    worker.join()
-    assert list(tmp_path.glob(".draft-*")) and not list(tmp_path.glob("store-*"))
-    assert len(build(items[:10], tmp_path)) == 10
-
-
-def test_drafts_of_builds_that_died_long_ago_are_swept_away(crystals, tmp_path):
-    old, fresh = tmp_path / ".draft-dead", tmp_path / ".draft-alive"
-    for draft in (old, fresh):
-        draft.mkdir(parents=True)
-    os.utime(old, (0, 0))
-    build(crystals, tmp_path)
-    assert not old.exists() and fresh.exists()
-
-
-def test_full_disk_gets_a_sentence_and_leaves_nothing(crystals, tmp_path, monkeypatch):
-    def full(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(module, "_give_header", full)
-    with pytest.raises(InputError, match=r"No space left on device.*--cache"):
-        build(crystals, tmp_path)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_folder_that_is_a_file_gets_a_sentence(crystals, tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="Cannot write the store"):
-        build(crystals, tmp_path / "file")
-
-
-@pytest.mark.parametrize("name", ["distance.npy", "store.json"])
+@pytest.mark.parametrize("name", ["shard-000000.bin", "index.bin", "store.json"])
 def test_damaged_store_is_refused(name, crystals, tmp_path):
     store = build(crystals, tmp_path)
     file = store.path / name
@@ -195,12 +168,24 @@ def test_damaged_store_is_refused(name, crystals, tmp_path):
         Store.open(store.path)
 
 
-def test_record_names_rule_and_ids(crystals, tmp_path):
+def test_bit_that_flipped_in_the_index_is_noticed(crystals, tmp_path):
+    file = build(crystals, tmp_path).path / "index.bin"
+    data = bytearray(file.read_bytes())
+    data[5] ^= 1
+    file.write_bytes(bytes(data))
+    with pytest.raises(InputError, match="rebuilt"):
+        build(crystals, tmp_path)
+
+
+def test_shard_that_shrinks_after_opening_is_noticed(crystals, tmp_path):
+    store = build(crystals, tmp_path)
+    os.truncate(store.path / "shard-000000.bin", 3_000)
+    with pytest.raises(InputError, match="ends too early"):
+        store.batch([11])
+
+
+def test_record_names_the_rule(crystals, tmp_path):
     store = store_of(crystals, tmp_path, max_atoms=30)
     meta = json.loads((store.path / "store.json").read_text())
-    assert meta["rule"] == {"max_atoms": 30, "primitive": True} and meta["ids"] == [c.id for c in crystals]
-
-
-def test_no_crystals_get_a_sentence(tmp_path):
-    with pytest.raises(InputError, match="no crystals"):
-        build([], tmp_path)
+    assert meta["rule"] == {"max_atoms": 30, "primitive": True, "merge_angstrom": 1e-4}
+    assert meta["crystals"] == 12 and store.rule == SupercellRule(30)

@@ -13,7 +13,8 @@ from pymatgen.core import Lattice
 from scipy.stats import special_ortho_group
 
 from matgl_infomax.data.crystal import Crystal
-from matgl_infomax.data.supercell import Pairs, primitive_cell, supercell_matrix, supercell_pairs
+from matgl_infomax.data.nearest import near_cubic, nearest_images
+from matgl_infomax.data.supercell import Pairs, supercell_matrix, supercell_pairs
 from matgl_infomax.errors import InputError
 from tests.reference.supercell_reference import (
     admissible_matrices,
@@ -224,19 +225,42 @@ def test_fifty_real_crystals_equal_the_reference(shared: Path) -> None:
         assert_equals_reference(crystal, 50)
 
 
-def test_primitive_cell_keeps_the_composition(crystals: list[Crystal]) -> None:
-    for crystal in crystals:
-        double = Crystal.from_structure(crystal.to_structure().make_supercell([2, 1, 1], in_place=False), id="double")
-        primitive = primitive_cell(double)
-        assert primitive.reduced_formula == crystal.reduced_formula
-        assert primitive.n_sites == crystal.n_sites, crystal.id
-        volume = abs(np.linalg.det(crystal.lattice))
-        assert abs(np.linalg.det(primitive.lattice)) == pytest.approx(volume, rel=1e-6)
+def test_results_repeat_bit_for_bit_however_the_arrays_lie_in_memory(crystals: list[Crystal]) -> None:
+    crystal = crystals[-1]
+    supercell_pairs(crystal.lattice, crystal.frac, 50)
+    compiled = len(near_cubic.signatures), len(nearest_images.signatures)
+    frozen = crystal.frac.copy()
+    frozen.flags.writeable = False
+    first = supercell_pairs(crystal.lattice, crystal.frac, 50)
+    second = supercell_pairs(np.asfortranarray(crystal.lattice), frozen, 50)
+    for name in ("src", "dst", "offset", "distance"):
+        assert getattr(first, name).tobytes() == getattr(second, name).tobytes(), name
+    assert [getattr(first, k).dtype for k in ("src", "dst", "offset", "distance")] == [np.int32] * 3 + [np.float64]
+    # Arrays of another kind would be compiled for once more, which takes seconds.
+    assert (len(near_cubic.signatures), len(nearest_images.signatures)) == compiled == (1, 1)
 
 
-def test_primitive_cell_keeps_name_and_labels() -> None:
-    numbers, frac = np.array([29, 29]), np.array([[0.0, 0, 0], [0.5, 0.5, 0.5]])
-    cell = Crystal("bcc", numbers, 2.9 * np.eye(3), frac, {"y": 1.5}, "here.cif")
-    primitive = primitive_cell(cell)
-    assert (primitive.n_sites, primitive.id, primitive.labels, primitive.source) == (1, "bcc", {"y": 1.5}, "here.cif")
-    assert primitive_cell(primitive) is primitive
+@pytest.mark.parametrize("name", TIED)
+def test_rounding_does_not_decide_between_equally_near_images(name: str) -> None:
+    frac = np.array([[0.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, 0.0, 0.0]])
+    pairs = supercell_pairs(TIED[name], frac, 24)
+    for seed in range(10):
+        noise = 1e-14 * np.random.default_rng(seed).standard_normal(frac.shape)
+        noisy = supercell_pairs(TIED[name], frac + noise, 24)
+        np.testing.assert_array_equal(noisy.offset, pairs.offset, err_msg=f"noise {seed}")
+        np.testing.assert_allclose(noisy.distance, pairs.distance, atol=1e-10)
+
+
+def test_of_two_equally_near_images_the_first_is_taken() -> None:
+    # Half a cell away in a cube without repetitions: images at -a/2 come before those at +a/2, from either end.
+    pairs = supercell_pairs(4.0 * np.eye(3), np.array([[0.0, 0.0, 0.0], [0.5, 0.5, 0.5]]), 2)
+    np.testing.assert_array_equal(pairs.offset, [[0, 0, 0], [-1, -1, -1], [0, 0, 0], [0, 0, 0]])
+    np.testing.assert_allclose(pairs.distance, [0, 12**0.5, 12**0.5, 0])
+
+
+def test_a_lattice_without_volume_is_refused() -> None:
+    flat = np.array([[1.0, 0.0, 0.0], [2.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    with pytest.raises(InputError, match="volume"):
+        supercell_pairs(flat, np.zeros((1, 3)), 50)
+    with pytest.raises(InputError, match="volume"):
+        supercell_matrix(np.full((3, 3), np.nan), 1, 50)

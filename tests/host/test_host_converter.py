@@ -1,8 +1,9 @@
-"""The supercell converter gives what MatGL's own converters give, over the edges of Site-Net."""
+"""The converters give what MatGL's own converters give, over the edges of Site-Net or those within a cut-off."""
 
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.supercell import supercell_matrix
 from matgl_infomax.errors import InputError
 from matgl_infomax.nn.presets import ELEMENTS
+from tests.data.test_supercell import shared_crystals
 
 
 @pytest.fixture
@@ -33,14 +35,15 @@ def fields(graph: Any) -> dict[str, tuple[torch.dtype, int]]:
 def test_returns_what_matgl_returns(converter: host.SupercellConverter, crystals: list[Crystal]) -> None:
     assert isinstance(converter, GraphConverter)
     structure = crystals[8].to_structure()
-    ours, theirs = converter.get_graph(structure), Structure2Graph(ELEMENTS).get_graph(structure)
-    assert type(ours[0]) is type(theirs[0])
-    assert fields(ours[0]) == fields(theirs[0])
-    assert ours[1].shape == (1, 3, 3)
-    assert torch.equal(ours[1], theirs[1])
-    assert ours[1].dtype == theirs[1].dtype
-    assert np.array_equal(ours[2], theirs[2])
-    assert type(ours[2]) is type(theirs[2])
+    theirs = Structure2Graph(ELEMENTS).get_graph(structure)
+    for ours in (converter.get_graph(structure), host.RadiusConverter(ELEMENTS).get_graph(structure)):
+        assert type(ours[0]) is type(theirs[0])
+        assert fields(ours[0]) == fields(theirs[0])
+        assert ours[1].shape == (1, 3, 3)
+        assert torch.equal(ours[1], theirs[1])
+        assert ours[1].dtype == theirs[1].dtype
+        assert np.array_equal(ours[2], theirs[2])
+        assert (type(ours[2]), ours[2].dtype) == (type(theirs[2]), theirs[2].dtype)
 
 
 @pytest.mark.parametrize("row", range(12))
@@ -112,3 +115,79 @@ def test_survives_a_trip_to_a_worker_process(converter: host.SupercellConverter,
     other = pickle.loads(pickle.dumps(converter))
     first, second = (c.get_graph(crystals[0].to_structure())[0] for c in (converter, other))
     assert fields(first) == fields(second)
+
+
+ODD_CELLS = {
+    "one atom": (Lattice(1.9 * np.array([[0.0, 1, 1], [1, 0, 1], [1, 1, 0]])), ["Cu"], [[0.3, 0.3, 0.3]]),
+    "needle": (Lattice.orthorhombic(2.1, 2.3, 40.0), ["C", "H"], [[0.1, 0.2, 0.0], [0.5, 0.1, 0.99]]),
+    "oblique": (Lattice([[3.0, 0, 0], [14.9, 3.0, 0], [-7.0, 11.0, 25.0]]), ["K", "Cl"], [[0, 0, 0], [0.3, 0.9, 0.5]]),
+    "sites outside": (Lattice.cubic(4.2), ["Mg", "O"], [[3.25, -2.5, 0.0], [-1.25, 0.01, 7.5]]),
+    "at the cut-off": (Lattice.cubic(5.0), ["Po"], [[0.1, 0.2, 0.3]]),
+    "lonely": (Lattice.cubic(30.0), ["He"], [[0.5, 0.5, 0.5]]),
+}
+
+
+def edge_table(graph: Any, lattice: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Edges as (src, dst, offset), (E, 5), in a fixed order, and their lengths, (E,), angstrom."""
+    src, dst = graph.edges() if host.BACKEND == "DGL" else graph.edge_index
+    nodes, edges = (graph.ndata, graph.edata) if host.BACKEND == "DGL" else (graph, graph)
+    keys = torch.column_stack([src, dst, edges["pbc_offset"].int()]).numpy()
+    frac = nodes["frac_coords"].double()
+    vector = (frac[dst.long()] + edges["pbc_offset"] - frac[src.long()]) @ lattice[0].double()
+    order = np.lexsort(keys.T[::-1])
+    return keys[order], vector.norm(dim=1).numpy()[order]
+
+
+def assert_same_graph(structure: Structure, cutoff: float) -> None:
+    """Same nodes, edges, lengths, lattice and state as MatGL's converter gives."""
+    ours, theirs = (k(ELEMENTS, cutoff).get_graph(structure) for k in (host.RadiusConverter, Structure2Graph))
+    (edges, lengths), (their_edges, their_lengths) = (
+        edge_table(graph, lattice) for graph, lattice, _ in (ours, theirs)
+    )
+    np.testing.assert_array_equal(edges, their_edges)
+    np.testing.assert_allclose(lengths, their_lengths, atol=1e-6)
+    nodes = [graph.ndata if host.BACKEND == "DGL" else graph for graph, _, _ in (ours, theirs)]
+    for name in ("node_type", "frac_coords"):
+        assert torch.equal(nodes[0][name], nodes[1][name]), name
+    assert fields(ours[0]) == fields(theirs[0])
+    assert torch.equal(ours[1], theirs[1])
+
+
+@pytest.mark.parametrize("cutoff", [2.5, 5.0, 9.3])
+def test_radius_graphs_of_fixture_crystals_are_matgls(crystals: list[Crystal], cutoff: float) -> None:
+    for crystal in crystals:
+        assert_same_graph(crystal.to_structure(), cutoff)
+
+
+@pytest.mark.parametrize("name", ODD_CELLS)
+@pytest.mark.parametrize("cutoff", [5.0, 12.0])
+def test_radius_graphs_of_odd_cells_are_matgls(name: str, cutoff: float) -> None:
+    assert_same_graph(Structure(*ODD_CELLS[name]), cutoff)
+
+
+def test_radius_graphs_of_real_crystals_are_matgls(shared: Path) -> None:
+    for crystal in shared_crystals(shared, 100):
+        assert_same_graph(crystal.to_structure(), 5.0)
+
+
+@pytest.mark.filterwarnings("ignore:For a single graph")  # MatGL's own MEGNet on DGL says this of itself
+@pytest.mark.parametrize("name", ["MEGNet", "M3GNet"])
+def test_models_of_matgl_take_the_radius_graphs(name: str, crystals: list[Crystal]) -> None:
+    import matgl.models
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = getattr(matgl.models, name)(element_types=ELEMENTS, cutoff=5.0, is_intensive=True).eval()
+    converter = host.RadiusConverter(ELEMENTS, cutoff=5.0)
+    for crystal in (crystals[2], crystals[8], crystals[11]):
+        ours = model.predict_structure(crystal.to_structure(), graph_converter=converter)
+        torch.testing.assert_close(ours, model.predict_structure(crystal.to_structure()), rtol=1e-4, atol=1e-5)
+
+
+def test_radius_converter_refuses_what_it_cannot_convert() -> None:
+    with pytest.raises(InputError, match="not Molecule"):
+        host.RadiusConverter(ELEMENTS).get_graph(Molecule(["O", "O"], [[0, 0, 0], [0, 0, 1.2]]))
+    with pytest.raises(InputError, match="Unknown element Po"):
+        host.RadiusConverter(("H", "Na")).get_graph(Structure(*ODD_CELLS["at the cut-off"]))
+    with pytest.raises(InputError, match="cut-off must be"):
+        host.RadiusConverter(ELEMENTS, cutoff=0.0).get_graph(Structure(*ODD_CELLS["needle"]))

@@ -160,7 +160,7 @@ def test_another_run_in_the_same_folder_is_refused_by_name(store, tmp_path):
     run(store, tmp_path / "run")
     with pytest.raises(InputError, match=r"settings.steps is 10, this one's is 11"):
         run(store, tmp_path / "run", SHORT.model_copy(update={"steps": 11}))
-    with pytest.raises(InputError, match="rows"):
+    with pytest.raises(InputError, match="holds another run: its rows differ from this one's"):
         run(store, tmp_path / "run", rows=np.arange(20))
 
 
@@ -199,12 +199,14 @@ OTHER = {
     "validation_fraction": 0.4,
     "validate_every": 5,
     "seed": 1,
+    "accumulate": 2,
+    "precision": "bf16",
 }
 
 
 def test_every_setting_is_tried():
-    # One objective so far: choosing it cannot change anything.
-    assert {*OTHER, "objective"} == set(PretrainSettings.model_fields)
+    # One objective so far: choosing it cannot change anything. Processes must not change anything: see test_ranks.py.
+    assert {*OTHER, "objective", "processes"} == set(PretrainSettings.model_fields)
 
 
 @pytest.mark.parametrize("name", sorted(OTHER))

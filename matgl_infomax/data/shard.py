@@ -1,0 +1,168 @@
+"""From a few thousand crystals to one finished file of a store: computed, written as a draft, renamed when complete."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matgl_infomax.data.crystal import Crystal
+from matgl_infomax.data.layout import CODE_VERSION, HEADER_BYTES, INDEX, SECTIONS, narrow, record_bytes, record_starts
+from matgl_infomax.data.supercell import Pairs, SupercellRule, primitive_cell, supercell_pairs
+from matgl_infomax.data.symmetry import Merged, merge_equal, same_where_equal
+from matgl_infomax.errors import InputError
+
+
+def shard_key(crystals: Sequence[Crystal], rule: SupercellRule) -> str:
+    """Hash of everything that decides a shard: ids, lattices, elements, positions, edge rule, code version.
+
+    Labels are left out on purpose: they never enter a store.
+    """
+    digest = hashlib.sha256(json.dumps({"code": CODE_VERSION, "rule": asdict(rule)}, sort_keys=True).encode())
+    for crystal in crystals:
+        digest.update(f"{crystal.id}\0{crystal.n_sites}\0".encode())
+        digest.update(np.ascontiguousarray(crystal.lattice, dtype="<f8").tobytes())
+        digest.update(np.ascontiguousarray(crystal.numbers, dtype="<i8").tobytes())
+        digest.update(np.ascontiguousarray(crystal.frac, dtype="<f8").tobytes())
+    return digest.hexdigest()[:32]
+
+
+def write_shard(
+    crystals: Sequence[Crystal],
+    rule: SupercellRule,
+    key: str,
+    path: Path,
+    tick: Callable[[], object] | None = None,
+) -> None:
+    """Prepare crystals and write them into one file, which appears when it is complete.
+
+    Args:
+        crystals: crystals of this shard, at most ``CRYSTALS_PER_SHARD``.
+        rule: how a crystal becomes pairs.
+        key: hash of these crystals, as ``shard_key`` gave it before.
+        path: file to write; its folder must exist.
+        tick: called after each crystal.
+
+    Raises:
+        InputError: If the crystals are not those of the key any more, or one of them is too large.
+    """
+    if shard_key(crystals, rule) != key:
+        raise InputError("The crystals changed while they were prepared, or this program did. Start again.")
+    index = np.zeros(len(crystals), INDEX)
+    parts: dict[str, list[bytes]] = {name: [] for name in SECTIONS}
+    for row, crystal in enumerate(crystals):
+        index[row], records = _records(crystal, rule)
+        for name in SECTIONS:
+            parts[name].append(records[name])
+        if tick is not None:
+            tick()
+    header = json.dumps({"key": key, "crystals": len(crystals)}).encode().ljust(HEADER_BYTES)
+    pieces = [header, index.tobytes()]
+    starts, _ = record_starts(index)
+    position = len(header) + index.nbytes
+    for name in SECTIONS:
+        pieces.append(bytes(int(starts[name][0]) - position))
+        pieces += parts.pop(name)
+        position = int(starts[name][-1] + record_bytes(index[-1:])[name][0])
+    write_whole(path, pieces)
+
+
+def write_whole(path: Path, pieces: list[bytes]) -> None:
+    """Write a file of a store in one step.
+
+    The draft lies beside the folder of the store: that one is renamed by whoever finishes first.
+
+    Args:
+        path: file to write; its folder must exist.
+        pieces: content, one after the other.
+    """
+    draft = path.parent.with_name(f".part-{uuid.uuid4().hex}")
+    try:
+        with draft.open("wb") as file:
+            file.writelines(pieces)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def read_finished(path: Path, key: str) -> NDArray[Any] | None:
+    """The index of a shard, (n,); nothing where the file is absent, cut short, or another one's.
+
+    Args:
+        path: file of the shard.
+        key: hash of the crystals that it should hold.
+    """
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            header = json.loads(file.read(HEADER_BYTES))
+            index = np.frombuffer(file.read(INDEX.itemsize * header["crystals"]), INDEX)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    whole = len(index) == header["crystals"] > 0 and header.get("key") == key
+    return index if whole and record_starts(index)[1].tolist() == [size] else None
+
+
+def _records(crystal: Crystal, rule: SupercellRule) -> tuple[tuple[int, ...], dict[str, bytes]]:
+    """The row of the index and the records of one crystal."""
+    if rule.primitive:
+        crystal = primitive_cell(crystal)
+    pairs = supercell_pairs(crystal.lattice, crystal.frac, rule.max_atoms)
+    pairs = replace(pairs, distance=same_where_equal(pairs.distance))
+    merged = merge_equal(crystal.numbers, pairs, rule.merge_angstrom)
+    n, name = crystal.n_sites, crystal.id.encode()
+    number = narrow(crystal.numbers, "<i2", "atomic number")
+    dst = _one_receiver(pairs, n)
+    offset = _smallest(pairs.offset)
+    records = {
+        "sites": [crystal.lattice.astype("<f8"), crystal.frac.astype("<f8"), number],
+        "merged": _merged_arrays(merged, number),
+        "pairs": [pairs.distance.astype("<f4"), narrow(dst, "<i2", "sites"), number],
+        "images": [offset],
+    }
+    row = (len(name), n, len(dst), len(merged.degree), len(merged.dst), offset.itemsize)
+    return row, {"ids": name, **{key: _joined(arrays) for key, arrays in records.items()}}
+
+
+def _merged_arrays(merged: Merged, number: NDArray[np.int16]) -> list[NDArray[Any]]:
+    """What the record of merged pairs holds, in its order."""
+    first = np.unique(merged.kind, return_index=True)[1]  # (K,) first site of each class
+    return [
+        merged.distance.astype("<f4"),
+        narrow(merged.copies, "<i2", "equal pairs"),
+        narrow(merged.dst, "<i2", "sites"),
+        narrow(merged.degree, "<i2", "pairs per site"),
+        number[first],
+        narrow(np.bincount(merged.kind), "<i2", "sites"),
+        narrow(merged.kind, "<i2", "sites"),
+    ]
+
+
+def _one_receiver(pairs: Pairs, n_sites: int) -> NDArray[np.int32]:
+    """The neighbours of a receiver, (E / N,): they are the same ones for all, so they are stored once."""
+    dst = pairs.dst.reshape(n_sites, -1)
+    if (dst != dst[0]).any():
+        raise ValueError("The store needs an edge rule that lists the same neighbours for every receiver.")
+    return dst[0]
+
+
+def _smallest(values: NDArray[np.int32]) -> NDArray[Any]:
+    """The same numbers in the smallest of three integer types that holds them."""
+    reach = int(np.abs(values).max(initial=0))
+    return values.astype("<i1" if reach <= 127 else "<i2" if reach <= 32767 else "<i4")
+
+
+def _joined(arrays: list[NDArray[Any]]) -> bytes:
+    """The bytes of several arrays, padded to a multiple of eight."""
+    data = b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)
+    return data + bytes(-len(data) % 8)

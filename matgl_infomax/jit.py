@@ -1,0 +1,27 @@
+"""Compile loops with numba, and keep the machine code on disk where there is a folder for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from numba import njit
+
+
+def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Decorator: numba's ``njit``, cached between processes.
+
+    Where neither the package's folder nor the home folder can be written to, each process compiles for itself,
+    which takes seconds; numba alone would refuse to import.
+
+    Args:
+        **options: further options of ``numba.njit``.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        try:
+            return njit(cache=True, **options)(function)
+        except RuntimeError:
+            return njit(**options)(function)
+
+    return decorate

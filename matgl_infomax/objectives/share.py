@@ -1,0 +1,142 @@
+"""One batch, several processes: which crystals are whose, and how a loss over the whole batch is put together.
+
+Every process holds the same whole batch and draws the same random numbers; each encodes only its own crystals.
+Its loss is (sum over its crystals / crystals of the whole batch) * processes, so that the mean over processes,
+which is what DDP takes of the gradients, is the loss of one process that has them all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, distributed
+
+from matgl_infomax.data.batch import SiteBatch
+from matgl_infomax.nn.layers import segment_mean
+
+PER_SITE = {"number", "frac", "weight"}
+PER_PAIR = {"distance", "offset", "copies"}
+PER_CRYSTAL = {"lattice"}
+RENUMBERED = {"owner", "src", "dst", "n_crystals", "merged", "kind"}
+"""Fields of a batch that count crystals, sites or classes, and so start at zero again in a part of it."""
+
+
+def part(batch: SiteBatch, first: int, last: int) -> SiteBatch:
+    """Some neighbouring crystals of a batch as a batch of their own.
+
+    Args:
+        batch: B crystals whose pairs stay within a crystal.
+        first: first crystal of the part.
+        last: crystal after the last one of the part.
+    """
+    sites, pairs = _ranges(batch, first, last)
+    rows = dict.fromkeys(PER_SITE, sites) | dict.fromkeys(PER_PAIR, pairs)
+    rows |= dict.fromkeys(PER_CRYSTAL, slice(first, last))
+    cut: dict[str, Any] = {"n_crystals": last - first, "owner": batch.owner[sites] - first}
+    cut |= {name: getattr(batch, name)[pairs] - sites.start for name in ("src", "dst")}
+    for name in (field.name for field in fields(batch) if field.name not in RENUMBERED):
+        value = getattr(batch, name)
+        cut[name] = None if value is None else value[rows[name]]
+    merged, kind = getattr(batch, "merged", None), getattr(batch, "kind", None)
+    if merged is not None:
+        cut["merged"] = part(merged, first, last)
+    if merged is not None and kind is not None:
+        cut["kind"] = kind[sites] - _ranges(merged, first, last)[0].start
+    return replace(batch, **cut)
+
+
+def _ranges(batch: SiteBatch, first: int, last: int) -> tuple[slice, slice]:
+    """Sites and pairs of the crystals from ``first`` to before ``last``."""
+    site = [int(n) for n in torch.searchsorted(batch.owner, batch.owner.new_tensor([first, last]))]
+    pair = torch.searchsorted(batch.src, batch.src.new_tensor(site))
+    return slice(*site), slice(*(int(n) for n in pair))
+
+
+def cuts(batch: SiteBatch, n: int) -> list[int]:
+    """Where to cut a batch into n runs of crystals of about equal work, (n + 1,); a run may be empty.
+
+    Args:
+        batch: B crystals.
+        n: number of runs.
+    """
+    work = batch.size + torch.bincount(batch.owner[batch.src], minlength=batch.n_crystals)  # (B,) sites and pairs
+    middle = work.cumsum(0) - 0.5 * work  # (B,)
+    edges = torch.arange(n + 1, device=middle.device) * (float(work.sum()) / n)  # (n + 1,)
+    inner = torch.searchsorted(middle, edges[1:-1].to(middle.dtype)).tolist()
+    return [0, *inner, batch.n_crystals]
+
+
+@dataclass(frozen=True)
+class Share:
+    """The crystals of a batch that this process answers for."""
+
+    whole: SiteBatch
+    """The batch of all processes: N sites, B crystals."""
+    own: SiteBatch
+    """This process's part of it: n sites, b crystals, possibly none."""
+    crystals: slice
+    """Its crystals in the whole batch."""
+    sites: slice
+    """Its sites in the whole batch."""
+    ranks: int = 1
+    """Processes that share the batch."""
+
+    @classmethod
+    def of(cls, batch: SiteBatch, rank: int = 0, ranks: int = 1) -> Share:
+        """The share of one process; everything if it is alone.
+
+        Args:
+            batch: the whole batch, the same on every process.
+            rank: number of this process.
+            ranks: processes that share the batch.
+        """
+        if ranks == 1:
+            return cls(batch, batch, slice(0, batch.n_crystals), slice(0, batch.n_sites))
+        first, last = list(pairwise(cuts(batch, ranks)))[rank]
+        return cls(batch, part(batch, first, last), slice(first, last), _ranges(batch, first, last)[0], ranks)
+
+    def mean(self, value: Tensor) -> Tensor:
+        """This process's share of the mean over all crystals, from one value per own crystal (b,)."""
+        return value.sum() * (self.ranks / self.whole.n_crystals)
+
+    def mean_of_sites(self, value: Tensor) -> Tensor:
+        """The same from one value per own site (n,): mean over a crystal's sites, then over crystals."""
+        return self.mean(segment_mean(value, self.own.owner, self.own.size))
+
+    def gather(self, value: Tensor) -> Tensor:
+        """The rows of all crystals (B, C) from those of the own ones (b, C); gradients go back to their owner."""
+        if self.ranks == 1:
+            return value
+        gathered: Tensor = _Gather.apply(value, self.crystals, self.whole.n_crystals)
+        return gathered
+
+
+class _Gather(torch.autograd.Function):
+    """Rows of all processes, each process giving another run of them.
+
+    Everybody fills its rows and the sum is taken: exact, since all others hold zeros, and any numbers of rows will do.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, rows: slice, total: int) -> Tensor:
+        """The rows of all, (B, C), from the own ones, (b, C)."""
+        ctx.rows = rows
+        out = value.new_zeros(total, *value.shape[1:])
+        out[rows] = value
+        distributed.all_reduce(out)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        """What all processes want of the own rows, (b, C)."""
+        gradient = gradient.contiguous().clone()
+        distributed.all_reduce(gradient)
+        return gradient[ctx.rows], None, None
+
+
+def at_least_single(value: Tensor) -> Tensor:
+    """Half precision becomes single, everything else stays: losses are never summed in half precision."""
+    return value.to(torch.promote_types(value.dtype, torch.float32))
