@@ -22,8 +22,8 @@ from matgl_infomax.nn.compiled import one_group, rows
 from matgl_infomax.nn.kernels import bond_layer_backward, kernels_for, standardise_backward
 from matgl_infomax.nn.threads import in_threads
 
-CHUNK_NUMBERS = 1 << 17
-"""Numbers per chunk and buffer: half a megabyte, so that a chunk stays in the second-level cache of a core."""
+CHUNK_NUMBERS = 1 << 18
+"""Numbers per chunk and buffer, a megabyte: half of it is 3 % slower, and so is twice of it."""
 class Chunk(NamedTuple):
     """Receivers from start to stop, and their pairs from a to b."""
 
