@@ -24,6 +24,8 @@ from matgl_infomax.nn.threads import in_threads
 
 CHUNK_NUMBERS = 1 << 18
 """Numbers per chunk and buffer, a megabyte: half of it is 3 % slower, and so is twice of it."""
+
+
 class Chunk(NamedTuple):
     """Receivers from start to stop, and their pairs from a to b."""
 
