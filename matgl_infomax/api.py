@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from matgl_infomax.config import DataSettings, FinetuneSettings, ModelSettings, PretrainSettings
+from matgl_infomax.config import DataSettings, EnsembleSettings, FinetuneSettings, ModelSettings, PretrainSettings
 from matgl_infomax.data.crystal import Crystal
-from matgl_infomax.data.store import Store, build_store
+from matgl_infomax.data.elements_guard import check_elements, knowing
+from matgl_infomax.data.read import read_crystals
+from matgl_infomax.data.store import build_store
 from matgl_infomax.data.supercell import SupercellRule
 from matgl_infomax.errors import InputError
-from matgl_infomax.files import atomic_write
-from matgl_infomax.nn.sitenet import SiteNet
-from matgl_infomax.train.finetune import Fitted, fit
+from matgl_infomax.train.finetune import Fitted
+from matgl_infomax.train.finetuned import (
+    Ensemble,
+    Labelled,
+    Predictor,
+    Start,
+    check_ensemble,
+    train_ensemble,
+    train_one,
+)
+from matgl_infomax.train.losses import check_goal
+from matgl_infomax.train.metrics import Metrics
 from matgl_infomax.train.predict import embed_rows
-from matgl_infomax.train.predict import predict as predict_rows
-from matgl_infomax.train.pretrain import Pretrained
+from matgl_infomax.train.pretrain import Pretrained, edge_rule, new_encoder
 from matgl_infomax.train.pretrain import pretrain as pretrain_store
-from matgl_infomax.train.ranks import is_first
-from matgl_infomax.train.weights import load_encoder, new_model, save_model, with_new_head
+from matgl_infomax.train.weights import Encoder, load_encoder, new_model, with_new_head
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +49,11 @@ class Finetuned:
     targets: tuple[str, ...]
     """What it predicts, in the order of its outputs."""
     fitted: Fitted
-    """The model and how it was trained."""
+    """The model and how it was trained; of an ensemble the first one."""
+    validation: dict[str, Metrics]
+    """Numbers on the held-out labels, by target; empty where none were held out."""
+    ensemble: Ensemble | None = None
+    """All members and their calibration."""
 
 
 def pretrain(
@@ -67,7 +80,7 @@ def pretrain(
     Raises:
         InputError: If there are too few crystals, or the folder holds another run.
     """
-    store = _store(crystals, model, cache, prepare_processes, progress)
+    store = build_store(crystals, edge_rule(model), cache, progress=progress, workers=prepare_processes or None)
     return pretrain_store(store, np.arange(len(store)), Path(out), settings, model, progress=progress)
 
 
@@ -79,11 +92,13 @@ def finetune(
     init: Path | str | None = None,
     model: ModelSettings = ModelSettings(),
     settings: FinetuneSettings = FinetuneSettings(),
+    ensemble: EnsembleSettings = EnsembleSettings(),
     cache: Path = CACHE,
+    extend_elements: bool = False,
     prepare_processes: int = 0,
     progress: bool = True,
 ) -> Finetuned:
-    """Train a model on the crystals that have a label.
+    """Train a model, or an ensemble, on the crystals that have a label.
 
     Args:
         crystals: crystals; those without any of the targets are left out.
@@ -92,31 +107,33 @@ def finetune(
         init: folder of a pretrained encoder; none starts from scratch.
         model: encoder, when there is no ``init``.
         settings: training.
+        ensemble: how many models, and how their spread becomes an uncertainty.
         cache: folder for prepared crystals.
+        extend_elements: give ``init`` vectors for elements of the data that it does not know, instead of stopping.
         prepare_processes: processes that prepare them; 0 means one per core.
         progress: show bars.
 
     Raises:
-        InputError: If no crystal has a label, or the folder holds another run.
+        InputError: If no crystal has a label, settings contradict each other, or the folder holds another run.
     """
     names = (targets,) if isinstance(targets, str) else tuple(targets)
-    if not names:
-        raise InputError("Nothing to learn: no target was named. Give at least one with --target.")
-    labels = np.array([[crystal.labels.get(name, np.nan) for name in names] for crystal in crystals])  # (n, T)
+    _check_settings(settings, ensemble, names, init)
+    labels = _labels(crystals, names)
     rows = np.flatnonzero(~np.isnan(labels).all(axis=1))
-    if not len(rows):
-        known = sorted({name for crystal in crystals for name in crystal.labels}) or ["none"]
-        raise InputError(f"No crystal has a label for {', '.join(names)}. Labels found: {', '.join(known)}.")
-    network = _initial(init, model, len(names), settings.seed)
-    # A checkpoint decides what its crystals look like.
-    used = model.model_copy(update={"supercell_atoms": network.max_atoms, "primitive": network.primitive})
-    store = _store([crystals[int(row)] for row in rows], used, cache, prepare_processes, progress)
-    fitted = fit(
-        network, store, np.arange(len(rows)), labels[rows], settings,
-        pretrained=init is not None, out=Path(out), progress=progress,
-    )  # fmt: skip
-    _save(fitted, names, Path(out))
-    return Finetuned(Path(out), names, fitted)
+    labelled = [crystals[int(row)] for row in rows]
+    elements = {int(z) for crystal in labelled for z in crystal.numbers}
+    network = _initial(init, model, len(names), settings.seed, elements, extend_elements)
+    rule: Any = network.edges  # a checkpoint decides what its crystals look like
+    if isinstance(rule, SupercellRule):
+        rule = replace(rule, merge_angstrom=model.merge_angstrom)
+    store = build_store(labelled, rule, cache, progress=progress, workers=prepare_processes or None)
+    start = Start(lambda seed: _again(network, None if init else model, seed), init is not None)
+    data = Labelled(store, labels[rows], names)
+    if ensemble.ensemble == 1:
+        fitted, validation = train_one(start, data, settings, Path(out), progress=progress)
+        return Finetuned(Path(out), names, fitted, validation)
+    several = train_ensemble(start, data, settings, ensemble, Path(out), progress=progress)
+    return Finetuned(Path(out), names, several.members[0], several.validation, several)
 
 
 def predict(
@@ -128,6 +145,9 @@ def predict(
     progress: bool = True,
 ) -> pd.DataFrame:
     """Predict every crystal with a fine-tuned model: a table with ``id`` and one column per target.
+
+    A classifier gives the probability of class 1; an ensemble gives its mean, and its uncertainty in a column
+    ``..._std`` beside.
 
     Args:
         crystals: what to predict; labels are not needed.
@@ -141,19 +161,16 @@ def predict(
     """
     import pandas as pd
 
-    file = Path(checkpoint) / "finetune.json"
-    if not file.is_file():
-        raise InputError(f"{checkpoint} holds no fine-tuned model (no finetune.json). Make one with `finetune`.")
-    targets = json.loads(file.read_text())["targets"]
-    model = load_encoder(checkpoint)
-    store = _store(crystals, _settings_of(model), cache, prepare_processes, progress)
-    values = predict_rows(model, store, np.arange(len(store)), progress=progress)
-    return pd.DataFrame({"id": list(store.ids), **{name: values[:, k] for k, name in enumerate(targets)}})
+    opened = Predictor.open(Path(checkpoint))
+    rule = opened.models[0].edges
+    store = build_store(crystals, rule, cache, progress=progress, workers=prepare_processes or None)
+    check_elements(store.elements(), opened.models[0].element_types, str(checkpoint))
+    return pd.DataFrame({"id": list(store.ids), **opened.columns(store, progress=progress)})
 
 
 def embed(
-    crystals: Sequence[Crystal],
-    checkpoint: Path | str | SiteNet,
+    crystals: Sequence[Crystal] | Path | str | pd.DataFrame,
+    checkpoint: Path | str | Encoder,
     *,
     level: Literal["crystal", "site"] = "crystal",
     cache: Path = CACHE,
@@ -163,7 +180,7 @@ def embed(
     """The learnt vectors as a table: ``id`` (and ``site``, ``element``) and one column per dimension.
 
     Args:
-        crystals: what to embed.
+        crystals: what to embed: crystals, or what ``read_crystals`` reads (a file, folder, glob or pandas table).
         checkpoint: folder of a pretrained or fine-tuned model, or the model itself.
         level: one vector per crystal, or one per site of its primitive cell.
         cache: folder for prepared crystals.
@@ -173,8 +190,12 @@ def embed(
     import pandas as pd
     from pymatgen.core import Element
 
-    model = checkpoint if isinstance(checkpoint, SiteNet) else load_encoder(checkpoint)
-    store = _store(crystals, _settings_of(model), cache, prepare_processes, progress)
+    if isinstance(crystals, Path | str | pd.DataFrame):
+        crystals = read_crystals(crystals)
+    model = load_encoder(checkpoint) if isinstance(checkpoint, Path | str) else checkpoint
+    store = build_store(crystals, model.edges, cache, progress=progress, workers=prepare_processes or None)
+    what = str(checkpoint) if isinstance(checkpoint, Path | str) else "the network"
+    check_elements(store.elements(), model.element_types, what)
     vectors = embed_rows(model, store, np.arange(len(store)), level=level, progress=progress)
     head: dict[str, Any] = {"id": list(store.ids)}
     if level == "site":
@@ -188,35 +209,43 @@ def embed(
     return pd.concat([pd.DataFrame(head), pd.DataFrame(vectors, columns=columns)], axis=1)
 
 
-def _initial(init: Path | str | None, model: ModelSettings, n_targets: int, seed: int) -> SiteNet:
-    """The network that fine-tuning starts from."""
+def _labels(crystals: Sequence[Crystal], names: Sequence[str]) -> NDArray[np.float64]:
+    """Labels of all crystals, NaN where missing, (n, T); at least one is there."""
+    if not names:
+        raise InputError("Nothing to learn: no target was named. Give at least one with --target.")
+    labels = np.array([[crystal.labels.get(name, np.nan) for name in names] for crystal in crystals])  # (n, T)
+    if np.isnan(labels).all():
+        known = sorted({name for crystal in crystals for name in crystal.labels}) or ["none"]
+        raise InputError(f"No crystal has a label for {', '.join(names)}. Labels found: {', '.join(known)}.")
+    return labels
+
+
+def _check_settings(
+    settings: FinetuneSettings, ensemble: EnsembleSettings, targets: Sequence[str], init: Path | str | None
+) -> None:
+    """Refuse settings that would do nothing here."""
+    check_goal(settings)
+    check_ensemble(settings, ensemble, targets)
+    off = {"encoder_rate": 1.0, "layer_decay": 1.0, "unfreeze_every": 0}
+    for name, value in off.items():
+        if init is None and getattr(settings, name) != value:
+            raise InputError(
+                f"{name} = {getattr(settings, name)} spares pretrained weights, and from scratch there are none. "
+                "Give init, or leave it out."
+            )
+
+
+def _initial(
+    init: Path | str | None, model: ModelSettings, n_targets: int, seed: int, elements: Iterable[int], extend: bool
+) -> Encoder:
+    """The network that fine-tuning starts from, which knows the elements of the data."""
     if init is None:
-        return new_model(model, n_targets, seed)
-    return with_new_head(load_encoder(init), n_targets, seed)
+        return new_encoder(model, n_targets, seed, elements)
+    return with_new_head(knowing(load_encoder(init), elements, extend, str(init)), n_targets, seed)
 
 
-def _settings_of(model: SiteNet) -> ModelSettings:
-    """How this model's crystals have to be prepared."""
-    return ModelSettings(supercell_atoms=model.max_atoms, primitive=model.primitive)
-
-
-def _store(crystals: Sequence[Crystal], model: ModelSettings, cache: Path, processes: int, progress: bool) -> Store:
-    """Prepared crystals for a model."""
-    rule = SupercellRule(model.supercell_atoms, model.primitive, model.merge_angstrom)
-    return build_store(crystals, rule, cache, progress=progress, workers=processes or None)
-
-
-def _save(fitted: Fitted, targets: Sequence[str], out: Path) -> None:
-    """Write the model in MatGL's format and, last, the record that makes the folder complete."""
-    if not is_first():
-        return
-    save_model(fitted.model, out, {"matgl_infomax": "fine-tuned", "targets": list(targets)})
-    record = {
-        "targets": list(targets),
-        "best_step": fitted.best_step,
-        "n_train": fitted.n_train,
-        "n_validation": fitted.n_validation,
-        "seconds": fitted.seconds,
-        "history": fitted.history,
-    }
-    atomic_write(out / "finetune.json", json.dumps(record))
+def _again(network: Encoder, model: ModelSettings | None, seed: int) -> Encoder:
+    """The same start with another seed: the head's alone, or all of it where there are settings for a new network."""
+    if model is None:
+        return with_new_head(network, network.n_targets, seed)
+    return new_model(model, network.n_targets, seed, network.element_types)

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Literal
 
 from matgl_infomax.errors import InputError
 
 Backend = Literal["DGL", "PYG"]
+OLDEST = (3, 0, 2)
+"""Before this release the usual read-out of M3GNet, TensorNet and SO3Net added up over sites: twice the cell gave twice
+the vector."""
+
+
+def check_version(found: str) -> None:
+    """Refuse a MatGL whose vectors depend on the size of the cell.
+
+    Raises:
+        InputError: For a release before 3.0.2.
+    """
+    numbers = tuple(int(number) for number in re.findall(r"\d+", found)[:3])
+    if numbers < OLDEST:
+        raise InputError(f"MatGL {found} gives vectors that depend on the size of the cell. Install 'matgl>=3.0.5'.")
 
 
 def choose_backend(wanted: str | None, matgl_version: str, dgl_problem: Callable[[], str | None]) -> Backend:

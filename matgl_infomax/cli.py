@@ -50,16 +50,34 @@ def finetune(settings: config.FinetuneConfig) -> None:
         settings.target,
         settings.out,
         init=settings.init,
+        extend_elements=settings.extend_elements,
         model=settings.model,
         settings=_part(config.FinetuneSettings, settings),
+        ensemble=_part(config.EnsembleSettings, settings),
         cache=settings.cache,
         prepare_processes=settings.prepare_processes,
     )
-    fitted = result.fitted
+    fitted, members = result.fitted, result.ensemble.members if result.ensemble else (result.fitted,)
+    seconds = sum(member.seconds for member in members)
+    several = f"{len(members)} models " if len(members) > 1 else ""
     print(
-        f"Fine-tuned on {fitted.n_train} crystals ({fitted.n_validation} held out) in {fitted.seconds:.0f} s.\n"
-        f"Model: {result.path}"
+        f"Fine-tuned {several}on {fitted.n_train} crystals ({fitted.n_validation} held out) in {seconds:.0f} s.\n"
+        + "".join(f"{line}\n" for line in _validation_lines(result))
+        + f"Model: {result.path}"
     )
+
+
+def _validation_lines(result: Any) -> list[str]:
+    """What the held-out labels say, one line per target, with the uncertainty of an ensemble."""
+    lines = []
+    for target, numbers in result.validation.items():
+        parts = [f"{name.replace('_', ' ')} {value:.4g}" for name, value in numbers.items() if value is not None]
+        known = result.ensemble.calibration.get(target) if result.ensemble else None
+        if known is not None:
+            asked, scaled = f"{known.coverage:.0%} intervals hold {known.observed:.0%}", f"{known.factor:.3g}"
+            parts.append(f"{asked} ({known.unscaled:.0%} before the factor {scaled} on the std)")
+        lines.append(f"Held out, {target}: {', '.join(parts) or 'no labels'}")
+    return lines
 
 
 def predict(settings: config.PredictConfig) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Settings(BaseModel):
@@ -38,11 +38,21 @@ class StoreSettings(DataSettings):
 class ModelSettings(Settings):
     """Which encoder, and how a crystal becomes pairs."""
 
-    name: Literal["sitenet"] = Field(default="sitenet", description="Architecture of the encoder.")
+    name: Literal["sitenet", "megnet", "m3gnet", "tensornet", "chgnet", "so3net"] = Field(default="sitenet", description="Architecture of the encoder: Site-Net, or one of MatGL's own networks.")
+    options: dict[str, Any] = Field(default={}, description="Arguments of the network that differ from its defaults; unknown ones are refused with the list of those it has.")
     preset: Literal["compact", "published"] = Field(default="compact", description="Site-Net of the Deep InfoMax paper (compact, 55,777 weights) or of the 2023 paper (published, 304,085).")
     supercell_atoms: int = Field(default=50, ge=1, description="Largest number of atoms in the near-cubic supercell that each site attends to.")
     primitive: bool = Field(default=True, description="Reduce each crystal to its primitive cell first, as published.")
     merge_angstrom: float = Field(default=1e-4, ge=0, description="Sites and pairs that differ by no more than this distance are computed once and counted as often as they occur; 0 merges only what is identical.")
+
+    @model_validator(mode="after")
+    def _only_what_the_network_reads(self) -> ModelSettings:
+        """Site-Net's settings mean nothing to MatGL's networks: say so instead of ignoring them."""
+        for_sitenet = ("preset", "supercell_atoms", "primitive", "merge_angstrom")
+        given = [name for name in for_sitenet if getattr(self, name) != type(self).model_fields[name].default]
+        if self.name != "sitenet" and given:
+            raise ValueError(f"{', '.join(given)} is for sitenet. With {self.name} leave it out")
+        return self
 
 
 class PretrainSettings(Settings):
@@ -72,7 +82,11 @@ class FinetuneSettings(Settings):
     batch_sites: int = Field(default=400, ge=1, description="Sites per batch: crystals are added until the next one would exceed it.")
     learning_rate: float = Field(default=1e-3, gt=0, description="Peak learning rate of AdamW.")
     encoder_rate: float = Field(default=1.0, gt=0, le=1, description="Learning rate of pretrained weights as a share of the head's; weights from scratch move at the full rate.")
-    loss: Literal["l1", "mse", "huber"] = Field(default="l1", description="Loss on normalised labels.")
+    layer_decay: float = Field(default=1.0, gt=0, le=1, description="Factor on the learning rate of pretrained weights from each layer group to the next deeper one: the head moves at the full rate, the input slowest; 1 switches it off.")
+    unfreeze_every: int = Field(default=0, ge=0, description="Gradual unfreezing of pretrained weights: the head trains alone, and after every so many steps one more layer group joins, the deepest first; 0 trains all from the start.")
+    task: Literal["regression", "classification"] = Field(default="regression", description="Learn numbers, or classes labelled 0 and 1 (or false and true); a classifier predicts the probability of 1.")
+    loss: Literal["l1", "mse", "huber", "bce"] | None = Field(default=None, description="Regression: l1 (when left out), mse or huber on normalised labels. Classification: bce, binary cross-entropy on logits.")
+    class_weight: Literal["none", "balanced"] = Field(default="none", description="Classification: all labels count the same, or both classes of a target count the same in total; then probabilities are those of equally frequent classes.")
     weight_decay: float = Field(default=1e-4, ge=0, description="Weight decay of AdamW.")
     warmup_fraction: float = Field(default=0.05, ge=0, lt=1, description="Share of the steps with a rising learning rate; a cosine to zero follows.")
     gradient_clip: float = Field(default=1.0, gt=0, description="Largest gradient norm.")
@@ -85,6 +99,14 @@ class FinetuneSettings(Settings):
     processes: int = Field(default=1, ge=1, description="Processes of one training, each with a share of every batch: GPUs, or CPU processes where there is no GPU; under torchrun or SLURM the number that they started.")
     accumulate: int = Field(default=1, ge=1, description="Batches per optimiser step; the gradient is that of the mean of their losses.")
     precision: Literal["32", "bf16"] = Field(default="32", description="Matrix products in single precision, or in bfloat16 (faster on a GPU); weights, softmax and losses stay in single precision.")
+
+
+class EnsembleSettings(Settings):
+    """How many models are fine-tuned, and how their spread becomes an uncertainty."""
+
+    ensemble: int = Field(default=1, ge=1, description="Models with seeds of their own, from seed on, that predict together: mean and standard deviation.")
+    calibration: Literal["gaussian", "conformal"] | None = Field(default=None, description="How the factor on the standard deviation of a regression ensemble is fitted on the validation part: by maximum likelihood (when left out), or so that intervals of the wanted coverage hold it.")
+    coverage: float | None = Field(default=None, gt=0, lt=1, description="Share of labels that an interval of a regression ensemble is to hold, for the conformal factor and the report; 0.9 when left out.")
 
 
 class CurveSettings(Settings):
@@ -115,18 +137,19 @@ class PretrainConfig(StoreSettings, PretrainSettings):
     out: Path = Field(description="Folder for the encoder; a run that was stopped goes on where it was.")
 
 
-class FinetuneConfig(StoreSettings, FinetuneSettings):
+class FinetuneConfig(StoreSettings, FinetuneSettings, EnsembleSettings):
     """Everything that ``matgl-infomax finetune`` reads."""
 
     model: ModelSettings = ModelSettings()
     init: Path | None = Field(default=None, description="Folder of a pretrained encoder; without it the model starts from scratch.")
+    extend_elements: bool = Field(default=False, description="Give the pretrained encoder vectors for elements of the data that it does not know (near the mean of those it has), instead of stopping.")
     out: Path = Field(description="Folder for the model; a run that was stopped goes on where it was.")
 
 
 class PredictConfig(StoreSettings):
     """Everything that ``matgl-infomax predict`` reads."""
 
-    checkpoint: Path = Field(description="Folder of a fine-tuned model.")
+    checkpoint: Path = Field(description="Folder of a fine-tuned model, or of an ensemble.")
     out: Path = Field(description="CSV or parquet file for the predictions.")
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.errors import InputError
 
 
@@ -48,3 +50,92 @@ def length(vector: Tensor) -> Tensor:
     square = (vector * vector).sum(1)  # (E,)
     zero = square == 0
     return square.masked_fill(zero, 1.0).sqrt().masked_fill(zero, 0.0)
+
+
+def with_positions(graph: Any, lattice: Tensor) -> Any:
+    """Add Cartesian ``pos`` and ``pbc_offshift`` to a graph fresh from a converter, in place, as MatGL's trainers do.
+
+    The lattice holds vectors as rows, (B, 3, 3) or (3, 3), angstrom.
+    """
+    seen = view(graph)
+    lattice = lattice.reshape(-1, 3, 3)
+    seen.nodes["pos"] = rows_times(seen.nodes["frac_coords"], lattice[seen.owner])
+    seen.edges["pbc_offshift"] = rows_times(seen.edges["pbc_offset"], lattice[seen.owner[seen.src]])
+    return graph
+
+
+def graph_to_batch(graph: Any, numbers_of_type: Tensor, *, geometry: bool = False) -> SiteBatch:
+    """Read a graph of any edge rule into the flat tensors all networks here work on.
+
+    Args:
+        graph: ``DGLGraph`` or PyG ``Data``, single or batched, with ``node_type``, ``pos`` and (unless it is a
+            molecule) ``pbc_offshift``; edges run from the receiver to its neighbour. A SiteBatch is handed through.
+        numbers_of_type: atomic number of each node type, (K,).
+        geometry: hold positions too, in a cell of one cubic angstrom: graphs do not say what their lattice is.
+
+    Returns:
+        A batch whose distances are differentiable with respect to ``pos``, in its precision.
+
+    Raises:
+        InputError: For a graph without positions, or with a node type beyond K.
+    """
+    if isinstance(graph, SiteBatch):
+        return graph
+    nodes, edges, src, dst, owner, n_crystals = view(graph)
+    if "pos" not in nodes or ("pbc_offset" in edges and "pbc_offshift" not in edges):
+        raise InputError("The graph has no positions yet. Call host.with_positions(graph, lattice) on it first.")
+    kind = nodes["node_type"].long()  # (N,)
+    if len(kind) and int(kind.max()) >= len(numbers_of_type):
+        raise InputError(
+            f"The graph has node type {int(kind.max())}, but the model knows {len(numbers_of_type)} elements. "
+            "Give the converter the element_types of the model."
+        )
+    pos = nodes["pos"]  # (N, 3)
+    offset = edges["pbc_offshift"].to(pos.dtype) if "pbc_offshift" in edges else pos.new_zeros(len(src), 3)  # (E, 3)
+    if bool((src[1:] < src[:-1]).any()):
+        order = src.argsort(stable=True)
+        src, dst, offset = src[order], dst[order], offset[order]
+    distance = length(pos.index_select(0, dst) + offset - pos.index_select(0, src))  # (E,)
+    batch = SiteBatch(numbers_of_type[kind], owner, src, dst, distance, n_crystals)
+    if not geometry:
+        return batch
+    lattice = torch.eye(3, dtype=pos.dtype, device=pos.device).expand(n_crystals, 3, 3)
+    return replace(batch, frac=pos, lattice=lattice, offset=offset)
+
+
+def short_first(batch: SiteBatch, reach_angstrom: float) -> SiteBatch:
+    """The batch with the pairs up to a distance before all longer ones; otherwise in the order they had.
+
+    Args:
+        batch: B crystals with geometry.
+        reach_angstrom: the distance.
+    """
+    order = (batch.distance > reach_angstrom).long().argsort(stable=True)  # (E,)
+    offset = None if batch.offset is None else batch.offset[order]
+    return replace(batch, src=batch.src[order], dst=batch.dst[order], distance=batch.distance[order], offset=offset)
+
+
+def with_company(batch: SiteBatch, number: int) -> SiteBatch:
+    """The batch and, after it, one more crystal: a single site with a neighbour on either side, 1 angstrom away.
+
+    Args:
+        batch: B crystals with geometry, N sites; there may be none, as in a process without a share of a batch.
+        number: atomic number of the single site.
+    """
+    frac, lattice, offset = batch.frac, batch.lattice, batch.offset
+    if frac is None or lattice is None or offset is None:
+        return batch  # refused in a moment, with a sentence
+    where, n, b = batch.src.device, batch.n_sites, batch.n_crystals
+    own = torch.full((2,), n, device=where)  # both pairs join the new site to its own images
+    return replace(
+        batch,
+        number=torch.cat([batch.number, batch.number.new_full((1,), number)]),
+        owner=torch.cat([batch.owner, batch.owner.new_full((1,), b)]),
+        src=torch.cat([batch.src, own]),
+        dst=torch.cat([batch.dst, own]),
+        distance=torch.cat([batch.distance, batch.distance.new_ones(2)]),
+        n_crystals=b + 1,
+        frac=torch.cat([frac, frac.new_zeros(1, 3)]),
+        lattice=torch.cat([lattice, torch.eye(3, device=where, dtype=lattice.dtype)[None]]),
+        offset=torch.cat([offset, offset.new_tensor([[-1.0, 0.0, 0.0], [1.0, 0.0, 0.0]])]),
+    )

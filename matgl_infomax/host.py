@@ -7,23 +7,25 @@ import importlib.util
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from matgl_infomax import plain
-from matgl_infomax.backend import Backend, choose_backend
+from matgl_infomax.backend import Backend, check_version, choose_backend
 from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.radius import radius_pairs
 from matgl_infomax.data.supercell import Pairs, primitive_cell, supercell_pairs
 from matgl_infomax.errors import InputError
-from matgl_infomax.graphs import length, rows_times, view
+from matgl_infomax.graphs import graph_to_batch as graph_to_batch
+from matgl_infomax.graphs import with_positions as with_positions
 from matgl_infomax.structures import atomic_numbers as atomic_numbers
 from matgl_infomax.structures import checked_crystal
 
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 
 MATGL_VERSION: str = version("matgl")
 MODEL_FILES = ("model.json", "model.pt", "state.pt")
+UNREAD = (".emb3.weight", ".emb3.bias", ".onehot")
+"""Ends of names that not all releases save, since no prediction depends on them."""
 
 
 def _dgl_problem() -> str | None:
@@ -51,6 +55,7 @@ def _dgl_problem() -> str | None:
 
 def _start_matgl() -> Backend:
     """Import MatGL with the chosen backend; a MatGL that runs already keeps its own."""
+    check_version(MATGL_VERSION)
     if "matgl" in sys.modules:
         backend: Backend = getattr(importlib.import_module("matgl.config"), "BACKEND", "PYG")
     else:
@@ -69,6 +74,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
     BACKEND: Backend = _start_matgl()
     import matgl
+    from matgl.apps.pes import Potential
     from matgl.graph.converters import GraphConverter
     from matgl.models import MatGLModel
 
@@ -76,55 +82,6 @@ with warnings.catch_warnings():
         import dgl
     else:
         from torch_geometric.data import Batch, Data
-
-
-def with_positions(graph: Any, lattice: Tensor) -> Any:
-    """Add Cartesian ``pos`` and ``pbc_offshift`` to a graph fresh from a converter, in place, as MatGL's trainers do.
-
-    The lattice holds vectors as rows, (B, 3, 3) or (3, 3), angstrom.
-    """
-    seen = view(graph)
-    lattice = lattice.reshape(-1, 3, 3)
-    seen.nodes["pos"] = rows_times(seen.nodes["frac_coords"], lattice[seen.owner])
-    seen.edges["pbc_offshift"] = rows_times(seen.edges["pbc_offset"], lattice[seen.owner[seen.src]])
-    return graph
-
-
-def graph_to_batch(graph: Any, numbers_of_type: Tensor) -> SiteBatch:
-    """Read a graph of any edge rule into the flat tensors all networks here work on.
-
-    Args:
-        graph: ``DGLGraph`` or PyG ``Data``, single or batched, with ``node_type``, ``pos`` and (unless it is a
-            molecule) ``pbc_offshift``; edges run from the receiver to its neighbour. A SiteBatch is handed through.
-        numbers_of_type: atomic number of each node type, (K,).
-
-    Returns:
-        A batch whose distances are differentiable with respect to ``pos``, in its precision.
-
-    Raises:
-        InputError: For a graph without positions, or with a node type beyond K.
-    """
-    if isinstance(graph, SiteBatch):
-        return graph
-    nodes, edges, src, dst, owner, n_crystals = view(graph)
-    if "pos" not in nodes or ("pbc_offset" in edges and "pbc_offshift" not in edges):
-        raise InputError("The graph has no positions yet. Call host.with_positions(graph, lattice) on it first.")
-    kind = nodes["node_type"].long()  # (N,)
-    if len(kind) and int(kind.max()) >= len(numbers_of_type):
-        raise InputError(
-            f"The graph has node type {int(kind.max())}, but the model knows {len(numbers_of_type)} elements. "
-            "Give the converter the element_types of the model."
-        )
-    pos = nodes["pos"]  # (N, 3)
-    vector = pos.index_select(0, dst)  # (E, 3)
-    if "pbc_offshift" in edges:
-        vector = vector + edges["pbc_offshift"].to(pos.dtype)
-    vector = vector - pos.index_select(0, src)
-    distance = length(vector)  # (E,)
-    if bool((src[1:] < src[:-1]).any()):
-        order = src.argsort(stable=True)
-        src, dst, distance = src[order], dst[order], distance[order]
-    return SiteBatch(numbers_of_type[kind], owner, src, dst, distance, n_crystals)
 
 
 def batch_to_graph(batch: SiteBatch, element_types: Sequence[str]) -> Any:
@@ -250,8 +207,58 @@ class RadiusConverter(_Converter):
         return radius_pairs(crystal.lattice, crystal.frac, self.cutoff)
 
 
-def load_model(path: str | Path) -> MatGLModel:
-    """Read back a model written by its ``save``, without running anything a stranger may have put into the files.
+@contextmanager
+def precision(dtype: torch.dtype) -> Iterator[None]:
+    """Let MatGL calculate in this precision for a while: some layers of MatGL 3 look it up, whatever their input is."""
+    before, matgl.float_th = matgl.float_th, dtype
+    try:
+        yield
+    finally:
+        matgl.float_th = before
+
+
+def native_class(name: str) -> type[MatGLModel]:
+    """A class of ``matgl.models`` by its name."""
+    found: type[MatGLModel] = getattr(importlib.import_module("matgl.models"), name)
+    return found
+
+
+def inner_network(model: nn.Module) -> nn.Module:
+    """The network that a potential asks for energies; any other model is its own network."""
+    return model.model if isinstance(model, Potential) else model
+
+
+def load_exactly(network: nn.Module, state: Mapping[str, Tensor], what: str) -> None:
+    """Give a network weights that were saved, all of them and no others.
+
+    Args:
+        network: gets the weights.
+        state: weights by name.
+        what: where they come from, for the message.
+
+    Raises:
+        InputError: If a weight is missing or left over, with their names, or has another shape.
+    """
+    _check_names(network, state, what)
+    try:
+        network.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        raise InputError(f"The weights of {what} do not fit {type(network).__name__}: {error}") from error
+
+
+def _check_names(network: nn.Module, state: Mapping[str, Tensor], what: str) -> None:
+    """Whether a saved state holds all weights of a network and no others; raise an error with the names if not."""
+    own, saved = network.state_dict().keys(), state.keys()
+    lacking, extra = ([k for k in sorted(names) if not k.endswith(UNREAD)] for names in (own - saved, saved - own))
+    if lacking or extra:
+        raise InputError(
+            f"The weights of {what} do not fit {type(network).__name__}. "
+            f"Missing: {', '.join(lacking) or 'none'}. Unexpected: {', '.join(extra) or 'none'}."
+        )
+
+
+def load_model(path: str | Path) -> MatGLModel | Potential:
+    """Read back a model or potential written by its ``save``, without running anything that strangers put into it.
 
     MatGL 3 unpickles freely and keeps random weights where the file has none; both are refused here, before or
     after ``matgl.load_model`` does the work. Nothing is looked up on the network.
@@ -267,18 +274,12 @@ def load_model(path: str | Path) -> MatGLModel:
     state = plain.read_tensors(folder / "state.pt")
     # MatGL calls whatever such an entry names, even a function of the operating system.
     for entry in (card, *(value for value in arguments.values() if isinstance(value, dict) and "@class" in value)):
-        plain.check_class(entry, MatGLModel, ("matgl", "matgl_infomax"), folder)
+        plain.check_class(entry, (MatGLModel, Potential), ("matgl", "matgl_infomax"), folder)
     try:
-        model = cast(MatGLModel, matgl.load_model(folder))
+        model = cast(MatGLModel | Potential, matgl.load_model(folder))
     except (ValueError, RuntimeError) as error:
         if isinstance(error.__cause__, KeyboardInterrupt):
             raise error.__cause__ from None
         raise InputError(f"MatGL cannot load {folder}: {error.__cause__ or error}") from error
-    own = model.state_dict().keys()
-    lacking, extra = sorted(own - state.keys()), sorted(state.keys() - own)
-    if lacking or extra:
-        raise InputError(
-            f"The weights in {folder} do not fit {type(model).__name__}. "
-            f"Missing: {', '.join(lacking) or 'none'}. Unexpected: {', '.join(extra) or 'none'}."
-        )
+    _check_names(model, state, str(folder))
     return model

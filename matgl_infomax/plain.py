@@ -14,7 +14,7 @@ from matgl_infomax.errors import InputError
 
 
 def read_tensors(file: Path) -> dict[str, Any]:
-    """A dictionary of tensors and plain values written by ``torch.save``.
+    """A dictionary of tensors, arrays and plain values written by ``torch.save``.
 
     Raises:
         InputError: When the file is damaged, or would have to run code to be read.
@@ -22,7 +22,8 @@ def read_tensors(file: Path) -> dict[str, Any]:
     import torch
 
     try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_arrays()):
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # each kind of damage raises a class of its own
         reason = str(error).strip().split("\n")[0]
         raise InputError(
@@ -31,6 +32,18 @@ def read_tensors(file: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError(f"{file} should hold a dictionary. Received: {type(content).__name__}.")
     return content
+
+
+def _arrays() -> list[Any]:
+    """What numpy arrays and numbers are made of: MatGL's potentials keep the energies of the elements as such."""
+    import numpy as np
+    from numpy._core import multiarray
+
+    kinds = [type(np.dtype(name)) for name in ("float32", "float64", "int32", "int64")]
+    made = [getattr(multiarray, name) for name in ("_reconstruct", "scalar")]
+    # numpy 1 wrote another name for the same functions.
+    old = [(function, f"numpy.core.multiarray.{function.__name__}") for function in made]
+    return [np.ndarray, np.dtype, *kinds, *made, *old]
 
 
 def read_json(file: Path) -> dict[str, Any]:
@@ -48,12 +61,12 @@ def read_json(file: Path) -> dict[str, Any]:
     return content
 
 
-def check_class(entry: dict[str, Any], base: type, packages: Sequence[str], folder: Path) -> None:
+def check_class(entry: dict[str, Any], base: type | tuple[type, ...], packages: Sequence[str], folder: Path) -> None:
     """Make sure that the class a saved model names is one of ours, or one the user imported before.
 
     Args:
         entry: dictionary with "@module" and "@class".
-        base: what the class must descend from.
+        base: what the class must descend from; of several, any one.
         packages: packages whose modules may be imported to look.
         folder: where the model lies, for the message.
 
@@ -62,13 +75,15 @@ def check_class(entry: dict[str, Any], base: type, packages: Sequence[str], fold
     """
     module, name = str(entry.get("@module")), str(entry.get("@class"))
     # MatGL's private modules differ between its versions; it looks such classes up in the public one.
-    module = "matgl.models" if module.startswith("matgl.models._") else module
+    for private, public in (("matgl.models._", "matgl.models"), ("matgl.apps._pes", "matgl.apps.pes")):
+        module = public if module.startswith(private) else module
     if module.split(".")[0] in packages and _exists(module):
         importlib.import_module(module)
     found = getattr(sys.modules.get(module), name, None)
     if not (isinstance(found, type) and issubclass(found, base)):
+        wanted = " or ".join(kind.__name__ for kind in (base if isinstance(base, tuple) else (base,)))
         raise InputError(
-            f"{folder} asks for {module}.{name}, which is no known {base.__name__}. "
+            f"{folder} asks for {module}.{name}, which is no known {wanted}. "
             "If it is one of yours, import its module first."
         )
 

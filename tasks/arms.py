@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from matgl_infomax.files import atomic_write, sha256_of
 
 if TYPE_CHECKING:
     from matgl_infomax.data.store import Store
-    from matgl_infomax.nn.sitenet import SiteNet
+    from matgl_infomax.train.weights import Encoder
 
 Thing = TypeVar("Thing")
 
@@ -119,26 +119,46 @@ PRETRAINED = ("finetuned", "frozen")
 """Arms that need the study's own pretraining."""
 
 
-def open_encoder(folder: Path, model: ModelSettings) -> SiteNet:
+def open_encoder(folder: Path, model: ModelSettings) -> Encoder:
     """An encoder whose crystals are prepared as in this study.
 
     Raises:
-        InputError: If the folder holds no encoder, or one for other supercells.
+        InputError: If the folder holds no encoder, or one that needs other pairs.
     """
+    from matgl_infomax.train.pretrain import edge_rule
     from matgl_infomax.train.weights import load_encoder
 
     encoder = load_encoder(folder)
-    has = (encoder.max_atoms, encoder.primitive)
-    if has != (model.supercell_atoms, model.primitive):
+    # How equal sites are merged changes no result: the encoder does not remember it.
+    needs, has = ({**asdict(rule), "merge_angstrom": None} for rule in (encoder.edges, edge_rule(model)))
+    if needs != has or type(encoder.edges) is not type(edge_rule(model)):
+        differing = {name: value for name, value in needs.items() if has.get(name, value) != value}
         raise InputError(
-            f"The encoder in {folder} was trained on supercells of {has[0]} atoms (primitive cells: {has[1]}), "
-            f"this study has {model.supercell_atoms} ({model.primitive}). Give --model.supercell-atoms {has[0]} "
-            f"and --model.{'primitive' if has[1] else 'no-primitive'}."
+            f"The encoder in {folder} was trained on {_in_words(needs)}, this study has {_in_words(has)}. "
+            f"{_remedy(differing)}"
         )
     return encoder
 
 
-def state_hash(model: SiteNet) -> str:
+def _in_words(rule: dict[str, Any]) -> str:
+    """How crystals become pairs."""
+    cell = "primitive cells" if rule["primitive"] else "cells as they are"
+    if "max_atoms" in rule:
+        return f"supercells of {rule['max_atoms']} atoms ({cell})"
+    return f"neighbours within {rule['cutoff_angstrom']:g} angstrom ({cell})"
+
+
+def _remedy(needed: dict[str, Any]) -> str:
+    """What to say on the command line so that a study prepares crystals as an encoder needs them."""
+    words = []
+    if "max_atoms" in needed:
+        words.append(f"--model.supercell-atoms {needed['max_atoms']}")
+    if "primitive" in needed:
+        words.append(f"--model.{'primitive' if needed['primitive'] else 'no-primitive'}")
+    return f"Give {' and '.join(words)}." if words else "Give the encoder's own --model and --model.options."
+
+
+def state_hash(model: Encoder) -> str:
     """SHA-256 of all weights and buffers of a model, names included."""
     digest = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):
@@ -147,7 +167,7 @@ def state_hash(model: SiteNet) -> str:
     return digest.hexdigest()
 
 
-def _trained(task: ArmTask, start: Callable[[], SiteNet], *, pretrained: bool) -> ArmAnswer:
+def _trained(task: ArmTask, start: Callable[[], Encoder], *, pretrained: bool) -> ArmAnswer:
     """Train all weights on the mask, after choosing the learning rate within the mask where there is a choice."""
     from matgl_infomax.train.finetune import fit
     from matgl_infomax.train.predict import predict
@@ -155,7 +175,7 @@ def _trained(task: ArmTask, start: Callable[[], SiteNet], *, pretrained: bool) -
     store = _needed(task.store, "prepared crystals")
     settings = task.finetune.model_copy(update={"seed": task.seed})
 
-    def run(rate: float, rows: NDArray[np.int64], labels: NDArray[np.float64]) -> SiteNet:
+    def run(rate: float, rows: NDArray[np.int64], labels: NDArray[np.float64]) -> Encoder:
         chosen = settings.model_copy(update={"learning_rate": rate})
         return fit(start(), store, rows, labels[:, None], chosen, pretrained=pretrained).model
 
@@ -173,7 +193,7 @@ def _trained(task: ArmTask, start: Callable[[], SiteNet], *, pretrained: bool) -
     return ArmAnswer(predict(model, store, task.test)[:, 0], initial, tuple(tried))
 
 
-def _ridge(task: ArmTask, encoder: SiteNet) -> ArmAnswer:
+def _ridge(task: ArmTask, encoder: Encoder) -> ArmAnswer:
     """Standardised crystal vectors and ridge regression, its penalty chosen on the mask."""
     from sklearn.linear_model import RidgeCV
     from sklearn.pipeline import make_pipeline
@@ -186,7 +206,7 @@ def _ridge(task: ArmTask, encoder: SiteNet) -> ArmAnswer:
     return ArmAnswer(np.asarray(ridge.predict(wanted), dtype=np.float64), initial)
 
 
-def _vectors(encoder: SiteNet, weights: str, store: Store, rows: NDArray[np.int64], cache: Path) -> NDArray[np.float64]:
+def _vectors(encoder: Encoder, weights: str, store: Store, rows: NDArray[np.int64], cache: Path) -> NDArray[np.float64]:
     """Crystal vectors, (n, C); kept on disk, for the same test crystals come back with every mask."""
     from matgl_infomax.train.predict import embed_rows
 

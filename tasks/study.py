@@ -143,6 +143,8 @@ def plan(crystals: Crystals, target: str, config: CurveConfig) -> Study:
         InputError: For an unknown arm, task or target, too few labels, or weights that do not fit.
     """
     arms = named_arms(config.arms)
+    if config.finetune.task != "regression":
+        raise InputError(f"Learning curves are for regression. Received: finetune.task = {config.finetune.task}.")
     if min(config.labels) < 2:
         raise InputError(f"A learning curve needs at least 2 labels. Received: {min(config.labels)}.")
     wrong = [rate for rate in config.learning_rates if rate <= 0]
@@ -178,9 +180,9 @@ def prepare(study: Study, crystals: Crystals, *, progress: bool) -> Study:
     config = study.config
     if set(study.arms) - {"descriptors"}:
         from matgl_infomax.data.store import build_store
-        from matgl_infomax.data.supercell import SupercellRule
+        from matgl_infomax.train.pretrain import edge_rule
 
-        rule = SupercellRule(config.model.supercell_atoms, config.model.primitive, config.model.merge_angstrom)
+        rule = edge_rule(config.model)
         study = replace(
             study, store=build_store(crystals, rule, config.cache, progress=progress, workers=config.workers)
         )

@@ -224,3 +224,10 @@ def test_stopped_pretraining_leaves_a_resumable_folder(table, tmp_path):
     assert not (tmp_path / "run" / "pretrain.json").exists()
     assert json.loads((tmp_path / "run" / "run.json").read_text())["kind"] == "pretrain"
     assert Path(tmp_path / "run" / "last.ckpt").stat().st_size > 1000
+
+
+def test_settings_of_another_network_are_refused(tmp_path, capsys):
+    """Nothing is ignored in silence: Site-Net's preset means nothing to MEGNet."""
+    words = ["pretrain", "--data", "x", "--model", "megnet", "--model.preset", "published", "--out", str(tmp_path)]
+    assert cli.main(words) == 2
+    assert "preset is for sitenet" in capsys.readouterr().err

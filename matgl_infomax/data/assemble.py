@@ -11,9 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from matgl_infomax.data.batch import SiteBatch
+from matgl_infomax.data.radius import batch_pairs
 from matgl_infomax.data.records import Records
 
 Ints = NDArray[np.int64]
+
+_AT_ONCE = 10_000
+"""Crystals whose sites are held in memory together."""
 
 
 def full_view(records: Records, rows: Ints, geometry: bool) -> SiteBatch:
@@ -58,17 +62,64 @@ def _repeated(small: NDArray[np.int16], first: Ints, n_sites: Ints, per_site: In
 def _geometry(records: Records, rows: Ints, index: NDArray[Any]) -> dict[str, Any]:
     """Positions, lattices and image offsets."""
     n_sites = index["n_sites"].astype(np.int64)
-    data, places = records.read("sites", rows)
-    real, place = data.view("<f8"), np.array(places, dtype=np.int64) // 8
+    lattice, frac, _ = _sites(records, rows)
     images, begins = records.read("images", rows)
     ends = (begins + 3 * n_sites * index["per_site"] * index["offset_bytes"]).tolist()
     widths = index["offset_bytes"].tolist()
     offsets = [images[a:b].view(f"<i{width}") for a, b, width in zip(begins, ends, widths, strict=True)]
     return {
-        "frac": torch.from_numpy(_gathered(real, place + 9, 3 * n_sites).reshape(-1, 3)).float(),
-        "lattice": torch.from_numpy(_gathered(real, place, np.full_like(place, 9)).reshape(-1, 3, 3)).float(),
+        "frac": torch.from_numpy(frac).float(),
+        "lattice": torch.from_numpy(lattice).float(),
         "offset": torch.from_numpy(np.concatenate(offsets, dtype=np.float32).reshape(-1, 3)),
     }
+
+
+def _sites(records: Records, rows: Ints) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int16]]:
+    """Lattices, (B, 3, 3), angstrom, fractional coordinates, (N, 3), and atomic numbers, (N,)."""
+    n_sites = records.index["n_sites"][rows].astype(np.int64)
+    data, places = records.read("sites", rows)
+    place = np.array(places, dtype=np.int64)
+    real = data.view("<f8")
+    lattice = _gathered(real, place // 8, np.full_like(place, 9)).reshape(-1, 3, 3)
+    frac = _gathered(real, place // 8 + 9, 3 * n_sites).reshape(-1, 3)
+    return lattice, frac, _gathered(data.view("<i2"), (place + 72 + 24 * n_sites) // 2, n_sites)
+
+
+def radius_view(records: Records, rows: Ints, cutoff_angstrom: float) -> SiteBatch:
+    """Some crystals with their positions, and all pairs within a cut-off, found on the spot.
+
+    Args:
+        records: what a store holds.
+        rows: numbers of the crystals, (B,).
+        cutoff_angstrom: largest distance of a pair.
+    """
+    n_sites = records.index["n_sites"][rows].astype(np.int64)
+    lattice, frac, number = _sites(records, rows)
+    pairs = batch_pairs(lattice, frac, n_sites, cutoff_angstrom)
+    return SiteBatch(
+        number=_tensor(number),
+        owner=torch.from_numpy(np.repeat(np.arange(len(rows)), n_sites)),
+        src=torch.from_numpy(pairs.src).long(),
+        dst=torch.from_numpy(pairs.dst).long(),
+        distance=torch.from_numpy(pairs.distance).float(),
+        n_crystals=len(rows),
+        frac=torch.from_numpy(frac).float(),
+        lattice=torch.from_numpy(lattice).float(),
+        offset=torch.from_numpy(pairs.offset).float(),
+    )
+
+
+def elements(records: Records, rows: Ints) -> list[int]:
+    """Atomic numbers that occur in some crystals, ascending.
+
+    Args:
+        records: what a store holds.
+        rows: numbers of the crystals, (n,).
+    """
+    found: set[int] = set()
+    for start in range(0, len(rows), _AT_ONCE):
+        found |= set(np.unique(_sites(records, rows[start : start + _AT_ONCE])[2]).tolist())
+    return sorted(found)
 
 
 def merged_view(records: Records, rows: Ints) -> SiteBatch:

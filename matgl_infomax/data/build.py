@@ -20,14 +20,14 @@ from tqdm import tqdm
 from matgl_infomax.data.crew import cores, run_jobs
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.layout import checksum, shard_name, shard_rows
+from matgl_infomax.data.radius import EdgeRule
 from matgl_infomax.data.shard import read_finished, shard_key, write_shard, write_whole
-from matgl_infomax.data.supercell import SupercellRule
 from matgl_infomax.errors import InputError
 
 _DAY = 24 * 3600.0
 
 
-def content_key(crystals: Sequence[Crystal], rule: SupercellRule) -> str:
+def content_key(crystals: Sequence[Crystal], rule: EdgeRule) -> str:
     """Hash of everything that decides a store: ids, lattices, elements, positions, edge rule, code version.
 
     Labels are left out on purpose: they never enter a store.
@@ -35,7 +35,7 @@ def content_key(crystals: Sequence[Crystal], rule: SupercellRule) -> str:
     return _joined_key(_shard_keys(crystals, rule, progress=False))
 
 
-def _shard_keys(crystals: Sequence[Crystal], rule: SupercellRule, progress: bool) -> list[str]:
+def _shard_keys(crystals: Sequence[Crystal], rule: EdgeRule, progress: bool) -> list[str]:
     """Hash of the content of each shard."""
     shards = shard_rows(len(crystals))
     # Seen only where it takes time: a million crystals are hashed in less than a minute.
@@ -57,9 +57,7 @@ def _some(crystals: Sequence[Crystal], rows: range) -> list[Crystal]:
     return [crystals[row] for row in rows]
 
 
-def build(
-    crystals: Sequence[Crystal], rule: SupercellRule, folder: Path, *, progress: bool, workers: int | None
-) -> Path:
+def build(crystals: Sequence[Crystal], rule: EdgeRule, folder: Path, *, progress: bool, workers: int | None) -> Path:
     """Build a store unless it is there, and say in which folder it is.
 
     Args:
@@ -124,7 +122,7 @@ def _sweep(folder: Path, own: Path) -> None:
 
 
 def _write_shards(
-    crystals: Sequence[Crystal], rule: SupercellRule, keys: list[str], draft: Path, progress: bool, processes: int
+    crystals: Sequence[Crystal], rule: EdgeRule, keys: list[str], draft: Path, progress: bool, processes: int
 ) -> None:
     """Write every shard that is not there yet."""
     shards = shard_rows(len(crystals))
@@ -147,12 +145,12 @@ def _write_shards(
 
 def _jobs(
     crystals: Sequence[Crystal],
-    rule: SupercellRule,
+    rule: EdgeRule,
     keys: list[str],
     draft: Path,
     missing: list[int],
     found: Callable[[int], object],
-) -> Iterator[tuple[list[Crystal], SupercellRule, str, Path]]:
+) -> Iterator[tuple[list[Crystal], EdgeRule, str, Path]]:
     """What the processes have to do; a shard that another build has finished meanwhile is left out.
 
     Each build takes the shards in another order, so two builds of one store share the work.
@@ -167,14 +165,14 @@ def _jobs(
 
 
 def _write_one(
-    crystals: list[Crystal], rule: SupercellRule, key: str, path: Path, tick: Callable[[], object] | None = None
+    crystals: list[Crystal], rule: EdgeRule, key: str, path: Path, tick: Callable[[], object] | None = None
 ) -> int:
     """Write one shard; how many crystals it holds."""
     write_shard(crystals, rule, key, path, tick)
     return len(crystals)
 
 
-def _describe(rule: SupercellRule, key: str, keys: list[str], draft: Path) -> None:
+def _describe(rule: EdgeRule, key: str, keys: list[str], draft: Path) -> None:
     """Write the index of all shards and, last, the record that makes the folder a store."""
     indices: list[NDArray[Any]] = []
     for number, shard in enumerate(keys):
@@ -184,7 +182,8 @@ def _describe(rule: SupercellRule, key: str, keys: list[str], draft: Path) -> No
         indices.append(index)
     data = np.concatenate(indices).tobytes()
     n_crystals = sum(map(len, indices))
-    meta = {"key": key, "rule": asdict(rule), "crystals": n_crystals, "index_checksum": checksum(data)}
+    meta = {"key": key, "rule_class": type(rule).__name__, "rule": asdict(rule), "crystals": n_crystals}
+    meta["index_checksum"] = checksum(data)
     write_whole(draft / "index.bin", [data])
     write_whole(draft / "store.json", [json.dumps(meta).encode()])
 

@@ -17,6 +17,7 @@ from matgl_infomax.errors import InputError
 ID_COLUMNS = ("mbid", "material_id", "id", "entry_id", "__index_level_0__")
 """Columns that name a crystal, the first one present counts."""
 _MISSING = {"", "nan", "na", "n/a", "none", "null", "<na>", "-"}
+_TRUTH = {"false": 0.0, "true": 1.0}
 
 
 @dataclass(frozen=True)
@@ -34,13 +35,15 @@ class LabelTable:
 
 
 def to_label(value: Any) -> float | None:
-    """A measured value as a number; None where it is missing.
+    """A measured value as a number, false and true as 0 and 1; None where it is missing.
 
     Raises:
         ValueError: If it is no finite number; the text says what was received.
     """
     if value is None or (isinstance(value, str) and value.strip().lower() in _MISSING):
         return None
+    if isinstance(value, str) and value.strip().lower() in _TRUTH:
+        return _TRUTH[value.strip().lower()]
     try:
         number = float(value)
     except (TypeError, ValueError):

@@ -10,6 +10,8 @@ pairs never touches the full ones. Lengths of records follow from the index, so 
     merged    distance (M) float32, copies (M), dst (M), degree (K), number (K), weight (K), kind (N) int16
     pairs     distance (E) float32, dst of one receiver (E / N), number (N) int16
     images    offset (3E) int8, or int16 or int32 where int8 does not hold it
+
+Of a radius rule only names and sites are stored: its pairs are found in less time than they could be read.
 """
 
 from __future__ import annotations
@@ -53,11 +55,12 @@ def record_bytes(index: NDArray[Any]) -> dict[str, NDArray[np.int64]]:
         index[name].astype(np.int64) for name in ("n_sites", "per_site", "n_kinds", "n_merged")
     )
     pairs = sites * per_site
+    paired = kinds > 0  # every crystal of a rule whose pairs are stored has a class of sites, and others have none
     return {
         "ids": index["id_bytes"].astype(np.int64),
         "sites": _padded(72 + 26 * sites),
-        "merged": _padded(8 * merged + 6 * kinds + 2 * sites),
-        "pairs": _padded(4 * pairs + 2 * per_site + 2 * sites),
+        "merged": paired * _padded(8 * merged + 6 * kinds + 2 * sites),
+        "pairs": paired * _padded(4 * pairs + 2 * per_site + 2 * sites),
         "images": _padded(3 * pairs * index["offset_bytes"]),
     }
 

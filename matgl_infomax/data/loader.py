@@ -121,6 +121,7 @@ class StoreBatches(Dataset[Any]):
         rows: rows of the store that may be used, (n,); positions below refer to these.
         labels: normalised labels, NaN where missing, (n, T).
         view: which pairs the batches hold, see ``Store.batch``.
+        geometry: also give positions, lattices and image offsets.
     """
 
     def __init__(
@@ -130,8 +131,10 @@ class StoreBatches(Dataset[Any]):
         labels: NDArray[np.float64] | None = None,
         *,
         view: View = "full",
+        geometry: bool = False,
     ) -> None:
-        self.store, self.rows, self.view = store, np.asarray(rows, dtype=np.int64), view
+        self.store, self.rows = store, np.asarray(rows, dtype=np.int64)
+        self.view, self.geometry = view, geometry
         self.labels = None if labels is None else torch.from_numpy(np.asarray(labels)).float()
 
     @property
@@ -140,7 +143,7 @@ class StoreBatches(Dataset[Any]):
         return self.store.n_sites[self.rows]
 
     def __getitem__(self, positions: list[int]) -> SiteBatch | tuple[SiteBatch, Tensor]:
-        batch = self.store.batch(self.rows[positions], view=self.view)
+        batch = self.store.batch(self.rows[positions], view=self.view, geometry=self.geometry)
         return batch if self.labels is None else (batch, self.labels[positions])
 
     def loader(self, order: Sampler[list[int]] | list[list[int]]) -> DataLoader[Any]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 from matgl_infomax.data.lll import triangular_form
-from matgl_infomax.data.supercell import Pairs, plain_copy
+from matgl_infomax.data.supercell import Pairs, SupercellRule, plain_copy
 from matgl_infomax.errors import InputError
 from matgl_infomax.jit import compiled
 
@@ -15,6 +17,27 @@ _REACH = 1e-8
 
 _FAR = 1e12
 """Coordinates this many cells away are no positions of atoms; counting cells from there would never end."""
+
+
+@dataclass(frozen=True)
+class RadiusRule:
+    """A crystal is joined to all neighbours within a cut-off; found for each batch anew, in a few milliseconds."""
+
+    cutoff_angstrom: float = 5.0
+    """Largest distance of a pair."""
+    primitive: bool = False
+    """Whether the cell is made primitive first."""
+
+    def __post_init__(self) -> None:
+        """Refuse a cut-off that is none; 5 and 5.0 are the same rule."""
+        object.__setattr__(self, "cutoff_angstrom", _checked(self.cutoff_angstrom))
+
+
+EdgeRule = SupercellRule | RadiusRule
+"""How a crystal becomes pairs."""
+
+RULES: dict[str, type[EdgeRule]] = {rule.__name__: rule for rule in (SupercellRule, RadiusRule)}
+"""Rules by the name under which a store notes its own."""
 
 
 def radius_pairs(lattice: NDArray[np.float64], frac: NDArray[np.float64], cutoff_angstrom: float) -> Pairs:
@@ -33,10 +56,10 @@ def radius_pairs(lattice: NDArray[np.float64], frac: NDArray[np.float64], cutoff
     Raises:
         InputError: If the cut-off is not a positive number, the lattice has no volume, or a coordinate is no number.
     """
-    if not 0 < cutoff_angstrom < np.inf:
-        raise InputError(f"A cut-off must be a positive number of angstrom. Received: {cutoff_angstrom}.")
-    volume, *found = _pairs_within(plain_copy(lattice), plain_copy(frac), cutoff_angstrom**2 + _REACH)
-    if not 0 < volume < np.inf:
+    square = _checked(cutoff_angstrom) ** 2 + _REACH
+    first = np.array([0, len(frac)], dtype=np.int64)
+    volume, *found = _pairs_within(plain_copy(lattice)[None], plain_copy(frac), first, square)
+    if not 0 < volume[0] < np.inf:
         raise InputError(
             "A crystal needs a lattice with a volume and coordinates that are numbers. "
             f"Received: {np.asarray(lattice).tolist()} and {np.asarray(frac).tolist()}."
@@ -44,39 +67,105 @@ def radius_pairs(lattice: NDArray[np.float64], frac: NDArray[np.float64], cutoff
     return Pairs(*found)
 
 
-@compiled()
-def _pairs_within(lattice, frac, square):  # type: ignore[no-untyped-def]
-    """Count first, then write: (volume, src, dst, offset, distance) of E pairs; NaN and no pairs where none can be.
+def batch_pairs(
+    lattice: NDArray[np.float64], frac: NDArray[np.float64], n_sites: NDArray[np.int64], cutoff_angstrom: float
+) -> Pairs:
+    """The pairs of several crystals, one after the other, with the sites numbered through.
 
     Args:
-        lattice: lattice vectors as rows, (3, 3) float64, angstrom.
+        lattice: lattice vectors as rows, (B, 3, 3), angstrom.
+        frac: fractional coordinates of all sites, (N, 3).
+        n_sites: sites of each crystal, (B,).
+        cutoff_angstrom: largest distance.
+
+    Returns:
+        E pairs sorted by receiver, those of each crystal as ``radius_pairs`` gives them.
+
+    Raises:
+        InputError: If a crystal has no volume, or a coordinate is no number.
+    """
+    first = np.concatenate([[0], np.cumsum(n_sites)]).astype(np.int64)
+    square = _checked(cutoff_angstrom) ** 2 + _REACH
+    volume, *found = _pairs_within(plain_copy(lattice), plain_copy(frac), first, square)
+    bad = np.flatnonzero(~(volume > 0))
+    if len(bad):
+        raise InputError(
+            "A crystal needs a lattice with a volume and coordinates that are numbers. "
+            f"Received: {lattice[bad[0]].tolist()} as number {bad[0]} of a batch."
+        )
+    return Pairs(*found)
+
+
+def _checked(cutoff_angstrom: float) -> float:
+    """The cut-off itself, if it is one."""
+    if not 0 < cutoff_angstrom < np.inf:
+        raise InputError(f"A cut-off must be a positive number of angstrom. Received: {cutoff_angstrom}.")
+    return float(cutoff_angstrom)
+
+
+@compiled()
+def _pairs_within(lattices, frac, first, square):  # type: ignore[no-untyped-def]
+    """Count first, then write: (volume, src, dst, offset, distance) of all crystals' pairs, E together.
+
+    The volume of a crystal is NaN, and it has no pairs, where none can be.
+
+    Args:
+        lattices: lattice vectors as rows, (B, 3, 3) float64, angstrom.
         frac: fractional coordinates, (N, 3) float64.
+        first: first site of each crystal, and N, (B + 1,) int64.
         square: square of the largest distance, angstrom squared.
     """
-    axes, turned, place, far = _longest_first(lattice), np.empty((3, 3)), np.empty((len(frac), 3)), 0.0
+    n_crystals = len(lattices)
+    axes, form, volume = np.empty((n_crystals, 3), np.int64), np.empty((n_crystals, 3, 3)), np.empty(n_crystals)
+    place, block = np.empty((len(frac), 3)), np.zeros(n_crystals + 1, np.int64)
+    for c in range(n_crystals):
+        axes[c] = _longest_first(lattices[c])
+        volume[c] = _turn(lattices[c], frac[first[c] : first[c + 1]], axes[c], form[c], place[first[c] : first[c + 1]])
+        n = first[c + 1] - first[c]
+        block[c + 1] = block[c] + (n * n + 1 if volume[c] > 0.0 else 0)
+    start, total = np.zeros(block[-1], np.int64), 0
+    none = np.empty(0, np.int32), np.empty((0, 3), np.int32), np.empty(0)
+    for c in range(n_crystals):
+        if volume[c] > 0.0:
+            counts = start[block[c] : block[c + 1]]
+            _walk(form[c], place[first[c] : first[c + 1]], axes[c], square, counts, none[0], none[1], none[2])
+            for k in range(len(counts)):
+                total += counts[k]
+                counts[k] = total
+    src, dst = np.empty(total, np.int32), np.empty(total, np.int32)
+    offset, distance = np.empty((total, 3), np.int32), np.empty(total)
+    for c in range(n_crystals):
+        if volume[c] > 0.0 and total > 0:
+            starts, n = start[block[c] : block[c + 1]], first[c + 1] - first[c]
+            _walk(form[c], place[first[c] : first[c + 1]], axes[c], square, starts, dst, offset, distance)
+            for i in range(n):
+                for pair in range(starts[i * n], starts[i * n + n]):
+                    src[pair] = first[c] + i
+                    dst[pair] += first[c]
+    return volume, src, dst, offset, distance
+
+
+@compiled()
+def _turn(lattice, frac, axes, form, place):  # type: ignore[no-untyped-def]
+    """Write the triangular form of the turned lattice and the turned coordinates; the volume, NaN where there is none.
+
+    Args:
+        lattice: lattice vectors as rows, (3, 3), angstrom.
+        frac: fractional coordinates, (N, 3).
+        axes: order of the lattice vectors for the walk, (3,).
+        form: room for the form, (3, 3).
+        place: room for the coordinates, (N, 3).
+    """
+    turned, far = np.empty((3, 3)), 0.0
     for k in range(3):
         for i in range(3):
             turned[k, i] = lattice[axes[k], i]
         for i in range(len(frac)):
             place[i, k] = frac[i, axes[k]]
             far += abs(place[i, k])
-    form = triangular_form(turned)
+    form[:] = triangular_form(turned)
     volume = form[0, 0] * form[1, 1] * form[2, 2]
-    if not (0.0 < volume < np.inf and far < _FAR):
-        volume, place = np.nan, np.empty((0, 3))
-    n = len(place)
-    start, total = np.zeros(n * n + 1, np.int64), 0
-    _walk(form, place, axes, square, start, np.empty(0, np.int32), np.empty((0, 3), np.int32), np.empty(0))
-    for block in range(n * n + 1):
-        total += start[block]
-        start[block] = total
-    src, dst = np.empty(total, np.int32), np.empty(total, np.int32)
-    offset, distance = np.empty((total, 3), np.int32), np.empty(total)
-    _walk(form, place, axes, square, start, dst, offset, distance)
-    for i in range(n):
-        for pair in range(start[i * n], start[i * n + n]):
-            src[pair] = i
-    return volume, src, dst, offset, distance
+    return volume if 0.0 < volume < np.inf and far < _FAR else np.nan
 
 
 @compiled()

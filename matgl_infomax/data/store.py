@@ -18,15 +18,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from matgl_infomax.data.assemble import both_views, full_view, merged_view
+from matgl_infomax.data.assemble import both_views, elements, full_view, merged_view, radius_view
 from matgl_infomax.data.batch import SiteBatch, View
 from matgl_infomax.data.build import build, content_key
 from matgl_infomax.data.crystal import Crystal
+from matgl_infomax.data.radius import RULES, EdgeRule, RadiusRule
 from matgl_infomax.data.records import Ids, Records
-from matgl_infomax.data.supercell import SupercellRule
 from matgl_infomax.errors import InputError
 
 __all__ = ["Store", "build_store", "content_key"]
+
 
 @dataclass(frozen=True, eq=False)
 class Store:
@@ -34,7 +35,7 @@ class Store:
 
     path: Path
     key: str
-    rule: SupercellRule
+    rule: EdgeRule
     n_crystals: int
     index_checksum: int
 
@@ -43,16 +44,35 @@ class Store:
         """Open a finished store.
 
         Raises:
-            InputError: If a file is missing or has another length than was written.
+            InputError: If a file is missing or has another length than was written, or the edge rule is unknown.
         """
         try:
             meta = json.loads((path / "store.json").read_text())
-            rule = SupercellRule(**meta["rule"])
+            name = meta.get("rule_class", "SupercellRule")  # the only one there was when stores did not name theirs
+            if name not in RULES:
+                known = ", ".join(RULES)
+                raise InputError(f"{path} was written with another version: edge rule {name!r}, known are {known}.")
+            rule = RULES[name](**meta["rule"])
             store = cls(path, meta["key"], rule, meta["crystals"], meta["index_checksum"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path} is no readable store ({error}). Delete that folder; it is rebuilt.") from error
         _ = store.records  # looks at every file
         return store
+
+    def check_rule(self, wanted: EdgeRule) -> None:
+        """Refuse a network that was made for other pairs.
+
+        Args:
+            wanted: edge rule of the network; supercells may be of another size.
+
+        Raises:
+            InputError: If this store gives pairs of another kind, or of another cut-off.
+        """
+        fits = type(wanted) is type(self.rule)
+        if isinstance(wanted, RadiusRule) and isinstance(self.rule, RadiusRule):
+            fits = wanted.cutoff_angstrom == self.rule.cutoff_angstrom
+        if not fits:
+            raise InputError(f"The network needs pairs by {wanted}. Received: a store of {self.rule}. Build another.")
 
     def __len__(self) -> int:
         return self.n_crystals
@@ -78,12 +98,22 @@ class Store:
 
     @cached_property
     def n_pairs(self) -> NDArray[np.int64]:
-        """Pairs of each crystal, (n,), before equal ones are merged."""
+        """Pairs of each crystal, (n,), before equal ones are merged.
+
+        Raises:
+            InputError: If the pairs are found batch by batch, so that nobody has counted them.
+        """
+        if isinstance(self.rule, RadiusRule):
+            raise InputError("This store holds no pairs: those of a radius rule are found for each batch. Count there.")
         return self.n_sites * self.records.index["per_site"]
 
     def numbers(self, row: int) -> NDArray[np.int64]:
         """Atomic numbers of one crystal, (N,)."""
         return self._sites(row)[1]
+
+    def elements(self, rows: Sequence[int] | NDArray[np.int64] | None = None) -> list[int]:
+        """Atomic numbers that occur in some crystals, ascending; in all of them when no rows are given."""
+        return elements(self.records, np.arange(len(self)) if rows is None else np.asarray(rows, dtype=np.int64))
 
     def crystal(self, row: int) -> Crystal:
         """One prepared crystal (its primitive cell, where the rule says so), without labels."""
@@ -102,6 +132,8 @@ class Store:
     ) -> SiteBatch:
         """The flat tensors of some crystals, in the order of ``rows``.
 
+        A store of a radius rule finds its pairs here and now; its batches are always full and have their geometry.
+
         Args:
             rows: numbers of the crystals, (B,).
             geometry: also give positions, lattices and image offsets; the merged view has none.
@@ -112,6 +144,10 @@ class Store:
             InputError: If the view is unknown, or geometry is asked of the merged one.
         """
         rows = np.asarray(rows, dtype=np.int64)
+        if isinstance(self.rule, RadiusRule):
+            if view != "full":
+                raise InputError(f"A batch of a radius rule is full, its sites are not merged. Received: {view!r}.")
+            return radius_view(self.records, rows, self.rule.cutoff_angstrom)
         if view == "merged" and not geometry:
             return merged_view(self.records, rows)
         if view == "full":
@@ -124,7 +160,7 @@ class Store:
 
 def build_store(
     crystals: Sequence[Crystal],
-    rule: SupercellRule,
+    rule: EdgeRule,
     folder: Path,
     *,
     progress: bool = True,

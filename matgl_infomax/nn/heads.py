@@ -26,6 +26,16 @@ class TransparentReLU(torch.autograd.Function):
         return gradient
 
 
+OUTPUTS = ("identity", "transparent_relu", "probability")
+"""What a network may give: a number, one that is never negative, or the probability of a class."""
+
+
+def physical(scaled: Tensor, mean: Tensor, std: Tensor, output: str) -> Tensor:
+    """From units of the label normaliser, (B, T), to those of the property; to probabilities for a classifier."""
+    value = scaled * std + mean  # (B, T)
+    return torch.sigmoid(value) if output == "probability" else value
+
+
 class Head(nn.Module):
     """Hidden layers without normalisation, then one number per target.
 

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from matgl_infomax import host
 from matgl_infomax.data.batch import SiteBatch
+from matgl_infomax.data.elements_guard import check_order
+from matgl_infomax.data.supercell import SupercellRule
 from matgl_infomax.errors import InputError
 from matgl_infomax.nn.attention import AttentionShape, LocalEncoder
-from matgl_infomax.nn.heads import Head, TransparentReLU
+from matgl_infomax.nn.heads import OUTPUTS, Head, TransparentReLU, physical
 from matgl_infomax.nn.inputs import SiteInput, pair_features
 from matgl_infomax.nn.presets import ELEMENTS, PRESETS
 from matgl_infomax.nn.readout import GlobalEncoder
@@ -65,10 +67,14 @@ class SiteNet(host.MatGLModel):
         n_targets: number of properties predicted at once.
         local_activation: activation of the local encoder.
         activation: activation of everything else.
-        output: "identity", or "transparent_relu" for properties that are never negative.
+        output: "identity", "transparent_relu" for properties that are never negative, or "probability" of a class.
     """
 
     __version__ = 1
+    separable: ClassVar[bool] = True
+    """The crystal vector is made from the site vectors alone."""
+    reads: ClassVar[Literal["distances", "geometry"]] = "distances"
+    """What it is told about the places of the sites."""
     target_mean: Tensor
     target_std: Tensor
     numbers_of_type: Tensor
@@ -120,8 +126,8 @@ class SiteNet(host.MatGLModel):
 
     def _output_named(self, output: str) -> None:
         """Refuse an unknown output activation before anything is built."""
-        if output not in ("identity", "transparent_relu"):
-            raise InputError(f"Unknown output {output!r}. Choose one of: identity, transparent_relu.")
+        if output not in OUTPUTS:
+            raise InputError(f"Unknown output {output!r}. Choose one of: {', '.join(OUTPUTS)}.")
 
     def _register_buffers(self) -> None:
         """What is not learnt: the elements behind the node types, and the label normaliser.
@@ -158,6 +164,11 @@ class SiteNet(host.MatGLModel):
         return dict(self._init_args)
 
     @property
+    def edges(self) -> SupercellRule:
+        """How crystals become pairs: each site to every site of a near-cubic supercell."""
+        return SupercellRule(self.max_atoms, self.primitive)
+
+    @property
     def site_features(self) -> int:
         """Number of fixed features per site, the raw input that objectives may predict."""
         return self.site_input.properties_width
@@ -180,6 +191,11 @@ class SiteNet(host.MatGLModel):
         """The global level, from site vectors (N, D): hidden (B, H) and crystal vector (B, C)."""
         hidden = self.global_encoder(site, batch)  # (B, H)
         return Level(hidden, self.crystal_vector(hidden))
+
+    def encode_levels(self, batch: SiteBatch) -> tuple[Level, Level]:
+        """Sites (N, D) and crystals (B, C), each with its hidden vector."""
+        site = self.encode_sites(batch)
+        return site, self.encode_crystals(site.vector, batch)
 
     def encode(self, batch: SiteBatch) -> Encoding:
         """One vector per site and one per crystal."""
@@ -204,11 +220,12 @@ class SiteNet(host.MatGLModel):
             **_: further arguments of MatGL's trainers.
 
         Returns:
-            (B,) for one target, (B, T) for several, in physical units once fine-tuned.
+            (B,) for one target, (B, T) for several: in physical units once fine-tuned, of a classifier probabilities.
         """
         batch = host.graph_to_batch(g, self.numbers_of_type)
         batch = batch.to(batch.distance.device, self.target_mean.dtype)
-        out = self.scaled(self.encode(batch).crystal) * self.target_std + self.target_mean  # (B, T)
+        scaled = self.scaled(self.encode(batch).crystal)  # (B, T)
+        out = physical(scaled, self.target_mean, self.target_std, self.output)  # (B, T)
         return out.squeeze(1) if self.n_targets == 1 else out
 
     def predict_structure(
@@ -228,6 +245,7 @@ class SiteNet(host.MatGLModel):
             A scalar for one target, (T,) for several.
         """
         converter = graph_converter or host.SupercellConverter(self.element_types, self.max_atoms, self.primitive)
+        check_order(self.element_types, getattr(converter, "element_types", self.element_types), "The converter")
         graph, lattice, _ = converter.get_graph(structure)
         graph = host.with_positions(graph, lattice)
         training = self.training

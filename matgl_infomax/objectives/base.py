@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -24,8 +24,18 @@ class LevelLike(Protocol):
     def vector(self) -> Tensor: ...  # noqa: D102 - described by the class
 
 
+Reads = Literal["distances", "geometry"]
+"""What a network is told about the places of atoms: distances alone, or positions, which must be real ones."""
+
+
 class TwoLevelEncoder(Protocol):
-    """An encoder with a vector per site and a vector per crystal, the second made from the first."""
+    """An encoder with a vector per site and a vector per crystal.
+
+    Where it is ``separable`` the second is made from the first alone, by ``encode_crystals``.
+    """
+
+    separable: ClassVar[bool]
+    reads: ClassVar[Reads]
 
     site_hidden_width: int
     site_vector_width: int
@@ -39,13 +49,19 @@ class TwoLevelEncoder(Protocol):
 
     def encode_sites(self, batch: SiteBatch) -> LevelLike: ...  # noqa: D102 - (N, D)
 
+    def encode_levels(self, batch: SiteBatch) -> tuple[LevelLike, LevelLike]: ...  # noqa: D102 - (N, D) and (B, C)
+
+
+class SeparableEncoder(TwoLevelEncoder, Protocol):
+    """An encoder whose crystal vectors are made from the site vectors, whatever these are."""
+
     def encode_crystals(self, site: Tensor, batch: SiteBatch) -> LevelLike: ...  # noqa: D102 - (B, C)
 
 
 class Objective(nn.Module, ABC):
     """A loss that needs no labels. Its own weights (critics, heads) are thrown away after pretraining."""
 
-    view: ClassVar[View] = "full"
+    view: View = "full"
     """What its batches hold. An objective that moves atoms one by one needs ``full``: then equal sites are no longer
     equal. One that changes crystals but also encodes them as they are takes ``both``."""
 

@@ -1,4 +1,4 @@
-"""Wrong crystals to tell the right one from: foreign sites, wrong elements, wrong distances, shuffled neighbours.
+"""Wrong crystals to tell the right one from: foreign sites, wrong or exchanged elements, wrong distances, and more.
 
 Every function returns indices or a changed batch; nothing here knows a network. "Position" is a pair's place in
 its receiver's list; for supercells it names the supercell's site.
@@ -148,6 +148,38 @@ def permuted(batch: SiteBatch, generator: torch.Generator, *, whole_batch: bool 
         turned = (place + 1) % batch.degree[batch.src]
         order = torch.where(same[crystal], batch.first_pair[batch.src] + turned, order)
     return replace(batch, dst=batch.dst[order], merged=None, kind=None)
+
+
+def exchanged(batch: SiteBatch, generator: torch.Generator) -> SiteBatch:
+    """Exchanged elements: the same places and the same composition, put together wrongly; a real crystal still.
+
+    The exchange is drawn once per crystal, and always gives some site another element; only a crystal of one element
+    stays as it is.
+
+    Args:
+        batch: crystals, their sites in any order.
+        generator: source of randomness.
+    """
+    key = torch.rand(batch.n_sites, generator=generator, dtype=torch.float64).to(batch.owner.device)
+    order = _order_within(batch.owner, key)  # (N,)
+    changed = recoloured_crystals(batch, batch.number[order])  # (B,)
+    # Turning the list by one is the smallest change, and none only where all elements are the same.
+    first = batch.size.cumsum(0) - batch.size  # (B,)
+    start = first[batch.owner]  # (N,)
+    turned = start + (torch.arange(batch.n_sites, device=start.device) - start + 1) % batch.size[batch.owner]
+    number = batch.number[torch.where(changed[batch.owner], order, turned)]
+    return replace(batch, number=number, merged=None, kind=None)
+
+
+def recoloured_crystals(batch: SiteBatch, number: Tensor) -> Tensor:
+    """Crystals in which some site has another element than before, (B,).
+
+    Args:
+        batch: crystals as they are.
+        number: atomic numbers of a changed view of them, (N,).
+    """
+    moved = (number != batch.number).long()
+    return torch.zeros_like(batch.size).index_add(0, batch.owner, moved) > 0
 
 
 def _order_within(segment: Tensor, key: Tensor) -> Tensor:

@@ -13,34 +13,37 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.nn.functional import linear, softplus
 
-from matgl_infomax.data.batch import SiteBatch
+from matgl_infomax.data.batch import SiteBatch, View
 from matgl_infomax.errors import InputError
 from matgl_infomax.nn.heads import Head
 from matgl_infomax.objectives import corrupt, twins
 from matgl_infomax.objectives.base import LevelLike, Objective, TwoLevelEncoder
 from matgl_infomax.objectives.gaussian import GaussianLevel
-from matgl_infomax.objectives.infomax_settings import INFOMAX_PRESETS, InfoMaxSettings
+from matgl_infomax.objectives.infomax_settings import INFOMAX_PRESETS, WRONG_SHARE, InfoMaxSettings, fitted_to
+from matgl_infomax.objectives.levels import levels
 from matgl_infomax.objectives.recognise import Critic, Shown, near_first
 from matgl_infomax.objectives.share import Share, at_least_single, part
+from matgl_infomax.objectives.wrong import encode_wrong, real_views, wrong_versions
 
 
 class InfoMax(Objective):
     """Deep InfoMax on a two-level encoder.
 
     Args:
-        encoder: the network whose vectors are compared; only its widths are read here.
+        encoder: the network whose vectors are compared; only its widths and its kind are read here.
         settings: negatives, weights and critics.
-    """
 
-    # Crystals as they are cost a third when equal sites are merged; the wrong ones have no equal sites.
-    view = "both"
+    Raises:
+        InputError: If this network cannot be trained with these settings.
+    """
 
     def __init__(self, encoder: TwoLevelEncoder, settings: InfoMaxSettings) -> None:
         super().__init__()
-        if settings.composition == "rows" and settings.partner != "roll":
-            raise InputError("composition='rows' needs partner='roll': rows can only be exchanged by a permutation.")
+        self.settings = settings = fitted_to(encoder, settings)
+        self.real_crystals = encoder.reads == "geometry"
+        # Crystals as they are cost a third when equal sites are merged; the wrong ones have no equal sites.
+        self.view: View = "full" if self.real_crystals else "both"
         hidden, width = settings.critic_hidden, settings.critic_width
-        self.settings = settings
         self.site_level = GaussianLevel(encoder.site_hidden_width, encoder.site_vector_width)
         self.crystal_level = GaussianLevel(encoder.crystal_hidden_width, encoder.crystal_vector_width)
         self.local_whole = Head(encoder.site_vector_width, [hidden], width, "relu")
@@ -78,16 +81,13 @@ class InfoMax(Objective):
         s = self.settings
         share = share or Share.of(batch)
         partner = self._partner(batch, generator)  # (N,)
-        site = encoder.encode_sites(share.own)
+        site, crystal, vector = levels(encoder, share.own, s.greedy)
         local_sample, local_kl = self._sampled(self.site_level, site, generator, share, share.sites)
         local = self.local_loss(local_sample, encoder.raw_sites(batch), batch, partner, share)
 
-        vector = at_least_single(site.vector)  # (n, D)
-        vector = vector.detach() if s.greedy else vector
-        crystal = encoder.encode_crystals(vector, share.own)
         global_sample, global_kl = self._sampled(self.crystal_level, crystal, generator, share, share.crystals)
-        wrong = self._encode_views(encoder, share, partner, generator) if s.extra_negatives else {}
-        global_ = self.global_loss(global_sample, vector, wrong, batch, partner, share)
+        wrong, weights = self._encode_views(encoder, share, partner, generator) if s.extra_negatives else ({}, {})
+        global_ = self.global_loss(global_sample, vector, wrong, batch, partner, share, weights)
 
         kl = s.local_weight * local_kl + s.global_weight * global_kl
         loss = s.local_weight * local + s.global_weight * global_ + s.kl_weight * kl
@@ -106,8 +106,14 @@ class InfoMax(Objective):
     @torch.no_grad()
     def _encode_views(
         self, encoder: TwoLevelEncoder, share: Share, partner: Tensor, generator: torch.Generator
-    ) -> dict[str, Tensor]:
-        """Vectors of the own sites in each corrupted view, (n, D) each."""
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Vectors of the own sites in each corrupted view, (n, D) each, and weights of the negatives, (n,), if any."""
+        if self.real_crystals:
+            amount = self.settings.wrong_share or WRONG_SHARE
+            wrong = wrong_versions(share.whole, partner, amount, generator)
+            owner = share.whole.owner[share.sites]
+            weights = {name: value[owner] for name, value in wrong.weight.items()}
+            return {"wrong": encode_wrong(encoder, wrong, share)}, weights
         vectors = {}
         for name, view in self._views(share.whole, partner, generator).items():
             if name == "composition" and self.settings.composition == "rows" and share.ranks > 1:
@@ -116,7 +122,7 @@ class InfoMax(Objective):
             else:
                 own = view if share.ranks == 1 else part(view, share.crystals.start, share.crystals.stop)
                 vectors[name] = encoder.encode_sites(own).vector
-        return vectors
+        return vectors, {}
 
     def local_loss(
         self, site: Tensor, raw: Tensor, batch: SiteBatch, partner: Tensor, share: Share | None = None
@@ -156,6 +162,7 @@ class InfoMax(Objective):
         batch: SiteBatch,
         partner: Tensor,
         share: Share | None = None,
+        weights: dict[str, Tensor] | None = None,
     ) -> Tensor:
         """Does a crystal recognise its own sites? Mean over a crystal's sites, then over crystals.
 
@@ -166,6 +173,7 @@ class InfoMax(Objective):
             batch: all crystals.
             partner: foreign site of each site, (N,).
             share: which crystals are this process's own; all without it.
+            weights: weight of each kind of negative, "foreign" among them, (n,) each; all the same without them.
         """
         share = share or Share.of(batch)
 
@@ -177,9 +185,9 @@ class InfoMax(Objective):
         own = whole.index_select(0, batch.owner[share.sites])  # (n, K)
         foreign = whole.index_select(0, batch.owner[partner[share.sites]])  # (n, K)
         part = part_of(site)  # (n, K)
-        negatives = [softplus((part * foreign).sum(1))]
-        negatives += [softplus((part_of(vector) * own).sum(1)) for vector in wrong.values()]
-        return share.mean_of_sites(softplus(-(part * own).sum(1)) + torch.stack(negatives).mean(0))
+        negatives = {"foreign": softplus((part * foreign).sum(1))}
+        negatives |= {name: softplus((part_of(vector) * own).sum(1)) for name, vector in wrong.items()}
+        return share.mean_of_sites(softplus(-(part * own).sum(1)) + _mean_of(negatives, weights or {}))
 
     def diagnose(self, batch: SiteBatch, generator: torch.Generator) -> dict[str, float]:
         """Share of true twins among each kind of negative: crystals that no encoder could tell from the original."""
@@ -194,7 +202,9 @@ class InfoMax(Objective):
         share["twins/global_foreign"] = twins.twin_share(crystal[batch.owner], foreign)
         for name, other in self._views(batch, partner, generator).items() if self.settings.extra_negatives else ():
             view = twins.crystal_fingerprint(twins.batch_environment(other), other)
-            share[f"twins/global_{name}"] = twins.twin_share(crystal, view)
+            # A view that changes nothing is left out of the loss where crystals are real.
+            kept = corrupt.recoloured_crystals(batch, other.number) if self.real_crystals else slice(None)
+            share[f"twins/global_{name}"] = twins.twin_share(crystal[kept], view[kept])
         return share
 
     def _partner(self, batch: SiteBatch, generator: torch.Generator) -> Tensor:
@@ -228,12 +238,26 @@ class InfoMax(Objective):
     def _views(self, batch: SiteBatch, partner: Tensor, generator: torch.Generator) -> dict[str, SiteBatch]:
         """Global negatives by name: whole crystals that never were."""
         s = self.settings
+        if self.real_crystals:
+            return real_views(batch, partner, generator)
         wrong = corrupt.recoloured if s.composition == "sites" else corrupt.recoloured_rows
         return {
             "composition": wrong(batch, partner),
             "structure": corrupt.restructured(batch, partner),
             "permuted": corrupt.permuted(batch, generator, whole_batch=s.permutation == "batch"),
         }
+
+
+def _mean_of(negatives: dict[str, Tensor], weights: dict[str, Tensor]) -> Tensor:
+    """Mean over the kinds of negatives, (n,).
+
+    Args:
+        negatives: loss of each site by kind, (n,) each.
+        weights: weight of each kind, (n,) each; none for equal ones.
+    """
+    if not weights:
+        return torch.stack(list(negatives.values())).mean(0)
+    return torch.stack([value * weights[name].to(value.dtype) for name, value in negatives.items()]).sum(0)
 
 
 def _with_mask_leak(batch: SiteBatch, partner: Tensor) -> dict[str, Shown]:

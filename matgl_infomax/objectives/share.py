@@ -48,6 +48,25 @@ def part(batch: SiteBatch, first: int, last: int) -> SiteBatch:
     return replace(batch, **cut)
 
 
+def pick(batch: SiteBatch, chosen: Tensor) -> SiteBatch:
+    """Some crystals of a batch, in their order, as a batch of their own; equal sites are not merged in it.
+
+    Args:
+        batch: B crystals whose pairs stay within a crystal.
+        chosen: which of them, (B,) bool.
+    """
+    site = chosen[batch.owner]  # (N,)
+    pair = site[batch.src]  # (E,)
+    new_crystal, new_site = chosen.long().cumsum(0) - 1, site.long().cumsum(0) - 1
+    rows = dict.fromkeys(PER_SITE, site) | dict.fromkeys(PER_PAIR, pair) | dict.fromkeys(PER_CRYSTAL, chosen)
+    cut: dict[str, Any] = {"n_crystals": int(chosen.sum()), "owner": new_crystal[batch.owner[site]]}
+    cut |= {name: new_site[getattr(batch, name)[pair]] for name in ("src", "dst")}
+    for name, kept in rows.items():
+        value = getattr(batch, name)
+        cut[name] = None if value is None else value[kept]
+    return replace(batch, **cut, merged=None, kind=None)
+
+
 def _ranges(batch: SiteBatch, first: int, last: int) -> tuple[slice, slice]:
     """Sites and pairs of the crystals from ``first`` to before ``last``."""
     site = [int(n) for n in torch.searchsorted(batch.owner, batch.owner.new_tensor([first, last]))]

@@ -41,11 +41,13 @@ def crystal_fingerprint(site: Tensor, batch: SiteBatch) -> Tensor:
 
 
 def twin_share(true: Tensor, shown: Tensor) -> float:
-    """Share of rows that look the same, to one part in a thousand.
+    """Share of rows that look the same, to one part in a thousand; zero of no rows.
 
     Args:
         true: fingerprints of the originals, (N, K).
         shown: fingerprints of what is shown as a negative, (N, K).
     """
+    if not len(true):
+        return 0.0
     difference = (true - shown).abs().amax(dim=1)
     return float((difference <= TOLERANCE * true.abs().amax(dim=1).clamp(min=1e-9)).double().mean())

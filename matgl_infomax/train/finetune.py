@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,28 +12,25 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
+from torch.utils.data import DataLoader
 
 from matgl_infomax.config import FinetuneSettings
 from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.data.loader import StepOrder, StoreBatches, group_by_sites, random_stream
 from matgl_infomax.data.store import Store
 from matgl_infomax.errors import InputError
-from matgl_infomax.nn.sitenet import SiteNet
 from matgl_infomax.objectives.share import at_least_single
 from matgl_infomax.train.claim import claim_folder
 from matgl_infomax.train.ema import WeightAverage
-from matgl_infomax.train.groups import freeze, rate_groups
+from matgl_infomax.train.groups import freeze
 from matgl_infomax.train.loop import run_steps
+from matgl_infomax.train.losses import GOALS, Goal, declare_output
 from matgl_infomax.train.module import StepModule
 from matgl_infomax.train.ranks import HeldOut, from_all
-from matgl_infomax.train.scale import fit_scale
+from matgl_infomax.train.rates import Thawing, rate_groups
+from matgl_infomax.train.views import view_for
+from matgl_infomax.train.weights import Encoder
 
-LOSSES: dict[str, Callable[..., Tensor]] = {
-    "l1": functional.l1_loss,
-    "mse": functional.mse_loss,
-    "huber": functional.huber_loss,
-}
 FEWEST_FOR_VALIDATION = 10
 """A validation part of fewer crystals is noise: then none is held out and the last weights count."""
 VALIDATION_STREAM = 1_000_033
@@ -43,7 +40,7 @@ VALIDATION_STREAM = 1_000_033
 class Fitted:
     """A finished fine-tuning."""
 
-    model: SiteNet
+    model: Encoder
     """The model with its best weights and its label normaliser; predicts in physical units."""
     history: list[dict[str, float]]
     """Loss of the training part, and error of the validation part where there is one, at each validation."""
@@ -55,15 +52,19 @@ class Fitted:
     """Labelled crystals that gave gradients."""
     n_validation: int
     """Labelled crystals that chose the checkpoint."""
+    held_out: NDArray[np.int64]
+    """Their positions among the labelled crystals, (n_validation,)."""
 
 
 class FinetuneModule(StepModule):
     """One step on labelled crystals; missing labels are left out of the loss."""
 
     def __init__(
-        self, model: SiteNet, settings: FinetuneSettings, encoder_rate: float, held_out: Sequence[Any]
+        self, model: Encoder, settings: FinetuneSettings, goal: Goal, held_out: Sequence[Any], pretrained: bool
     ) -> None:
-        groups = rate_groups(model, settings.learning_rate, encoder_rate)
+        # Weights from scratch have nothing to be careful with: they move at the full rate, and all at once.
+        rates = (settings.encoder_rate, settings.layer_decay) if pretrained else (1.0, 1.0)
+        groups = rate_groups(model, settings.learning_rate, *rates)
         if not groups:
             raise InputError("Every layer group is frozen, so nothing can be trained. Leave one out of freeze.")
         super().__init__(
@@ -74,7 +75,8 @@ class FinetuneModule(StepModule):
             settings.patience,
             settings.accumulate,
         )
-        self.model, self.loss = model, LOSSES[settings.loss]
+        self.model, self.goal = model, goal
+        self.thawing = Thawing(groups, settings.unfreeze_every if pretrained else 0, settings.steps)
         self.average = WeightAverage(model, settings.ema_decay)
         self.held_out = held_out
 
@@ -83,11 +85,10 @@ class FinetuneModule(StepModule):
         crystals, labels = batch
         share = self.share(crystals)
         own = labels[share.crystals]  # (b, T)
-        present = ~own.isnan()  # (b, T)
         prediction = at_least_single(self.model.scaled(self.model.encode(share.own).crystal))  # (b, T)
         # A batch without labels still has to give a gradient, of zero.
         total = (~labels.isnan()).sum().clamp(min=1)
-        loss = self.loss(prediction[present], own[present], reduction="sum") / total * share.ranks
+        loss = self.goal.total(prediction, own) / total * share.ranks
         self.count({"loss": loss})
         return loss
 
@@ -95,20 +96,26 @@ class FinetuneModule(StepModule):
         """The running average lives where the model does."""
         self.average.settle()
 
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
+        """Let the groups move whose turn it is."""
+        self.thawing.settle(self.global_step)
+
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
         """Take the new weights into the running average."""
         if self.completes_step(batch_idx):
             self.average.update()
 
     def validate(self) -> tuple[dict[str, float], torch.nn.Module]:
-        """Mean absolute error of the averaged weights on held-out labels, in units of the normaliser."""
+        """How the averaged weights do on held-out labels."""
         mine = []
         for number, (crystals, labels) in self.own_batches(self.held_out):
-            error = (self.model.scaled(self.model.encode(crystals).crystal) - labels).abs()  # (B, T)
-            mine.append((number, error[~labels.isnan()].cpu()))
-        errors = [error for _, error in sorted(from_all(mine), key=lambda entry: entry[0])]
-        found = torch.cat(errors) if errors else torch.empty(0)
-        return ({"score": float(found.mean())} if len(found) else {}), self.model
+            prediction = at_least_single(self.model.scaled(self.model.encode(crystals).crystal))  # (B, T)
+            mine.append((number, prediction.cpu(), labels.cpu()))
+        found = sorted(from_all(mine), key=lambda entry: entry[0])
+        if not found:
+            return {}, self.model
+        prediction, labels = (torch.cat([entry[k] for entry in found]) for k in (1, 2))  # (n, T)
+        return (self.goal.validation(prediction, labels) if (~labels.isnan()).any() else {}), self.model
 
     def on_train_epoch_end(self) -> None:
         """Validate, and keep, the running average: it is what predicts in the end."""
@@ -127,13 +134,15 @@ class FinetuneModule(StepModule):
 
 
 def fit(
-    model: SiteNet,
+    model: Encoder,
     store: Store,
     rows: Sequence[int] | NDArray[np.int64],
     labels: NDArray[np.float64],
     settings: FinetuneSettings = FinetuneSettings(),
     *,
     pretrained: bool = False,
+    targets: Sequence[str] = (),
+    split_seed: int | None = None,
     out: Path | None = None,
     progress: bool = False,
 ) -> Fitted:
@@ -143,70 +152,98 @@ def fit(
         model: trained in place.
         store: prepared crystals.
         rows: rows of the labelled crystals, (n,).
-        labels: in physical units, NaN where missing, (n, T).
+        labels: in physical units, or 0 and 1 for classes; NaN where missing, (n, T).
         settings: training.
-        pretrained: whether the encoder's weights were learnt before; then they move at ``settings.encoder_rate``.
+        pretrained: whether the encoder's weights were learnt before: then they move as ``encoder_rate``,
+            ``layer_decay`` and ``unfreeze_every`` say, else at the full rate from the start.
+        targets: names of the labels, for messages, (T,); numbers when left out.
+        split_seed: seed of the validation part; that of the settings when left out.
         out: folder for a resumable run; none keeps nothing on disk.
         progress: show a bar.
 
     Raises:
-        InputError: If labels are missing altogether, shapes disagree, or the folder holds another run.
+        InputError: If labels are missing or wrong, settings contradict each other, or the folder holds another run.
     """
     started = time.perf_counter()
     rows = np.asarray(rows, dtype=np.int64)
     labels = np.asarray(labels, dtype=np.float64).reshape(len(rows), -1)
     if labels.shape[1] != model.n_targets:
         raise InputError(f"The model predicts {model.n_targets} target(s). Received labels of {labels.shape[1]}.")
-    if out is not None:
-        _claim(out, model, store, rows, labels, settings)
-    train, held_out = _split(len(rows), settings)
-    scaled = _normalise(model, labels, train)
-    freeze(model, settings.freeze)
-    training = StoreBatches(store, rows[train], scaled[train], view="merged")
-    validation = StoreBatches(store, rows[held_out], scaled[held_out], view="merged")
-    fixed = group_by_sites(validation.sizes, np.arange(len(held_out)), 10 * settings.batch_sites)
-    rate = settings.encoder_rate if pretrained else 1.0
-    module = FinetuneModule(model, settings, rate, HeldOut(validation, fixed))
-    bar = "Fine-tuning" if progress else None
-    run_steps(module, training.loader(_order(training, settings)), settings, out=out, description=bar)
+    names = targets or [f"number {k + 1}" for k in range(model.n_targets)]
+    parts = split(len(rows), settings, split_seed)
+    goal = GOALS[settings.task](settings, labels[parts[0]], names)
+    declare_output(model, settings.task)
+    scaled = _normalise(model, goal, labels, parts[0])
+    module, training = _prepare(model, goal, store, rows, scaled, parts, settings, pretrained)
+    if out is not None:  # last: what is refused above leaves no folder behind
+        _claim(out, model, store, rows, labels, settings, split_seed)
+    run_steps(module, training, settings, out=out, description="Fine-tuning" if progress else None)
     model.load_state_dict(module.best_state)
     freeze(model, [])
-    seconds = time.perf_counter() - started
-    return Fitted(model.cpu().eval(), module.history, module.best_step, seconds, len(train), len(held_out))
+    found = module.history, module.best_step, time.perf_counter() - started
+    return Fitted(model.cpu().eval(), *found, len(parts[0]), len(parts[1]), parts[1])
+
+
+Parts = tuple[NDArray[np.int64], NDArray[np.int64]]
+
+
+def _prepare(
+    model: Encoder,
+    goal: Goal,
+    store: Store,
+    rows: NDArray[np.int64],
+    scaled: NDArray[np.float64],
+    parts: Parts,
+    settings: FinetuneSettings,
+    pretrained: bool,
+) -> tuple[FinetuneModule, DataLoader[Any]]:
+    """What is trained and the batches it sees: those of the training part, and those held out."""
+    freeze(model, settings.freeze)
+    view = view_for(model)
+    training, validation = (StoreBatches(store, rows[part], scaled[part], view=view) for part in parts)
+    fixed = group_by_sites(validation.sizes, np.arange(len(parts[1])), 10 * settings.batch_sites)
+    module = FinetuneModule(model, settings, goal, HeldOut(validation, fixed), pretrained)
+    batches, chunk = settings.steps * settings.accumulate, settings.validate_every * settings.accumulate
+    order = StepOrder(training.sizes, batches, chunk, settings.batch_sites, settings.seed)
+    return module, training.loader(order)
 
 
 def _claim(
     out: Path,
-    model: SiteNet,
+    model: Encoder,
     store: Store,
     rows: NDArray[np.int64],
     labels: NDArray[np.float64],
     settings: FinetuneSettings,
+    split_seed: int | None,
 ) -> None:
     """Take the folder for this run: data, labels, settings and starting weights decide what it is."""
     start = [float(parameter.detach().double().sum()) for parameter in model.parameters()]
     # How many processes share the work decides nothing but rounding.
-    claim = {"settings": settings.model_dump(exclude={"processes"}), "store": store.key, "rows": rows}
+    claim: dict[str, Any] = {"settings": settings.model_dump(exclude={"processes"}), "store": store.key, "rows": rows}
+    claim |= {} if split_seed is None else {"split_seed": split_seed}
     claim_folder(out, "finetune", {**claim, "labels": labels, "start": start})
 
 
-def _order(training: StoreBatches, settings: FinetuneSettings) -> StepOrder:
-    """Which labelled crystals meet in which step."""
-    batches, chunk = settings.steps * settings.accumulate, settings.validate_every * settings.accumulate
-    return StepOrder(training.sizes, batches, chunk, settings.batch_sites, settings.seed)
-
-
-def _normalise(model: SiteNet, labels: NDArray[np.float64], train: NDArray[np.int64]) -> NDArray[np.float64]:
+def _normalise(
+    model: Encoder, goal: Goal, labels: NDArray[np.float64], train: NDArray[np.int64]
+) -> NDArray[np.float64]:
     """Fit the normaliser on the training part of the labels, store it in the model, and apply it to all, (n, T)."""
-    mean, std = fit_scale(labels[train])
+    mean, std = goal.scale(labels[train])
     model.target_mean.copy_(torch.from_numpy(mean))
     model.target_std.copy_(torch.from_numpy(std))
     return (labels - mean) / std
 
 
-def _split(n: int, settings: FinetuneSettings) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Positions that give gradients, and positions that choose the checkpoint (none if they would be too few)."""
-    order = random_stream(settings.seed, VALIDATION_STREAM).permutation(n)
+def split(n: int, settings: FinetuneSettings, seed: int | None = None) -> Parts:
+    """Positions that give gradients, and positions that choose the checkpoint (none if they would be too few).
+
+    Args:
+        n: labelled crystals.
+        settings: how many are held out.
+        seed: decides which; that of the settings when left out.
+    """
+    order = random_stream(settings.seed if seed is None else seed, VALIDATION_STREAM).permutation(n)
     held_out = round(n * settings.validation_fraction)
     if held_out < FEWEST_FOR_VALIDATION:
         held_out = 0

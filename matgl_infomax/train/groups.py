@@ -1,9 +1,9 @@
-"""Which weights move, and how fast: read from the groups that the model itself declares."""
+"""Which weights stay as they are: read from the groups that the model itself declares."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from torch import nn
 
@@ -11,7 +11,7 @@ from matgl_infomax.errors import InputError
 
 
 class Grouped(Protocol):
-    """A model that names its parameters by depth."""
+    """A model that names its parameters by depth, from the input to the head."""
 
     def layer_groups(self) -> dict[str, list[nn.Parameter]]: ...  # noqa: D102 - described by the class
 
@@ -29,19 +29,3 @@ def freeze(model: Grouped, names: Sequence[str]) -> None:
     for name, parameters in groups.items():
         for parameter in parameters:
             parameter.requires_grad_(name not in names)
-
-
-def rate_groups(model: Grouped, learning_rate: float, encoder_rate: float) -> list[dict[str, Any]]:
-    """Parameter groups for an optimiser: the head at the full rate, everything below at a share of it.
-
-    Args:
-        model: the model; frozen parameters are left out.
-        learning_rate: of the head.
-        encoder_rate: share of it for all other groups.
-    """
-    head: list[nn.Parameter] = []
-    rest: list[nn.Parameter] = []
-    for name, parameters in model.layer_groups().items():
-        (head if name == "head" else rest).extend(p for p in parameters if p.requires_grad)
-    groups = [{"params": head, "lr": learning_rate}, {"params": rest, "lr": learning_rate * encoder_rate}]
-    return [group for group in groups if group["params"]]

@@ -120,6 +120,10 @@ class StepModule(LightningModule):
         if score < self.best_score or (math.isinf(score) and math.isinf(self.best_score)):
             self.best_score, self.best_step = score, self.global_step
             self.best_state = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        self._stop_in_time()
+
+    def _stop_in_time(self) -> None:
+        """End the run where its patience is over."""
         waited = sum(entry["step"] > self.best_step for entry in self.history)
         if self.patience and waited >= self.patience:
             self.trainer.should_stop = True
@@ -129,8 +133,9 @@ class StepModule(LightningModule):
         checkpoint["progress"] = self.progress()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take up history and best weights again."""
+        """Take up history and best weights again; a run that had stopped early stays as it is."""
         self.take_up(checkpoint["progress"])
+        self._stop_in_time()
 
     def progress(self) -> dict[str, Any]:
         """What the run has found so far: history, and the best weights with their step and score."""

@@ -11,19 +11,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from matgl_infomax.data.batch import SiteBatch, View
+from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.data.loader import StoreBatches, group_by_sites
 from matgl_infomax.data.store import Store
-from matgl_infomax.nn.sitenet import SiteNet
+from matgl_infomax.train.views import view_for
+from matgl_infomax.train.weights import Encoder
 
 BATCH_SITES = 2000
 """Sites at once where no gradient is kept; the result does not depend on it."""
 
 
 def predict(
-    model: SiteNet, store: Store, rows: Sequence[int] | NDArray[np.int64], *, progress: bool = False
+    model: Encoder, store: Store, rows: Sequence[int] | NDArray[np.int64], *, progress: bool = False
 ) -> NDArray[np.float64]:
-    """Predict properties in physical units, (n, T).
+    """Predict properties in physical units, or probabilities of class 1, (n, T).
 
     Args:
         model: a fine-tuned model.
@@ -39,7 +40,7 @@ def predict(
 
 
 def embed_rows(
-    model: SiteNet,
+    model: Encoder,
     store: Store,
     rows: Sequence[int] | NDArray[np.int64],
     *,
@@ -62,7 +63,7 @@ def embed_rows(
 
 
 def _over_batches(
-    model: SiteNet,
+    model: Encoder,
     store: Store,
     rows: Sequence[int] | NDArray[np.int64],
     function: Callable[[SiteBatch], Tensor],
@@ -73,7 +74,7 @@ def _over_batches(
     """Apply a function batch by batch, largest crystals last, and put the results back in order."""
     data = StoreBatches(store, np.asarray(rows, dtype=np.int64))
     by_size = np.argsort(data.sizes, kind="stable")
-    view: View = "merged" if unit == "crystal" else "both"
+    view = view_for(model, sites=unit == "site")
     parameter = next(model.parameters())
     training = model.training
     model.eval()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,18 +17,22 @@ from torch import Tensor
 
 from matgl_infomax.config import ModelSettings, PretrainSettings
 from matgl_infomax.data.batch import SiteBatch
+from matgl_infomax.data.elements_guard import say, unknown_elements
 from matgl_infomax.data.loader import StepOrder, StoreBatches, group_by_sites, random_stream, step_generator
+from matgl_infomax.data.radius import EdgeRule
 from matgl_infomax.data.store import Store
+from matgl_infomax.data.supercell import SupercellRule
 from matgl_infomax.errors import InputError
 from matgl_infomax.files import atomic_write
-from matgl_infomax.nn.sitenet import SiteNet
+from matgl_infomax.nn.matgl_net import MatGLNet
+from matgl_infomax.nn.presets import ELEMENTS
 from matgl_infomax.objectives import OBJECTIVES, Objective
 from matgl_infomax.objectives.health import effective_rank, spread
 from matgl_infomax.train.claim import claim_folder
 from matgl_infomax.train.loop import CHECKPOINT, run_steps
 from matgl_infomax.train.module import StepModule
 from matgl_infomax.train.ranks import HeldOut, from_all, is_first, wait_for_all
-from matgl_infomax.train.weights import new_model, save_model
+from matgl_infomax.train.weights import Encoder, new_model, save_model
 
 VALIDATION_STREAM = 1_000_003
 """Places in the random streams that no training step reaches."""
@@ -52,7 +56,7 @@ class PretrainModule(StepModule):
     """One step of self-supervised learning; its validation never sees a label."""
 
     def __init__(
-        self, encoder: SiteNet, objective: Objective, settings: PretrainSettings, held_out: Sequence[SiteBatch]
+        self, encoder: Encoder, objective: Objective, settings: PretrainSettings, held_out: Sequence[SiteBatch]
     ) -> None:
         parameters = [*_without_head(encoder), *objective.parameters()]
         groups = [{"params": parameters, "lr": settings.learning_rate}]
@@ -91,7 +95,7 @@ class PretrainModule(StepModule):
 class _Both(torch.nn.Module):
     """Encoder and objective under fixed names, as the best weights are kept."""
 
-    def __init__(self, encoder: SiteNet, objective: Objective) -> None:
+    def __init__(self, encoder: Encoder, objective: Objective) -> None:
         super().__init__()
         self.encoder, self.objective = encoder, objective
 
@@ -119,19 +123,22 @@ def pretrain(
         progress: show a bar.
 
     Raises:
-        InputError: If the folder holds another run, cannot be written, or there are fewer than four crystals.
+        InputError: If the folder holds another run, cannot be written, there are fewer than four crystals, or the
+            store's pairs are not those of the network.
     """
     out, rows = Path(out), np.asarray(rows, dtype=np.int64)
     started = time.perf_counter()
+    # Mistakes first: the folder is claimed by a run that can begin.
+    train, held_out = _split(rows, settings)
+    encoder = new_encoder(model, 1, settings.seed, store.elements(rows))
+    store.check_rule(encoder.edges)
+    objective = _new_objective(encoder, settings)
     # How many processes share the work decides nothing but rounding.
     plain = settings.model_dump(exclude={"processes"})
     claim = {"settings": plain, "model": model.model_dump(), "store": store.key, "rows": rows}
     claim_folder(out, "pretrain", claim)
     if (out / "pretrain.json").is_file():
         return _finished(out)
-    train, held_out = _split(rows, settings)
-    encoder = new_model(model, 1, settings.seed)
-    objective = _new_objective(encoder, settings)
     training, validation = (StoreBatches(store, part, view=objective.view) for part in (train, held_out))
     batches, chunk = settings.steps * settings.accumulate, settings.validate_every * settings.accumulate
     order = StepOrder(training.sizes, batches, chunk, settings.batch_sites, settings.seed, least=2)
@@ -141,7 +148,29 @@ def pretrain(
     return _save(module, out, time.perf_counter() - started)
 
 
-def _new_objective(encoder: SiteNet, settings: PretrainSettings) -> Objective:
+def edge_rule(model: ModelSettings) -> EdgeRule:
+    """How crystals have to be prepared for a network that is made from these settings."""
+    if model.name == "sitenet":
+        return SupercellRule(model.supercell_atoms, model.primitive, model.merge_angstrom)
+    return new_model(model, 1, 0).edges
+
+
+def new_encoder(model: ModelSettings, n_targets: int, seed: int, elements: Iterable[int]) -> Encoder:
+    """A fresh network that knows all usual elements, and those of the data.
+
+    Args:
+        model: which network.
+        n_targets: number of properties.
+        seed: seed of the initial weights.
+        elements: atomic numbers in the data.
+    """
+    more = unknown_elements(elements, ELEMENTS)
+    if more:
+        say(f"the data hold {', '.join(more)}: the network gets vectors for them beside those of the usual elements.")
+    return new_model(model, n_targets, seed, (*ELEMENTS, *more))
+
+
+def _new_objective(encoder: Encoder, settings: PretrainSettings) -> Objective:
     """The objective with critics for this encoder, initialised by the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed + 1)
@@ -158,7 +187,7 @@ def _split(rows: NDArray[np.int64], settings: PretrainSettings) -> tuple[NDArray
     return rows[np.sort(order[n:])], rows[np.sort(order[:n])]
 
 
-def _without_head(encoder: SiteNet) -> list[torch.nn.Parameter]:
+def _without_head(encoder: Encoder) -> list[torch.nn.Parameter]:
     """Everything but the head, which no label-free objective trains."""
     return [p for name, group in encoder.layer_groups().items() if name != "head" for p in group]
 
@@ -169,7 +198,10 @@ def _save(module: PretrainModule, out: Path, seconds: float) -> Pretrained:
     module.encoder.load_state_dict(_under("encoder.", best))
     module.objective.load_state_dict(_under("objective.", best))
     if is_first():
-        save_model(module.encoder.cpu(), out, {"matgl_infomax": "pretrained", "step": module.best_step})
+        encoder = module.encoder.cpu()
+        # MatGL's network is saved by itself: it opens where this package is unknown, and has no head of ours.
+        native = encoder.network if isinstance(encoder, MatGLNet) else encoder
+        save_model(native, out, {"matgl_infomax": "pretrained", "step": module.best_step})
         buffer = io.BytesIO()
         torch.save(module.objective.cpu().state_dict(), buffer)
         atomic_write(out / "objective.pt", buffer.getvalue())

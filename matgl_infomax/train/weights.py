@@ -2,41 +2,62 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import shutil
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from matgl_infomax.config import ModelSettings
 from matgl_infomax.errors import InputError
-from matgl_infomax.host import load_model
+from matgl_infomax.host import MatGLModel, load_model
+from matgl_infomax.nn.matgl_net import MatGLNet
+from matgl_infomax.nn.presets import ELEMENTS
 from matgl_infomax.nn.sitenet import SiteNet
 
-ENCODERS: dict[str, type[SiteNet]] = {"sitenet": SiteNet}
-"""Architectures by the name that ``--model`` takes."""
+Encoder = SiteNet | MatGLNet
+"""What can be trained here."""
 
 
-def new_model(model: ModelSettings, n_targets: int, seed: int) -> SiteNet:
-    """A freshly initialised model as the settings ask for it."""
-    return ENCODERS[model.name].from_preset(
-        model.preset, n_targets=n_targets, seed=seed, max_atoms=model.supercell_atoms, primitive=model.primitive
+def new_model(model: ModelSettings, n_targets: int, seed: int, element_types: Sequence[str] = ELEMENTS) -> Encoder:
+    """A freshly initialised model as the settings ask for it.
+
+    Args:
+        model: which network, and its options.
+        n_targets: number of properties.
+        seed: seed of the initial weights.
+        element_types: elements that the model knows.
+
+    Raises:
+        InputError: For an option that the network does not have.
+    """
+    if model.name != "sitenet":
+        return MatGLNet.new(
+            model.name, element_types=element_types, n_targets=n_targets, seed=seed, options=model.options
+        )
+    known = [name for name in inspect.signature(SiteNet).parameters if name not in ("element_types", "n_targets")]
+    unknown = [name for name in model.options if name not in known]
+    if unknown:
+        raise InputError(f"SiteNet has no option {', '.join(unknown)}. Options: {', '.join(known)}.")
+    arguments = {"max_atoms": model.supercell_atoms, "primitive": model.primitive, **model.options}
+    return SiteNet.from_preset(
+        model.preset, n_targets=n_targets, seed=seed, element_types=tuple(element_types), **arguments
     )
 
 
-def load_encoder(path: Path | str) -> SiteNet:
-    """Open a folder written by ``pretrain`` or ``finetune``.
+def load_encoder(path: Path | str) -> Encoder:
+    """Open a folder written by ``pretrain`` or ``finetune``, or by MatGL: a property model or a potential.
 
     Raises:
-        InputError: If the folder holds something else.
+        InputError: If the folder holds something else, or weights are missing; their names are listed.
     """
     model = load_model(Path(path))
-    if not isinstance(model, SiteNet):
-        raise InputError(f"{path} holds a {type(model).__name__}, but a SiteNet is needed here.")
-    return model
+    return model if isinstance(model, SiteNet | MatGLNet) else MatGLNet.from_native(model)
 
 
-def save_model(model: SiteNet, out: Path, metadata: dict[str, Any]) -> None:
+def save_model(model: MatGLModel, out: Path, metadata: dict[str, Any]) -> None:
     """Write a model in MatGL's format; each file is whole or absent, and ``model.json`` comes last.
 
     Raises:
@@ -53,7 +74,7 @@ def save_model(model: SiteNet, out: Path, metadata: dict[str, Any]) -> None:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def with_new_head(encoder: SiteNet, n_targets: int, seed: int) -> SiteNet:
+def with_new_head(encoder: Encoder, n_targets: int, seed: int) -> Encoder:
     """A model with the encoder's weights and a freshly initialised head.
 
     Args:
@@ -62,7 +83,11 @@ def with_new_head(encoder: SiteNet, n_targets: int, seed: int) -> SiteNet:
         seed: seed of the head.
     """
     arguments = {**encoder.init_args, "n_targets": n_targets}
-    model = SiteNet.from_preset("compact", seed=seed, **arguments)
+    model: Encoder
+    if isinstance(encoder, MatGLNet):
+        model = MatGLNet.seeded(seed, **arguments)
+    else:
+        model = SiteNet.from_preset("compact", seed=seed, **arguments)
     weights = {name: value for name, value in encoder.state_dict().items() if not name.startswith(("head.", "target_"))}
     left = model.load_state_dict(weights, strict=False)
     unexpected = [name for name in left.missing_keys if not name.startswith(("head.", "target_"))]

@@ -67,14 +67,18 @@ def main(folder: Path, n: int) -> None:
 def _told(found: dict[str, Any]) -> dict[str, str]:
     """Numbers of a stream in words."""
     step = 1000 * found["crystals"] / STEP_RATE
-    waits = (found["wait_cold"], found["wait_warm"])
-    cold, warm = (f"{wait:.2f} ms, {wait / step:.1%} of {step:.0f} ms" for wait in waits)
+    cold, warm = (
+        f"{found[name]:.2f} ms, {found[name] / step:.1%} of {step:.0f} ms "
+        f"(median {found[f'{name}_50']:.2f}, longest {found[f'{name}_100']:.0f} ms)"
+        for name in ("wait_cold", "wait_warm")
+    )
     return {
         "processor time of a batch": f"{found['cpu_ms']:.2f} ms ({found['crystals']:.0f} crystals, shuffled)",
         "the step waits, files not cached": cold,
         "the step waits, files cached": warm,
         "batches alone": f"{found['rate']:,.0f}/s",
-        "resident memory": f"{found['first_mb']:.0f} MB at first, {found['peak_mb']:.0f} MB at its peak",
+        "resident memory": f"{found['first_mb']:.0f} MB after two passes of {STEPS} batches, {found['last_mb']:.0f} MB "
+        f"after five, {found['peak_mb']:.0f} MB at its peak",
     }
 
 
@@ -104,8 +108,11 @@ def stream(path: Path, view: Any) -> dict[str, float]:
             done = next(source, None) is None
             waits.append(time.perf_counter() - start)
             work()
-        found[name] = 1000 * float(np.mean(waits[1:-1]))  # the first one makes the order of the whole pass
-    found["first_mb"] = resident("VmHWM")
+        kept = 1000 * np.array(waits[1:-1])  # the first batch cannot be loaded ahead
+        found[name] = float(kept.mean())
+        found |= {f"{name}_{p}": float(np.percentile(kept, p)) for p in (50, 99, 100)}
+        found[f"{name}_first"] = 1000 * waits[0]
+    found["first_mb"] = resident("VmRSS")
     plan = list(order)
     start = time.process_time()
     for batch in plan:
@@ -116,7 +123,7 @@ def stream(path: Path, view: Any) -> dict[str, float]:
         start = time.perf_counter()
         count = sum(1 for _ in loader)
         found["rate"] = count / (time.perf_counter() - start)
-    return {**found, "crystals": crystals, "peak_mb": resident("VmHWM")}
+    return {**found, "crystals": crystals, "last_mb": resident("VmRSS"), "peak_mb": resident("VmHWM")}
 
 
 def resident(field: str, process: str = "self") -> float:

@@ -34,6 +34,12 @@ def model() -> SiteNet:
 
 
 @pytest.fixture
+def few(crystals: list[Crystal]) -> list[Crystal]:
+    """Four small crystals, one of them a single site."""
+    return [crystals[i] for i in (0, 2, 10, 11)]
+
+
+@pytest.fixture
 def make_batch() -> Callable[..., SiteBatch]:
     """Build a batch with geometry straight from crystals, in double precision."""
 

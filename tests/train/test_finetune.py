@@ -67,7 +67,7 @@ def test_normaliser_is_fitted_on_training_labels_without_the_validation_part(dat
     _, labels = data
     fitted = run(data)
     assert fitted.n_train + fitted.n_validation == 60 and fitted.n_validation == 15
-    train, held_out = module._split(60, SHORT)
+    train, held_out = module.split(60, SHORT)
     assert not set(train) & set(held_out)
     assert float(fitted.model.target_mean) == pytest.approx(labels[train].mean(), rel=1e-5)
     assert float(fitted.model.target_std) == pytest.approx(labels[train].std(), rel=1e-5)
@@ -85,12 +85,14 @@ def test_best_validation_step_is_kept(data):
     assert fitted.best_step == fitted.history[int(np.argmin(scores))]["step"]
 
 
-def test_early_stopping_stops(data):
+def test_early_stopping_stops_once_and_for_all(data, tmp_path):
     noise = np.random.default_rng(99).normal(size=(60, 1))  # not the stream that strained the crystals
     settings = FinetuneSettings(steps=400, validate_every=10, patience=2, learning_rate=1e-2, validation_fraction=0.3)
-    fitted = run(data, settings, labels=noise)
+    fitted = run(data, settings, labels=noise, out=tmp_path)
     assert fitted.history[-1]["step"] < 400
     assert fitted.history[-1]["step"] == fitted.best_step + 20
+    again = run(data, settings, labels=noise, out=tmp_path)
+    assert again.history == fitted.history and same(state(again), state(fitted))
 
 
 @pytest.mark.parametrize("step", [3, 12, 18])
@@ -116,14 +118,26 @@ def test_missing_labels_of_several_targets_are_left_out(data):
     both[::2, 0] = np.nan
     fitted = run(data, labels=both)
     assert all(torch.isfinite(value).all() for value in state(fitted).values())
-    train, _ = module._split(60, SHORT)
+    train, _ = module.split(60, SHORT)
     assert float(fitted.model.target_mean[0]) == pytest.approx(np.nanmean(both[train, 0]), rel=1e-5)
     assert predict(fitted.model, store, np.arange(5)).shape == (5, 2)
 
 
 def test_target_without_any_label_gets_a_sentence(data):
-    with pytest.raises(InputError, match="no label among"):
-        run(data, labels=np.full((60, 1), np.nan))
+    _, labels = data
+    _, held_out = module.split(60, SHORT)
+    sparse = np.full((60, 2), np.nan)
+    sparse[:, 0] = labels[:, 0]
+    sparse[held_out, 1] = 1.0  # labels that only choose the checkpoint teach nothing
+    with pytest.raises(InputError, match=r"Target gap has no label among the 45 crystals that train"):
+        run(data, labels=sparse, targets=("y", "gap"))
+
+
+def test_constant_labels_divide_nothing_by_zero(data):
+    store, _ = data
+    fitted = run(data, labels=np.full((60, 1), 7.25))
+    assert float(fitted.model.target_std) == 1.0
+    np.testing.assert_allclose(predict(fitted.model, store, np.arange(60)), 7.25, atol=0.5)
 
 
 def test_labels_of_another_width_get_a_sentence(data):
@@ -161,6 +175,8 @@ OTHER = {
     "batch_sites": 50,
     "learning_rate": 2e-3,
     "encoder_rate": 0.9,
+    "layer_decay": 0.5,
+    "unfreeze_every": 3,
     "loss": "mse",
     "weight_decay": 0.5,
     "warmup_fraction": 0.5,
@@ -177,8 +193,8 @@ OTHER = {
 
 
 def test_every_setting_is_tried():
-    # Processes must not change anything: see test_ranks.py.
-    assert {*OTHER, "processes"} == set(FinetuneSettings.model_fields)
+    # Processes must not change anything: see test_ranks.py. Classes are tried in test_classification.py.
+    assert {*OTHER, "processes", "task", "class_weight"} == set(FinetuneSettings.model_fields)
 
 
 @pytest.mark.parametrize("name", sorted(OTHER))

@@ -1,0 +1,28 @@
+"""What every encoder owes to physics and to its users, as test classes to inherit from: see docs/encoders.md."""
+
+from __future__ import annotations
+
+from matgl_infomax.contracts.case import EncoderCase
+from matgl_infomax.contracts.crystals import example_crystals, in_cell, radius_batch
+from matgl_infomax.contracts.physics import BatchMates, CellChoice, Precision, SiteOrder
+from matgl_infomax.contracts.training import Gradients, Restart, Saving, Seeds
+
+__all__ = [
+    "BatchMates",
+    "CellChoice",
+    "EncoderCase",
+    "EncoderContract",
+    "Gradients",
+    "Precision",
+    "Restart",
+    "Saving",
+    "Seeds",
+    "SiteOrder",
+    "example_crystals",
+    "in_cell",
+    "radius_batch",
+]
+
+
+class EncoderContract(SiteOrder, CellChoice, BatchMates, Precision, Gradients, Saving, Seeds, Restart):
+    """All of it. Inherit from this class, or from the parts that your encoder shall keep to."""

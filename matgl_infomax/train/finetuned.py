@@ -1,0 +1,238 @@
+"""The folder of a fine-tuned model, and of an ensemble: how it comes to be, and what it predicts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matgl_infomax.config import EnsembleSettings, FinetuneSettings
+from matgl_infomax.data.store import Store
+from matgl_infomax.errors import InputError
+from matgl_infomax.files import atomic_write
+from matgl_infomax.plain import read_json
+from matgl_infomax.train.calibrate import Calibration, calibrate, combine, fewest_labels
+from matgl_infomax.train.claim import claim_folder
+from matgl_infomax.train.finetune import FEWEST_FOR_VALIDATION, Fitted, fit, split
+from matgl_infomax.train.losses import METRICS
+from matgl_infomax.train.metrics import Metrics
+from matgl_infomax.train.predict import predict
+from matgl_infomax.train.ranks import is_first
+from matgl_infomax.train.weights import Encoder, load_encoder, save_model
+
+RECORD, ENSEMBLE_RECORD = "finetune.json", "ensemble.json"
+COVERAGE = 0.9
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Crystals with the labels to learn."""
+
+    store: Store
+    """Prepared crystals, those with labels only."""
+    labels: NDArray[np.float64]
+    """In physical units, or 0 and 1; NaN where missing, (n, T)."""
+    targets: tuple[str, ...]
+    """Names of the labels, (T,)."""
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """Rows of the store, (n,)."""
+        return np.arange(len(self.labels))
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Fine-tuned models that predict together."""
+
+    members: tuple[Fitted, ...]
+    calibration: dict[str, Calibration]
+    """By target; empty for a classifier, whose spread is given as it is."""
+    validation: dict[str, Metrics]
+    """Of the mean prediction on the held-out labels, by target."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where the weights of a fine-tuning come from."""
+
+    network: Callable[[int], Encoder]
+    """A network with its initial weights, from a seed."""
+    pretrained: bool
+    """Whether the encoder's were learnt before."""
+
+
+def train_one(
+    start: Start,
+    data: Labelled,
+    settings: FinetuneSettings,
+    out: Path,
+    *,
+    split_seed: int | None = None,
+    progress: bool = True,
+) -> tuple[Fitted, dict[str, Metrics]]:
+    """Fine-tune one model and write its folder; the record that makes it complete comes last.
+
+    Args:
+        start: initial weights.
+        data: labelled crystals.
+        settings: training.
+        out: folder of the model; a run that was stopped goes on where it was.
+        split_seed: seed of the validation part; that of the settings when left out.
+        progress: show a bar.
+
+    Returns:
+        The model, and its numbers on the held-out labels by target.
+    """
+    fitted = fit(
+        start.network(settings.seed), data.store, data.rows, data.labels, settings,
+        pretrained=start.pretrained, targets=data.targets, split_seed=split_seed, out=out, progress=progress,
+    )  # fmt: skip
+    validation = _judge(data, fitted.held_out, predict(fitted.model, data.store, fitted.held_out), settings.task)
+    if is_first():
+        about = {"targets": list(data.targets), "task": settings.task}
+        save_model(fitted.model, out, {"matgl_infomax": "fine-tuned", **about})
+        names = ("best_step", "n_train", "n_validation", "seconds", "history")
+        record = {**about, **{name: getattr(fitted, name) for name in names}, "validation": validation}
+        atomic_write(out / RECORD, json.dumps(record))
+    return fitted, validation
+
+
+def train_ensemble(
+    start: Start,
+    data: Labelled,
+    settings: FinetuneSettings,
+    ensemble: EnsembleSettings,
+    out: Path,
+    *,
+    progress: bool = True,
+) -> Ensemble:
+    """Fine-tune models that differ in their seed, one after the other, and fit the factor of their uncertainty.
+
+    All share one validation part, for which the first seed decides: the factor needs labels that none was trained on.
+    The same part chose each member's step, so the factor is a little too small where it holds few labels.
+
+    Args:
+        start: initial weights.
+        data: labelled crystals.
+        settings: training; seeds count up from its seed.
+        ensemble: how many, and how the factor is fitted.
+        out: folder of the ensemble, with one folder per member; members that are finished are not trained again.
+        progress: show bars.
+
+    Raises:
+        InputError: If there are too few held-out labels, or the folder holds something else.
+    """
+    method, coverage = ensemble.calibration or "gaussian", ensemble.coverage or COVERAGE
+    _, held_out = split(len(data.labels), settings)
+    if settings.task == "regression":
+        _enough(data, held_out, method, coverage)
+    # Size and calibration stay open: members can be added later.
+    claim_folder(out, "ensemble", {"settings": settings.model_dump(exclude={"processes"})})
+    names = [f"member_{k}" for k in range(ensemble.ensemble)]
+    members = []
+    for k, name in enumerate(names):
+        own = settings.model_copy(update={"seed": settings.seed + k})
+        members.append(train_one(start, data, own, out / name, split_seed=settings.seed, progress=progress)[0])
+    predicted = np.stack([predict(fitted.model, data.store, held_out) for fitted in members])  # (M, n, T)
+    truth = data.labels[held_out]
+    calibration = {
+        target: calibrate(truth[:, k], predicted[:, :, k], method, coverage)
+        for k, target in enumerate(data.targets)
+        if settings.task == "regression"
+    }
+    found = Ensemble(tuple(members), calibration, _judge(data, held_out, predicted.mean(axis=0), settings.task))
+    if is_first():
+        record = {"targets": list(data.targets), "task": settings.task, "members": names}
+        known = {name: asdict(entry) for name, entry in calibration.items()}
+        content = {**record, "calibration": known, "validation": found.validation}
+        atomic_write(out / ENSEMBLE_RECORD, json.dumps(content))
+    return found
+
+
+def check_ensemble(settings: FinetuneSettings, ensemble: EnsembleSettings, targets: Sequence[str]) -> None:
+    """Refuse settings of an ensemble that would do nothing, and names that would meet in its table.
+
+    Raises:
+        InputError: With what to change.
+    """
+    given = [name for name in ("calibration", "coverage") if getattr(ensemble, name) is not None]
+    if given and ensemble.ensemble == 1:
+        raise InputError(f"{given[0]} is about the spread of several models. Give ensemble = 2 or more, or drop it.")
+    if given and settings.task == "classification":
+        raise InputError(
+            f"{given[0]} is for numbers: a label that is 0 or 1 has no interval. Leave it out; the spread of the "
+            "probabilities is given as it is."
+        )
+    twice = [name for name in targets if f"{name}_std" in targets]
+    if twice and ensemble.ensemble > 1:
+        raise InputError(f"The uncertainty of {twice[0]} would be in column {twice[0]}_std, a target. Rename one.")
+
+
+def _enough(data: Labelled, held_out: NDArray[np.int64], method: str, coverage: float) -> None:
+    """Refuse a validation part that is too small for the factor, before anything is trained."""
+    for k, target in enumerate(data.targets):
+        found = int((~np.isnan(data.labels[held_out, k])).sum())
+        needed = max(FEWEST_FOR_VALIDATION, fewest_labels(method, coverage))
+        if found < needed:
+            raise InputError(
+                f"The uncertainty of {target} is fitted on held-out labels, at least {needed}. Received: {found} of "
+                f"{len(data.labels)} labelled crystals. Raise validation_fraction, or give more labels."
+            )
+
+
+def _judge(
+    data: Labelled, held_out: NDArray[np.int64], predicted: NDArray[np.float64], task: str
+) -> dict[str, Metrics]:
+    """Numbers on the held-out labels by target; none without such labels."""
+    if not len(held_out):
+        return {}
+    truth = data.labels[held_out]
+    return {target: METRICS[task](truth[:, k], predicted[:, k]) for k, target in enumerate(data.targets)}
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """What ``finetune`` wrote, opened."""
+
+    targets: tuple[str, ...]
+    models: tuple[Encoder, ...]
+    calibration: dict[str, Calibration]
+
+    @classmethod
+    def open(cls, path: Path) -> Predictor:
+        """Open the folder of a model or of an ensemble.
+
+        Raises:
+            InputError: If it holds neither, or not yet.
+        """
+        file = path / ENSEMBLE_RECORD
+        if file.is_file():
+            record = read_json(file)
+            models = tuple(load_encoder(path / name) for name in record["members"])
+            known = {name: Calibration(**entry) for name, entry in record["calibration"].items()}
+            return cls(tuple(record["targets"]), models, known)
+        if not (path / RECORD).is_file():
+            raise InputError(f"{path} holds no fine-tuned model (no {RECORD}). Make one with `finetune`.")
+        return cls(tuple(read_json(path / RECORD)["targets"]), (load_encoder(path),), {})
+
+    def columns(self, store: Store, *, progress: bool = True) -> dict[str, Any]:
+        """Predictions of all crystals of a store by the name of their column, (n,) each.
+
+        An ensemble gives the mean ``y`` and the uncertainty ``y_std`` of each target ``y``.
+        """
+        rows = np.arange(len(store))
+        values = np.stack([predict(model, store, rows, progress=progress) for model in self.models])  # (M, n, T)
+        if len(self.models) == 1:
+            return {name: values[0][:, k] for k, name in enumerate(self.targets)}
+        mean, spread = combine(values)  # (n, T)
+        found: dict[str, Any] = {}
+        for k, name in enumerate(self.targets):
+            known = self.calibration.get(name)
+            found |= {name: mean[:, k], f"{name}_std": known.std(spread[:, k]) if known else spread[:, k]}
+        return found

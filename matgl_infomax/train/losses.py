@@ -1,0 +1,190 @@
+"""Numbers or classes: how labels are checked and scaled, what a step minimises, and what a validation says."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from matgl_infomax.config import FinetuneSettings
+from matgl_infomax.errors import InputError
+from matgl_infomax.train.metrics import Metrics, classification_metrics, regression_metrics, score_metrics
+from matgl_infomax.train.scale import fit_scale, refuse_empty
+
+REGRESSION_LOSSES: dict[str, Callable[..., Tensor]] = {
+    "l1": functional.l1_loss,
+    "mse": functional.mse_loss,
+    "huber": functional.huber_loss,
+}
+SHOWN = 5
+"""Wrong labels that a message names."""
+
+
+class Goal(nn.Module, ABC):
+    """What fine-tuning is after; holds no weights.
+
+    Args:
+        settings: fine-tuning settings.
+        labels: of the training part, NaN where missing, (n, T).
+        names: of the targets.
+
+    Raises:
+        InputError: If the settings or the labels make no sense together.
+    """
+
+    def __init__(self, settings: FinetuneSettings, labels: NDArray[np.float64], names: Sequence[str]) -> None:
+        super().__init__()
+        refuse_empty(labels, names)
+        check_goal(settings)
+
+    @abstractmethod
+    def scale(self, labels: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Mean (T,) and standard deviation (T,) of the normaliser, from the training part of the labels, (n, T)."""
+
+    @abstractmethod
+    def total(self, prediction: Tensor, labels: Tensor) -> Tensor:
+        """Sum of the loss over the labels that are there, from two (b, T) in units of the normaliser."""
+
+    @abstractmethod
+    def validation(self, prediction: Tensor, labels: Tensor) -> dict[str, float]:
+        """``score`` (lower is better) and other numbers of a validation, from two (n, T) in those units."""
+
+
+class Regression(Goal):
+    """Learn numbers: the error in units of the normaliser."""
+
+    def __init__(self, settings: FinetuneSettings, labels: NDArray[np.float64], names: Sequence[str]) -> None:
+        super().__init__(settings, labels, names)
+        self.loss = REGRESSION_LOSSES[settings.loss or "l1"]
+
+    def scale(self, labels: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Those of the labels."""
+        return fit_scale(labels)
+
+    def total(self, prediction: Tensor, labels: Tensor) -> Tensor:
+        """The chosen error."""
+        present = ~labels.isnan()
+        return self.loss(prediction[present], labels[present], reduction="sum")
+
+    def validation(self, prediction: Tensor, labels: Tensor) -> dict[str, float]:
+        """Mean absolute error."""
+        return {"score": float((prediction - labels).abs()[~labels.isnan()].mean())}
+
+
+class Classification(Goal):
+    """Learn classes 0 and 1: binary cross-entropy on logits."""
+
+    weight: Tensor  # (2, T) of class 0 and of class 1
+
+    def __init__(self, settings: FinetuneSettings, labels: NDArray[np.float64], names: Sequence[str]) -> None:
+        super().__init__(settings, labels, names)
+        check_classes(labels, names)
+        balanced = settings.class_weight == "balanced"
+        weight = balanced_weights(labels) if balanced else np.ones((2, labels.shape[1]))
+        self.register_buffer("weight", torch.from_numpy(weight).float(), persistent=False)
+
+    def scale(self, labels: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """None: logits have no unit."""
+        return np.zeros(labels.shape[1]), np.ones(labels.shape[1])
+
+    def total(self, prediction: Tensor, labels: Tensor) -> Tensor:
+        """Weighted binary cross-entropy."""
+        present = ~labels.isnan()
+        of_class = self.weight.to(prediction.device)  # a validation is put together on the CPU
+        weight = torch.where(labels > 0.5, of_class[1], of_class[0])[present]
+        loss = functional.binary_cross_entropy_with_logits
+        return loss(prediction[present], labels[present], weight, reduction="sum")
+
+    def validation(self, prediction: Tensor, labels: Tensor) -> dict[str, float]:
+        """The loss as score; balanced accuracy and area under the ROC curve as means over targets that define them."""
+        score = self.total(prediction, labels) / (~labels.isnan()).sum()
+        logits, truth = prediction.double().numpy(), labels.double().numpy()
+        # Logits, not probabilities: no two of them become equal by rounding.
+        of_targets = [score_metrics(truth[:, k], logits[:, k], 0.0) for k in range(truth.shape[1])]
+        found = {"score": float(score)}
+        for name in of_targets[0]:
+            values = [entry[name] for entry in of_targets]
+            defined = [value for value in values if value is not None]
+            found |= {name: float(np.mean(defined))} if defined else {}
+        return found
+
+
+GOALS: dict[str, type[Goal]] = {"regression": Regression, "classification": Classification}
+METRICS: dict[str, Callable[[Any, Any], Metrics]] = {
+    "regression": regression_metrics,
+    "classification": classification_metrics,
+}
+
+
+def check_goal(settings: FinetuneSettings) -> None:
+    """Refuse a loss or class weights that the task does not know.
+
+    Raises:
+        InputError: With the ones it does know.
+    """
+    known = list(REGRESSION_LOSSES) if settings.task == "regression" else ["bce"]
+    if settings.loss is not None and settings.loss not in known:
+        what = f"loss = {settings.loss} is no loss for {settings.task}"
+        raise InputError(f"{what}. Leave it out, or take: {', '.join(known)}.")
+    if settings.task == "regression" and settings.class_weight != "none":
+        raise InputError(
+            f"class_weight = {settings.class_weight} weighs classes, and regression has none. "
+            "Leave it out, or choose task = classification."
+        )
+
+
+def check_classes(labels: NDArray[np.float64], names: Sequence[str]) -> None:
+    """Refuse labels (n, T) that are neither 0 nor 1 nor missing.
+
+    Raises:
+        InputError: With the target and the values.
+    """
+    for name, column in zip(names, labels.T, strict=True):
+        wrong = np.unique(column[~(np.isnan(column) | np.isin(column, (0.0, 1.0)))])
+        if len(wrong):
+            shown = ", ".join(f"{value:g}" for value in wrong[:SHOWN])
+            more = f" and {len(wrong) - SHOWN} other values" if len(wrong) > SHOWN else ""
+            raise InputError(
+                f"Target {name}: a class is labelled 0 or 1 (or false or true). Received: {shown}{more}. "
+                "Make two classes of it, or choose task = regression."
+            )
+
+
+def balanced_weights(labels: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Weights of class 0 and class 1 of each target, (2, T): with them both classes count the same, and 1 on average.
+
+    Args:
+        labels: 0, 1, NaN where missing, (n, T).
+    """
+    counts = np.stack([(labels == 0).sum(axis=0), (labels == 1).sum(axis=0)])  # (2, T)
+    # A class that does not occur needs no weight, and has none to divide by.
+    return np.where(counts > 0, counts.sum(axis=0) / (2 * np.maximum(counts, 1)), 1.0)
+
+
+def declare_output(model: Any, task: str) -> None:
+    """Let a model say what comes out of it, also when it is saved: a classifier gives probabilities.
+
+    Args:
+        model: network with an ``output`` among its constructor's arguments.
+        task: "regression" or "classification".
+
+    Raises:
+        InputError: If a classifier is asked of a network whose output is made for something else.
+    """
+    output = model.output
+    if task == "classification":
+        if output == "transparent_relu":
+            raise InputError(
+                "A network with output = transparent_relu gives no negative numbers, so it cannot classify. "
+                "Choose output = identity."
+            )
+        output = "probability"
+    elif output == "probability":  # the encoder of a classifier learns a number
+        output = "identity"
+    model.output = model._init_args["output"] = output  # MatGL saves the constructor's arguments
