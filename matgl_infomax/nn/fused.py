@@ -123,15 +123,37 @@ class _Task:
     """What all chunks of one ``PairAttention`` share."""
 
     def __init__(
-        self, plan: PairPlan, shape: PairShape, index: NDArray[np.int64], inputs: tuple[Tensor, ...]
+        self,
+        plan: PairPlan,
+        shape: PairShape,
+        index: NDArray[np.int64],
+        inputs: tuple[Tensor, ...],
+        table: NDArray[np.float32] | None = None,
     ) -> None:
         self.plan, self.shape, self.index = plan, shape, index
         self.pair, own, other, self.w_pair, self.w_logit, self.b_logit, *deeper = inputs
         self.own, self.other = rows(own), rows(other)
         self.deeper = list(zip(deeper[::2], deeper[1::2], strict=True))
-        # Terms that many pairs share are multiplied once.
-        self.table = rows(self.pair @ self.w_pair.t()) if len(index) else np.empty((0, shape.width), np.float32)
         self.chunks = plan.chunks(shape.width)
+        # Terms that many pairs share are multiplied once.
+        self.table = self._shared() if table is None else table
+
+    def _shared(self) -> NDArray[np.float32]:
+        """Own terms of the pairs that the index points to, (U, W)."""
+        n = len(self.pair) if len(self.index) else 0
+        table = self.pair.new_empty(n, self.shape.width)
+
+        def some(chunks: list[slice]) -> None:
+            for chunk in chunks:
+                torch.mm(self.pair[chunk], self.w_pair.t(), out=table[chunk])
+
+        in_threads(some, self.row_chunks(n))
+        return rows(table)
+
+    def row_chunks(self, n: int) -> list[slice]:
+        """Rows that fit into a buffer: one large product would wait for memory."""
+        step = max(1, CHUNK_NUMBERS // self.shape.width)
+        return [slice(start, min(start + step, n)) for start in range(0, n, step)]
 
     def from_first(self, chunk: Chunk) -> NDArray[np.int64]:
         """First pair of each receiver of a chunk, and the end of the last, counted within the chunk."""
@@ -168,7 +190,7 @@ class PairAttention(Function):
                 attend(rows(logits), rows(value), plan.copies[a:b], task.from_first(chunk), out[start:stop])
 
         in_threads(some, task.chunks)
-        ctx.plan, ctx.shape, ctx.index = plan, shape, index
+        ctx.plan, ctx.shape, ctx.index, ctx.table = plan, shape, index, task.table
         ctx.save_for_backward(*inputs)
         return gathered, new_pair
 
@@ -176,7 +198,7 @@ class PairAttention(Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
         """Gradients of the pairs, the two site terms and all weights."""
-        task = _Task(ctx.plan, ctx.shape, ctx.index, ctx.saved_tensors)
+        task = _Task(ctx.plan, ctx.shape, ctx.index, ctx.saved_tensors, ctx.table)
         to_pair = torch.zeros_like(task.pair)
         gathered, new_pair = (grad.contiguous() for grad in grads)
 
@@ -190,9 +212,22 @@ class PairAttention(Function):
         totals = [sum(parts[1:], parts[0]) for parts in zip(*in_threads(some, task.chunks), strict=True)]
         table, *others = totals
         if len(task.index):
-            to_pair.addmm_(table, task.w_pair)
-            others[2].addmm_(table.t(), task.pair)
+            others[2] += _through_table(task, table, to_pair)
         return None, None, None, to_pair, *others
+
+
+def _through_table(task: _Task, table: Tensor, to_pair: Tensor) -> Tensor:
+    """Gradient of the pairs that share rows (U, P), written to ``to_pair``, and of their weights, (W, P)."""
+
+    def some(chunks: list[slice]) -> Tensor:
+        weights = torch.zeros_like(task.w_pair)
+        for chunk in chunks:
+            torch.mm(table[chunk], task.w_pair, out=to_pair[chunk])
+            weights.addmm_(table[chunk].t(), task.pair[chunk])
+        return weights
+
+    first, *more = in_threads(some, task.row_chunks(len(table)))
+    return sum(more, first)
 
 
 class _Gradient:

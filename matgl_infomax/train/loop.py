@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import signal
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -110,13 +112,32 @@ def run_steps(
     checkpoint = out / CHECKPOINT if out is not None and (out / CHECKPOINT).is_file() else None
     if checkpoint is not None:
         read_checkpoint(checkpoint)
-    with quiet(), tempfile.TemporaryDirectory() as folder:
+    with quiet(), repeatable(), tempfile.TemporaryDirectory() as folder:
         findings = Path(folder) / "findings.pt"
         alone = not spawns(settings.processes)
         callbacks += [] if alone else [Findings(findings)]
         _fit(_trainer(settings, callbacks, out), module, training, checkpoint)
         if not alone:
             module.take_up(read_tensors(findings))
+
+
+@contextlib.contextmanager
+def repeatable() -> Iterator[None]:
+    """On a CPU with several threads, sums in an order that does not change: M3GNet's scatter would take any.
+
+    A GPU is left as it is: some operations have no such order there and would be refused.
+    """
+    memory: Any = torch.utils.deterministic
+    before = torch.are_deterministic_algorithms_enabled(), memory.fill_uninitialized_memory
+    if not torch.cuda.is_available() and torch.get_num_threads() > 1:
+        torch.use_deterministic_algorithms(True)
+        # Nobody reads memory before it is written: it need not be filled.
+        memory.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        memory.fill_uninitialized_memory = before[1]
 
 
 def _fit(trainer: Trainer, module: StepModule, training: DataLoader[Any], checkpoint: Path | None) -> None:

@@ -9,12 +9,23 @@ from typing import Any
 
 import torch
 
-from matgl_infomax.contracts import EncoderCase, radius_batch
+from matgl_infomax.contracts import EncoderCase, EncoderContract, radius_batch
 from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.nn.matgl_net import MatGLNet
 from matgl_infomax.nn.sitenet import SiteNet
 from tests.build import batch_of
+
+
+class HouseContract(EncoderContract):
+    """All contracts, and what the trainers of this house need besides."""
+
+    def test_normaliser_gives_physical_units(self):
+        model, batch = self.make(3, torch.float64), self.inputs(self.crystals())
+        plain = model(batch)
+        model.target_mean.fill_(-2.0)
+        model.target_std.fill_(3.0)
+        torch.testing.assert_close(model(batch), plain * 3.0 - 2.0)
 
 
 class SiteNetCase(EncoderCase):

@@ -5,18 +5,18 @@ from __future__ import annotations
 import pytest
 
 from matgl_infomax import host
-from matgl_infomax.contracts import BatchMates, EncoderContract, SiteOrder
+from matgl_infomax.contracts import BatchMates, SiteOrder
 from matgl_infomax.nn import matgl_net
 from tests.contracts import encoders
 
 VERSION = tuple(int(part) for part in host.MATGL_VERSION.split(".")[:3])
 
 
-class TestMEGNet(encoders.MEGNet, EncoderContract):
+class TestMEGNet(encoders.MEGNet, encoders.HouseContract):
     """MEGNet."""
 
 
-class TestM3GNet(encoders.M3GNet, EncoderContract):
+class TestM3GNet(encoders.M3GNet, encoders.HouseContract):
     """M3GNet, its triples made of all its bonds."""
 
 
@@ -24,15 +24,15 @@ class TestM3GNetShortTriples(encoders.M3GNetShortTriples, SiteOrder, BatchMates)
     """M3GNet as MatGL makes it."""
 
 
-class TestTensorNet(encoders.TensorNet, EncoderContract):
+class TestTensorNet(encoders.TensorNet, encoders.HouseContract):
     """TensorNet."""
 
 
-class TestCHGNet(encoders.CHGNet, EncoderContract):
+class TestCHGNet(encoders.CHGNet, encoders.HouseContract):
     """CHGNet."""
 
 
-class TestSO3Net(encoders.SO3Net, EncoderContract):
+class TestSO3Net(encoders.SO3Net, encoders.HouseContract):
     """SO3Net."""
 
 
