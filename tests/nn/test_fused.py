@@ -12,11 +12,12 @@ from torch.nn import functional
 from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.errors import InputError
 from matgl_infomax.nn import fused
-from matgl_infomax.nn.activations import ACTIVATIONS
+from matgl_infomax.nn.activations import ACTIVATIONS, activation_named
 from matgl_infomax.nn.compiled import Standardise, compiled_for, plain_formulas
 from matgl_infomax.nn.kernels import ACTIVATION_CODES, distinct_rows, kernels_for
 from matgl_infomax.nn.layers import Layer
 from matgl_infomax.nn.sitenet import SiteNet
+from matgl_infomax.nn.threads import in_threads
 from tests.build import generator, store_of
 
 CASES = {
@@ -173,3 +174,44 @@ def test_distinct_rows_are_found():
 def test_an_unknown_activation_is_refused():
     with pytest.raises(InputError, match=r"gelu.*relu, mish, silu"):
         kernels_for("gelu", False)
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("case", ["compact", "published"])
+def test_two_threads_give_the_same(case, crystals, tmp_path, monkeypatch, two_threads):
+    """Chunks are shared between threads; the sums come together in a fixed order."""
+    monkeypatch.setattr(fused, "CHUNK_NUMBERS", 303 * 40)
+    batch = store_of(crystals, tmp_path, max_atoms=30).batch(range(12))
+    shared, shared_grads = answer(case, batch)
+    assert torch.get_num_threads() == 2, "the number of threads is left as it was"
+    again, again_grads = answer(case, batch)
+    assert torch.equal(shared, again) and all(torch.equal(shared_grads[n], again_grads[n]) for n in shared_grads)
+    torch.set_num_threads(1)
+    alone, alone_grads = answer(case, batch)
+    torch.testing.assert_close(shared, alone, rtol=1e-5, atol=1e-6)
+    for name, grad in shared_grads.items():
+        torch.testing.assert_close(grad, alone_grads[name], rtol=1e-3, atol=1e-5, msg=name)
+
+
+def test_a_thread_that_fails_is_heard(two_threads):
+    def work(run: list[int]) -> int:
+        if 3 in run:
+            raise ValueError("three")
+        return sum(run)
+
+    assert in_threads(work, [0, 1, 2, 4]) == [1, 6]
+    with pytest.raises(ValueError, match="three"):
+        in_threads(work, [0, 1, 2, 3])
+    assert torch.get_num_threads() == 2
+
+
+def test_an_unknown_activation_has_no_formula():
+    with pytest.raises(InputError, match=r"gelu.*mish, relu, silu"):
+        activation_named("gelu")
