@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -60,7 +61,9 @@ for epoch in range(4):
 
 def builder(folder, n, workers=2, limit=0):
     command = [sys.executable, "-c", BUILD, *map(str, (folder, n, workers, limit))]
-    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    # A shell's background jobs do not hear Ctrl-C, and their children inherit that.
+    listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, preexec_fn=listen)
 
 
 def built(folder, n, **more):
