@@ -143,7 +143,9 @@ class _Converter(GraphConverter):
         frac = torch.from_numpy(crystal.frac.astype(matgl.float_np))
         offset = torch.from_numpy(pairs.offset.astype(matgl.float_np))
         if BACKEND == "DGL":
-            graph = dgl.graph((torch.from_numpy(src), torch.from_numpy(dst)), num_nodes=crystal.n_sites)
+            # What dgl.graph does, without its search for the largest site: a tenth of the conversion.
+            ends, n = (torch.from_numpy(src), torch.from_numpy(dst)), crystal.n_sites
+            graph = dgl.convert.create_from_edges("coo", ends, "_N", "_E", "_N", n, n)
             graph.ndata["node_type"], graph.ndata["frac_coords"] = kind.to(matgl.int_th), frac
             graph.edata["pbc_offset"] = offset
         else:
