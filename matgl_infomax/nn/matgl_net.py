@@ -13,19 +13,19 @@ from torch import Tensor, nn
 
 from matgl_infomax import host
 from matgl_infomax.data.batch import SiteBatch
-from matgl_infomax.data.elements_guard import check_order
 from matgl_infomax.data.radius import RadiusRule
 from matgl_infomax.errors import InputError
 from matgl_infomax.graphs import short_first, with_company
 from matgl_infomax.nn import matgl_models
-from matgl_infomax.nn.heads import OUTPUTS, Head, TransparentReLU, physical
+from matgl_infomax.nn.heads import OUTPUTS, Head
 from matgl_infomax.nn.inputs import SiteInput
 from matgl_infomax.nn.layers import segment_mean
 from matgl_infomax.nn.presets import ELEMENTS
-from matgl_infomax.nn.sitenet import Encoding, Level
+from matgl_infomax.nn.property_model import Encoding, PropertyModel
+from matgl_infomax.nn.sitenet import Level
 
 
-class MatGLNet(host.MatGLModel):
+class MatGLNet(PropertyModel):
     """Predict properties of a crystal, or its vector, with MEGNet, M3GNet, TensorNet, CHGNet or SO3Net.
 
     Use ``MatGLNet.new`` for a fresh network and ``MatGLNet.from_native`` for one that MatGL loaded; the arguments
@@ -49,9 +49,6 @@ class MatGLNet(host.MatGLModel):
     """The crystal vector cannot be computed from site vectors alone."""
     reads: ClassVar[Literal["distances", "geometry"]] = "geometry"
     """What it needs of a crystal: where the sites are."""
-    target_mean: Tensor
-    target_std: Tensor
-    numbers_of_type: Tensor
 
     def __init__(
         self,
@@ -233,59 +230,9 @@ class MatGLNet(host.MatGLModel):
         reach = getattr(self.network, "threebody_cutoff", getattr(self.network, "three_body_cutoff", None))
         return batch.n_pairs == 0 or (reach is not None and not bool((batch.distance <= reach).any()))
 
-    def scaled(self, crystal: Tensor) -> Tensor:
-        """Predictions from crystal vectors (B, C) in units of the label normaliser, (B, T)."""
-        prediction = self.head(crystal)
-        if self.output == "transparent_relu":
-            # The zero of the physical property, in units of the normaliser.
-            zero = self.target_mean / self.target_std
-            prediction = TransparentReLU.apply(prediction + zero) - zero
-        return prediction
-
-    def forward(self, g: Any, state_attr: Tensor | None = None, **_: Any) -> Tensor:  # noqa: ARG002 - as MatGL
-        """Predict from a batch, a ``DGLGraph`` or PyG ``Data``.
-
-        Args:
-            g: crystals; a graph as made by ``host.RadiusConverter`` or MatGL's ``Structure2Graph``.
-            state_attr: accepted for MatGL's trainers; the state is zero here.
-            **_: further arguments of MatGL's trainers.
-
-        Returns:
-            (B,) for one target, (B, T) for several: in physical units once fine-tuned, of a classifier probabilities.
-        """
-        batch = host.graph_to_batch(g, self.numbers_of_type, geometry=True)
-        batch = batch.to(batch.distance.device, self.target_mean.dtype)
-        scaled = self.scaled(self.encode(batch).crystal)  # (B, T)
-        out = physical(scaled, self.target_mean, self.target_std, self.output)  # (B, T)
-        return out.squeeze(1) if self.n_targets == 1 else out
-
-    def predict_structure(
-        self,
-        structure: Any,
-        state_feats: Tensor | None = None,  # noqa: ARG002 - as MatGL
-        graph_converter: Any = None,
-    ) -> Tensor:
-        """Predict one pymatgen ``Structure``.
-
-        Args:
-            structure: an ordered crystal.
-            state_feats: accepted as in MatGL's models; unused.
-            graph_converter: converter to use instead of this model's own.
-
-        Returns:
-            A scalar for one target, (T,) for several.
-        """
-        converter = graph_converter or host.RadiusConverter(self.element_types, self.edges.cutoff_angstrom)
-        check_order(self.element_types, getattr(converter, "element_types", self.element_types), "The converter")
-        graph, lattice, _ = converter.get_graph(structure)
-        graph = host.with_positions(graph, lattice)
-        training = self.training
-        self.eval()
-        try:
-            with torch.no_grad():
-                return self(graph).detach().squeeze(0)
-        finally:
-            self.train(training)
+    def converter(self) -> host.RadiusConverter:
+        """The radius graphs that it reads; MatGL's ``Structure2Graph`` makes the same."""
+        return host.RadiusConverter(self.element_types, self.edges.cutoff_angstrom)
 
     def layer_groups(self) -> dict[str, list[nn.Parameter]]:
         """Parameters by depth, from the input to the head: what can be frozen or given its own learning rate.

@@ -14,22 +14,14 @@ from torch import Tensor, nn
 
 from matgl_infomax import host
 from matgl_infomax.data.batch import SiteBatch
-from matgl_infomax.data.elements_guard import check_order
 from matgl_infomax.data.supercell import SupercellRule
 from matgl_infomax.errors import InputError
 from matgl_infomax.nn.attention import AttentionShape, LocalEncoder
-from matgl_infomax.nn.heads import OUTPUTS, Head, TransparentReLU, physical
+from matgl_infomax.nn.heads import OUTPUTS, Head
 from matgl_infomax.nn.inputs import SiteInput, pair_features
 from matgl_infomax.nn.presets import ELEMENTS, PRESETS
+from matgl_infomax.nn.property_model import Encoding, PropertyModel
 from matgl_infomax.nn.readout import GlobalEncoder
-
-
-@dataclass(frozen=True)
-class Encoding:
-    """What an encoder makes of a batch."""
-
-    site: Tensor  # (N, D)   one vector per site
-    crystal: Tensor  # (B, C)   one vector per crystal
 
 
 @dataclass(frozen=True)
@@ -40,7 +32,7 @@ class Level:
     vector: Tensor  # (N or B, D)
 
 
-class SiteNet(host.MatGLModel):
+class SiteNet(PropertyModel):
     """Predict properties of a crystal, or its vector, from attention between all its sites.
 
     Use ``SiteNet.from_preset``; the arguments below are what a checkpoint stores, all of them plain values.
@@ -75,9 +67,6 @@ class SiteNet(host.MatGLModel):
     """The crystal vector is made from the site vectors alone."""
     reads: ClassVar[Literal["distances", "geometry"]] = "distances"
     """What it is told about the places of the sites."""
-    target_mean: Tensor
-    target_std: Tensor
-    numbers_of_type: Tensor
 
     def __init__(
         self,
@@ -202,59 +191,9 @@ class SiteNet(host.MatGLModel):
         site = self.encode_sites(batch).vector  # (N, D)
         return Encoding(site, self.encode_crystals(site, batch).vector)
 
-    def scaled(self, crystal: Tensor) -> Tensor:
-        """Predictions from crystal vectors (B, C) in units of the label normaliser, (B, T)."""
-        prediction = self.head(crystal)
-        if self.output == "transparent_relu":
-            # The zero of the physical property, in units of the normaliser.
-            zero = self.target_mean / self.target_std
-            prediction = TransparentReLU.apply(prediction + zero) - zero
-        return prediction
-
-    def forward(self, g: Any, state_attr: Tensor | None = None, **_: Any) -> Tensor:  # noqa: ARG002 - as MatGL
-        """Predict from a batch, a ``DGLGraph`` or PyG ``Data``.
-
-        Args:
-            g: crystals; a graph as made by ``host.SupercellConverter``.
-            state_attr: accepted for MatGL's trainers; Site-Net has no state.
-            **_: further arguments of MatGL's trainers.
-
-        Returns:
-            (B,) for one target, (B, T) for several: in physical units once fine-tuned, of a classifier probabilities.
-        """
-        batch = host.graph_to_batch(g, self.numbers_of_type)
-        batch = batch.to(batch.distance.device, self.target_mean.dtype)
-        scaled = self.scaled(self.encode(batch).crystal)  # (B, T)
-        out = physical(scaled, self.target_mean, self.target_std, self.output)  # (B, T)
-        return out.squeeze(1) if self.n_targets == 1 else out
-
-    def predict_structure(
-        self,
-        structure: Any,
-        state_feats: Tensor | None = None,  # noqa: ARG002 - as MatGL
-        graph_converter: Any = None,
-    ) -> Tensor:
-        """Predict one pymatgen ``Structure`` or ``Molecule``-like periodic object.
-
-        Args:
-            structure: an ordered crystal.
-            state_feats: accepted as in MatGL's models; unused.
-            graph_converter: converter to use instead of this model's own.
-
-        Returns:
-            A scalar for one target, (T,) for several.
-        """
-        converter = graph_converter or host.SupercellConverter(self.element_types, self.max_atoms, self.primitive)
-        check_order(self.element_types, getattr(converter, "element_types", self.element_types), "The converter")
-        graph, lattice, _ = converter.get_graph(structure)
-        graph = host.with_positions(graph, lattice)
-        training = self.training
-        self.eval()
-        try:
-            with torch.no_grad():
-                return self(graph).detach().squeeze(0)
-        finally:
-            self.train(training)
+    def converter(self) -> host.SupercellConverter:
+        """The supercell graphs that it reads."""
+        return host.SupercellConverter(self.element_types, self.max_atoms, self.primitive)
 
     def layer_groups(self) -> dict[str, list[nn.Parameter]]:
         """Parameters by depth, from the input to the head: what can be frozen or given its own learning rate."""
