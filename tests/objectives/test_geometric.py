@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import distributed, multiprocessing
+from torch import multiprocessing
 
 from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.data.crystal import Crystal
@@ -23,6 +23,7 @@ from matgl_infomax.objectives.infomax import InfoMax
 from matgl_infomax.objectives.share import Share, part, pick
 from matgl_infomax.objectives.wrong import encode_wrong, wrong_versions
 from tests.build import generator
+from tests.objectives.two_processes import losses_and_gradients, mean_over_two
 
 GEOMETRY = ("owner", "src", "dst", "distance", "frac", "lattice", "offset")
 SMALL = {"hidden_layer_sizes_input": (16, 8), "hidden_layer_sizes_conv": (16, 8), "nblocks": 1}
@@ -268,30 +269,12 @@ def step(case: str, batch: SiteBatch, rank: int, ranks: int) -> dict[str, torch.
         if case == "a process without crystals":
             patch.setattr(share_module, "cuts", lambda batch, n: [0, *[batch.n_crystals] * n])
         share = Share.of(batch, rank, ranks)
-    loss, parts = o.loss(encoder, batch, generator(5), share)
-    loss.backward()
-    gradients = {
-        f"{owner}.{name}": torch.zeros_like(p) if p.grad is None else p.grad
-        for owner, network in (("encoder", encoder), ("objective", o))
-        for name, p in network.named_parameters()
-    }
-    return {"loss": loss.detach(), **parts, **gradients}
+    return losses_and_gradients(encoder, o, batch, share)
 
 
 def work(rank: int, folder: Path) -> None:
-    """A process: the mean of everything over both processes, as DDP takes it."""
-    torch.set_num_threads(1)
-    distributed.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=2)
-    batch = torch.load(folder / "batch.pt", weights_only=False)
-    results = {}
-    for case in CASES:
-        results[case] = step(case, batch, rank, 2)
-        for value in results[case].values():
-            distributed.all_reduce(value)
-            value /= 2
-    if rank == 0:
-        torch.save(results, folder / "results.pt")
-    distributed.destroy_process_group()
+    """One of two processes, the same batch for every case."""
+    mean_over_two(rank, folder, step, dict.fromkeys(CASES, torch.load(folder / "batch.pt", weights_only=False)))
 
 
 @pytest.mark.slow

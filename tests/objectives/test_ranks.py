@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import distributed, multiprocessing
+from torch import multiprocessing
 
 from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.nn.sitenet import SiteNet
 from matgl_infomax.objectives import share as module
 from matgl_infomax.objectives.infomax import InfoMax
 from matgl_infomax.objectives.share import Share, part
-from tests.build import batch_of, generator, store_of
+from tests.build import batch_of, store_of
+from tests.objectives.two_processes import losses_and_gradients, mean_over_two
 
 EVERYTHING = list(range(12))
 CASES = {  # preset, options, crystals of the batch
@@ -43,30 +44,12 @@ def step(case: str, batch: SiteBatch, rank: int, ranks: int) -> dict[str, torch.
     encoder = SiteNet.from_preset("compact", seed=0).double()
     torch.manual_seed(1)
     objective = InfoMax.for_encoder(encoder, preset, options).double()
-    loss, parts = objective.loss(encoder, batch, generator(5), share_of(case, batch, rank, ranks))
-    loss.backward()
-    gradients = {
-        f"{owner}.{name}": torch.zeros_like(p) if p.grad is None else p.grad
-        for owner, network in (("encoder", encoder), ("objective", objective))
-        for name, p in network.named_parameters()
-    }
-    return {"loss": loss.detach(), **parts, **gradients}
+    return losses_and_gradients(encoder, objective, batch, share_of(case, batch, rank, ranks))
 
 
 def work(rank: int, folder: Path) -> None:
-    """A process: the mean of everything over both processes, as DDP takes it."""
-    torch.set_num_threads(1)
-    distributed.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=2)
-    batches = torch.load(folder / "batches.pt", weights_only=False)
-    results = {}
-    for case in CASES:
-        results[case] = step(case, batches[case], rank, 2)
-        for value in results[case].values():
-            distributed.all_reduce(value)
-            value /= 2
-    if rank == 0:
-        torch.save(results, folder / "results.pt")
-    distributed.destroy_process_group()
+    """One of two processes, a batch of its own for every case."""
+    mean_over_two(rank, folder, step, torch.load(folder / "batches.pt", weights_only=False))
 
 
 @pytest.fixture
