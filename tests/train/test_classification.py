@@ -22,6 +22,7 @@ from matgl_infomax.train.metrics import classification_metrics, regression_metri
 from matgl_infomax.train.predict import predict
 from matgl_infomax.train.weights import load_encoder, new_model, with_new_head
 from tests.build import many, store_of
+from tests.train.kill import killed_at
 
 SMALL = ModelSettings(supercell_atoms=20)
 CLASSES = FinetuneSettings(task="classification", steps=20, validate_every=8, batch_sites=20, validation_fraction=0.25)
@@ -141,20 +142,11 @@ def test_one_class_alone_divides_nothing_by_zero(data):
 
 
 @pytest.mark.parametrize("step", [3, 12])
-def test_killed_run_ends_with_the_same_weights_bit_for_bit(step, data, tmp_path, monkeypatch):
+def test_killed_run_ends_with_the_same_weights_bit_for_bit(step, data, tmp_path):
     settings = CLASSES.model_copy(update={"class_weight": "balanced"})
     whole = run(data, settings, out=tmp_path / "whole")
-    original = module.FinetuneModule.training_step
-
-    def dies(self, batch, batch_idx):
-        if self.global_step == step:
-            raise KeyError("killed")
-        return original(self, batch, batch_idx)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(module.FinetuneModule, "training_step", dies)
-        with pytest.raises(KeyError, match="killed"):
-            run(data, settings, out=tmp_path / "cut")
+    with killed_at(step, module.FinetuneModule):
+        run(data, settings, out=tmp_path / "cut")
     resumed = run(data, settings, out=tmp_path / "cut")
     assert resumed.history == whole.history
     ours, theirs = resumed.model.state_dict(), whole.model.state_dict()

@@ -19,6 +19,7 @@ from matgl_infomax.train.finetune import fit
 from matgl_infomax.train.predict import predict
 from matgl_infomax.train.weights import new_model, save_model
 from tests.build import many
+from tests.train.kill import killed_at
 
 NAMES = ["megnet", "m3gnet", "tensornet", "chgnet"]
 CAREFUL = FinetuneSettings(
@@ -71,19 +72,10 @@ def test_groups_join_one_by_one_from_the_head_down(name, items, tmp_path, monkey
 
 
 @pytest.mark.parametrize("step", [2, 5])
-def test_killed_run_ends_with_the_same_weights_bit_for_bit(step, data, tmp_path, monkeypatch):
+def test_killed_run_ends_with_the_same_weights_bit_for_bit(step, data, tmp_path):
     whole = run(data, out=tmp_path / "whole")
-    original = module.FinetuneModule.training_step
-
-    def dies(self, batch, batch_idx):
-        if self.global_step == step:
-            raise KeyError("killed")
-        return original(self, batch, batch_idx)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(module.FinetuneModule, "training_step", dies)
-        with pytest.raises(KeyError, match="killed"):
-            run(data, out=tmp_path / "cut")
+    with killed_at(step, module.FinetuneModule):
+        run(data, out=tmp_path / "cut")
     ours, theirs = run(data, out=tmp_path / "cut").model.state_dict(), whole.model.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 

@@ -19,6 +19,7 @@ from matgl_infomax.train import pretrain as module
 from matgl_infomax.train.loop import CHECKPOINT, read_checkpoint
 from matgl_infomax.train.pretrain import pretrain
 from tests.build import many, store_of
+from tests.train.kill import Killed, killed_at
 
 SHORT = PretrainSettings(steps=10, validate_every=4, batch_sites=30, validation_fraction=0.2)
 MODEL = ModelSettings(supercell_atoms=20)
@@ -41,24 +42,11 @@ def same(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
-class Killed(Exception):
-    """Stands for the power cut."""
-
-
 @pytest.mark.parametrize("step", [1, 5, 9], ids=["before-checkpoint", "mid-chunk", "last-chunk"])
-def test_killed_run_ends_with_the_same_weights_bit_for_bit(step, store, tmp_path, monkeypatch):
+def test_killed_run_ends_with_the_same_weights_bit_for_bit(step, store, tmp_path):
     whole = run(store, tmp_path / "whole")
-    original = module.PretrainModule.training_step
-
-    def dies(self, batch, batch_idx):
-        if self.global_step == step:
-            raise Killed
-        return original(self, batch, batch_idx)
-
-    monkeypatch.setattr(module.PretrainModule, "training_step", dies)
-    with pytest.raises(Killed):
+    with killed_at(step, module.PretrainModule):
         run(store, tmp_path / "cut")
-    monkeypatch.undo()
     resumed = run(store, tmp_path / "cut")
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
     assert whole.history == resumed.history

@@ -24,6 +24,7 @@ from matgl_infomax.train import pretrain as module
 from matgl_infomax.train.loop import CHECKPOINT
 from matgl_infomax.train.weights import load_encoder
 from tests.build import many, store_of
+from tests.train.kill import killed_at
 
 SHORT = PretrainSettings(steps=6, validate_every=3, batch_sites=30, validation_fraction=0.2)
 SMALL = {
@@ -130,25 +131,12 @@ def test_pretrained_encoder_gives_the_vectors_of_its_last_validation(crystals, t
     assert effective_rank(vectors) == pytest.approx(best["validation/crystal_rank"], rel=1e-3)
 
 
-class Killed(Exception):
-    """Stands for the power cut."""
-
-
 @pytest.mark.parametrize("step", [1, 4])
-def test_killed_run_ends_with_the_same_weights_bit_for_bit(step, crystals, tmp_path, monkeypatch):
+def test_killed_run_ends_with_the_same_weights_bit_for_bit(step, crystals, tmp_path):
     items = items_of(crystals)
     whole = run(items, tmp_path / "whole")
-    original = module.PretrainModule.training_step
-
-    def dies(self, batch, batch_idx):
-        if self.global_step == step:
-            raise Killed
-        return original(self, batch, batch_idx)
-
-    monkeypatch.setattr(module.PretrainModule, "training_step", dies)
-    with pytest.raises(Killed):
+    with killed_at(step, module.PretrainModule):
         run(items, tmp_path / "cut")
-    monkeypatch.undo()
     resumed = run(items, tmp_path / "cut")
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut")) and whole.history == resumed.history
     assert not (tmp_path / "cut" / CHECKPOINT).exists()

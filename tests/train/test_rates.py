@@ -15,6 +15,7 @@ from matgl_infomax.train.predict import predict
 from matgl_infomax.train.rates import Thawing, rate_groups
 from matgl_infomax.train.weights import new_model
 from tests.build import many, store_of
+from tests.train.kill import killed_at
 
 SMALL = ModelSettings(supercell_atoms=20)
 GRADUAL = FinetuneSettings(
@@ -163,21 +164,12 @@ def test_decay_keeps_the_input_closer_to_its_start(data):
 
 
 @pytest.mark.parametrize("step", [4, 12, 19])
-def test_killed_run_ends_with_the_same_weights_bit_for_bit(step, data, tmp_path, monkeypatch):
+def test_killed_run_ends_with_the_same_weights_bit_for_bit(step, data, tmp_path):
     """Killed before, between and after turns: the groups, their rates and their moments come back."""
     settings = GRADUAL.model_copy(update={"layer_decay": 0.7, "accumulate": 2})
     whole = run(data, settings, out=tmp_path / "whole")
-    original = module.FinetuneModule.training_step
-
-    def dies(self, batch, batch_idx):
-        if self.global_step == step:
-            raise KeyError("killed")
-        return original(self, batch, batch_idx)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(module.FinetuneModule, "training_step", dies)
-        with pytest.raises(KeyError, match="killed"):
-            run(data, settings, out=tmp_path / "cut")
+    with killed_at(step, module.FinetuneModule):
+        run(data, settings, out=tmp_path / "cut")
     assert same(whole, run(data, settings, out=tmp_path / "cut"))
 
 
