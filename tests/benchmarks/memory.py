@@ -72,12 +72,13 @@ def main(name: str, path: str, sites: int) -> None:
 
     from matgl_infomax.data.store import Store
     from tests.benchmarks.material import batches_of
+    from tests.benchmarks.matgl_steps import MATGL_STEPS
     from tests.benchmarks.steps import STEPS
 
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     resource.setrlimit(resource.RLIMIT_DATA, (LIMIT_BYTES, LIMIT_BYTES))
     store = Store.open(Path(path))
-    prepare, step = STEPS[name]()
+    prepare, step = {**STEPS, **MATGL_STEPS}[name]()
     step(prepare(store, [0, 1]))
     batches = [prepare(store, rows) for rows in batches_of(store, 2, sites)]
     before, earlier = resident("VmRSS"), resident("VmHWM")

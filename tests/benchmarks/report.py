@@ -43,6 +43,7 @@ BARS = {
     # A step has a constant part, so time per pair falls with the number of pairs; it may rise by this much at most.
     "growth": Bar(1.5, 3, at_most=True),
     "memory 500": Bar(8000, 8000, at_most=True),
+    "on matgl": Bar(1.4, 2, at_most=True),
     "gpu": Bar(2, None, at_most=True),
 }
 
@@ -226,16 +227,22 @@ class Table:
         self._add("growth", worst, what, ours=", ".join(f"{c:.3g}" for c in cost.values()), ratio=f"{worst:.2f}")
 
     def _peers(self) -> None:
+        r = self.results
         for name in ("MEGNet", "M3GNet"):
-            what = f"for scale: MatGL's {name}, step at batch 32, crystals/s"
-            if self._without(what, f"test_matgl_step[{name}]"):
-                continue
-            theirs = self.results.rate(f"test_matgl_step[{name}]")
-            text = {"reference": f"{theirs:,.0f}"}
-            if self.results.missing(["test_step[ours]"]) is None:
-                mine = self.results.rate("test_step[ours]")
-                text |= {"ours": f"{mine:,.0f}", "ratio": f"{mine / theirs:.1f}"}
-            self.lines.append(Line(what, **text, verdict=SHOWN))
+            steps, peaks = (
+                [f"test_matgl_{what}[{kind}-{name}]" for kind in ("infomax", "bare")] for what in ("step", "memory")
+            )
+            what = f"Deep InfoMax on MatGL's {name}, crystals/s; time against its bare step"
+            if not self._without(what, *steps):
+                mine, theirs = map(r.rate, steps)
+                text = {"ours": f"{mine:,.0f}", "reference": f"{theirs:,.0f}", "ratio": f"{theirs / mine:.2f}"}
+                self._add("on matgl", theirs / mine, what, **text)
+            what = "the same at 400 sites, peak of the step in MB"
+            if not self._without(what, *peaks):
+                step = [r.fact(peak, "step_mb") for peak in peaks]
+                whole = " / ".join(f"{r.fact(peak, 'process_mb'):,.0f}" for peak in peaks)
+                text = {"ours": f"{step[0]:,.0f}", "reference": f"{step[1]:,.0f}", "ratio": f"{step[0] / step[1]:.2f}"}
+                self.lines.append(Line(what, **text, memory=whole, verdict=SHOWN))
 
     def _gpu(self) -> None:
         what = "Site-Net step on the GPU against its memory traffic, ms"
