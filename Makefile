@@ -64,7 +64,7 @@ lint: $(READY) typecheck-tree  ## ruff and mypy
 # tasks/ and leaderboard/ install under matgl_infomax; mypy reads folders, so it gets them joined by links.
 typecheck-tree:
 	@rm -rf .typecheck && mkdir -p .typecheck/matgl_infomax
-	@ln -s ../../matgl_infomax/* ../../tasks ../../leaderboard .typecheck/matgl_infomax/
+	@cd .typecheck/matgl_infomax && ln -s ../../matgl_infomax/* ../../tasks ../../leaderboard .
 
 wheel: $(READY)  ## build dist/*.whl and check that it holds every file
 	rm -rf build dist

@@ -85,7 +85,8 @@ class Verdict(Part):
 def judge(errors: Errors, *, target: str, unit: str | None = None, draws: int = DRAWS, seed: int = 0) -> Verdict:
     """Compare the pretrained arm with the one from scratch at each number of labels and answer by ``RULE``.
 
-    The pretrained arm is ``finetuned`` where there is one, else weights of one's own, else ``frozen``.
+    The pretrained arm is ``finetuned`` where there is one, else ``corpus``, else weights of one's own, else
+    ``transferred``, else ``frozen`` or ``corpus_frozen``.
 
     Args:
         errors: absolute errors of all arms; seeds and crystals in the same order everywhere.
@@ -135,8 +136,9 @@ def judge(errors: Errors, *, target: str, unit: str | None = None, draws: int = 
 
 def _pretrained(names: list[str]) -> str | None:
     """The arm that the question is about."""
-    own = [name for name in names if name not in ("finetuned", "frozen", "untrained", "descriptors", BASELINE)]
-    return next((name for name in ["finetuned", *own, "frozen"] if name in names), None)
+    first, last = ["finetuned", "corpus"], ["transferred", "frozen", "corpus_frozen"]
+    own = [name for name in names if name not in (*first, *last, "untrained", "descriptors", BASELINE)]
+    return next((name for name in [*first, *own, *last] if name in names), None)
 
 
 def _paired(arm: str, against: str, labels: int, c: Comparison, unit: str | None) -> Paired:

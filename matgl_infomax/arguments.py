@@ -99,6 +99,13 @@ def _add_option(parser: argparse.ArgumentParser, flag: str, dest: str, field: Fi
     option = f"--{flag.replace('_', '-')}"
     kind, many = _kind(field.annotation)
     text = (field.description or "").replace("%", "%%")
+    word = _positional(field)
+    if word:
+        # Never required here: a settings file may name it, and what is missing is told with all else that is wrong.
+        count = "*" if many else "?"
+        text += f" ('{dest}' in a settings file)"
+        parser.add_argument(dest, type=kind, nargs=count, metavar=word, default=argparse.SUPPRESS, help=text)
+        return
     if not field.is_required() and field.default not in (None, [], {}):
         text += f" (default: {' '.join(map(str, field.default)) if many else field.default})"
     common: dict[str, Any] = {"dest": dest, "default": argparse.SUPPRESS, "help": text}
@@ -111,6 +118,12 @@ def _add_option(parser: argparse.ArgumentParser, flag: str, dest: str, field: Fi
     else:
         metavar = {int: "N", float: "X", Path: "PATH"}.get(kind, "TEXT")
         parser.add_argument(option, type=kind, nargs="+" if many else None, metavar=metavar, **common)
+
+
+def _positional(field: FieldInfo | None) -> str | None:
+    """What a plain word without '--' stands for, such as DIR; None for a field that is an option."""
+    extra = field.json_schema_extra if field is not None else None
+    return str(extra["positional"]) if isinstance(extra, dict) and "positional" in extra else None
 
 
 class _KeyValues(argparse.Action):
@@ -159,7 +172,8 @@ def _sentence(error: ValidationError, settings_class: type[Settings]) -> str:
         if mistake["type"] == "extra_forbidden":
             parts.append(f"unknown option {name!r}; known: {', '.join(_known(settings_class, mistake['loc'][:-1]))}")
         elif mistake["type"] == "missing":
-            parts.append(f"--{name.replace('_', '-')} is required")
+            word = _positional(settings_class.model_fields.get(name)) or f"--{name.replace('_', '-')}"
+            parts.append(f"{word} is required")
         else:
             parts.append(f"option {name} = {mistake['input']!r} is refused: {mistake['msg']}")
     text = "; ".join(parts)

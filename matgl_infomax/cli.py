@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from matgl_infomax import config
+from matgl_infomax import cli_tasks, config, config_tasks
 from matgl_infomax.arguments import build_parser, read_settings
 from matgl_infomax.errors import InputError
 
@@ -17,7 +17,7 @@ def check(settings: config.CheckConfig) -> None:
     """Read the crystals and say what is there: bad files, elements, labels, expected cost."""
     from matgl_infomax.preflight import preflight
 
-    crystals = _read(settings)
+    crystals = read_data(settings)
     print(preflight(crystals, settings.target or crystals.targets, supercell_atoms=settings.supercell_atoms).to_text())
 
 
@@ -26,7 +26,7 @@ def pretrain(settings: config.PretrainConfig) -> None:
     from matgl_infomax.api import pretrain as run
 
     result = run(
-        _read(settings),
+        read_data(settings),
         settings.out,
         model=settings.model,
         settings=_part(config.PretrainSettings, settings),
@@ -46,7 +46,7 @@ def finetune(settings: config.FinetuneConfig) -> None:
     from matgl_infomax.api import finetune as run
 
     result = run(
-        _read(settings),
+        read_data(settings),
         settings.target,
         settings.out,
         init=settings.init,
@@ -85,7 +85,7 @@ def predict(settings: config.PredictConfig) -> None:
     from matgl_infomax.api import predict as run
 
     table = run(
-        _read(settings), settings.checkpoint, cache=settings.cache, prepare_processes=settings.prepare_processes
+        read_data(settings), settings.checkpoint, cache=settings.cache, prepare_processes=settings.prepare_processes
     )
     _write_table(table, settings.out)
 
@@ -95,27 +95,20 @@ def embed(settings: config.EmbedConfig) -> None:
     from matgl_infomax.api import embed as run
 
     table = run(
-        _read(settings), settings.checkpoint, level=settings.level, cache=settings.cache,
+        read_data(settings), settings.checkpoint, level=settings.level, cache=settings.cache,
         prepare_processes=settings.prepare_processes,
     )  # fmt: skip
     _write_table(table, settings.out)
 
 
-def curve(settings: config.CurveConfig) -> None:
-    """Ask whether pretraining helps: a learning curve with a verdict."""
-    from matgl_infomax.tasks.curve import learning_curve
-
-    if len(settings.target) != 1:
-        given = " ".join(settings.target) or "(none)"
-        raise InputError(f"A learning curve is about one property. Received --target {given}.")
-    result = learning_curve(_read(settings), settings.target[0], settings)
-    print(f"{result.to_markdown()}\n\nPlot: {settings.out / 'curve.png'}\nVerdict: {result.verdict.text}")
-
-
 Command = tuple[type[config.Settings], Callable[[Any], None]]
 
 COMMANDS: dict[str, Command] = {
-    "curve": (config.CurveConfig, curve),
+    "curve": (config_tasks.CurveConfig, cli_tasks.curve),
+    "benchmark": (config_tasks.BenchmarkConfig, cli_tasks.benchmark),
+    "submit": (config_tasks.SubmitConfig, cli_tasks.submit),
+    "overlap": (config_tasks.OverlapConfig, cli_tasks.overlap),
+    "represent": (config_tasks.RepresentConfig, cli_tasks.represent),
     "pretrain": (config.PretrainConfig, pretrain),
     "finetune": (config.FinetuneConfig, finetune),
     "predict": (config.PredictConfig, predict),
@@ -169,7 +162,7 @@ def exit_code(program: str, job: Callable[[], None]) -> int:
     return 0
 
 
-def _read(settings: config.DataSettings) -> Any:
+def read_data(settings: config.DataSettings) -> Any:
     """The crystals a command works on; what was skipped is listed."""
     from matgl_infomax.data.read import read_crystals
 

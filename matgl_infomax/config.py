@@ -109,27 +109,6 @@ class EnsembleSettings(Settings):
     coverage: float | None = Field(default=None, gt=0, lt=1, description="Share of labels that an interval of a regression ensemble is to hold, for the conformal factor and the report; 0.9 when left out.")
 
 
-class CurveSettings(Settings):
-    """Which questions a learning curve asks: how many labels, how often, against what."""
-
-    task: str | None = Field(default=None, description="Matbench task whose official folds apply (rows are found by their 'mbid'); own data is split into five folds in the same way.")
-    fold: int = Field(default=0, ge=0, le=4, description="Fold whose part is the test set; only structures of the other four are pretrained on.")
-    labels: list[int] = Field(default=[50, 100, 250], min_length=1, description="Numbers of labels that are left unmasked.")
-    seeds: int = Field(default=3, ge=1, description="Repetitions, each with its own nested label masks and initial weights.")
-    arms: list[str] = Field(default=["scratch", "finetuned", "frozen", "untrained", "descriptors"], min_length=1, description="Arms to compare: scratch, finetuned, frozen, untrained, descriptors, or NAME=FOLDER for weights of your own.")
-    learning_rates: list[float] = Field(default=[], description="Learning rates tried by every trained arm on a part held out of the mask; none means the one of the fine-tuning settings.")
-    workers: int = Field(default=1, ge=1, description="Runs at the same time, one process and one thread each.")
-
-
-class CurveConfig(DataSettings, CurveSettings):
-    """Everything that ``matgl-infomax curve`` reads."""
-
-    model: ModelSettings = ModelSettings()
-    pretrain: PretrainSettings = PretrainSettings()
-    finetune: FinetuneSettings = FinetuneSettings()
-    out: Path = Field(description="Folder for the results; a study that was stopped goes on where it was.")
-
-
 class PretrainConfig(StoreSettings, PretrainSettings):
     """Everything that ``matgl-infomax pretrain`` reads."""
 

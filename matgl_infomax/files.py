@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import time
 import uuid
 from pathlib import Path
 
@@ -38,6 +39,18 @@ def atomic_write(path: Path | str, content: str | bytes) -> None:
     finally:
         # Also after Ctrl-C; where nothing could be written there is nothing to remove either.
         with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
+
+
+def sweep_drafts(folder: Path, *, older_than_seconds: float = 3600) -> None:
+    """Remove drafts of files that a process killed long ago left; whole files have no dot in front.
+
+    Args:
+        folder: where to look; its subfolders stay as they are.
+        older_than_seconds: younger drafts may belong to a process that is still writing.
+    """
+    for draft in folder.glob(".*"):
+        if draft.is_file() and time.time() - draft.stat().st_mtime > older_than_seconds:
             draft.unlink(missing_ok=True)
 
 

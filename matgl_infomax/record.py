@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -46,6 +47,9 @@ class Hashes(Part):
     folds: str = Field(pattern=HASH, description="Ids of the training part and of the test part.")
     store: str | None = Field(description="Prepared crystals; None where the arm needs none.")
     predictions: str = Field(pattern=HASH, description="File of predictions beside the card.")
+    held_out: str | None = Field(
+        default=None, description="File of predictions of the labels held out to calibrate an ensemble; None without."
+    )
 
 
 class Mask(Part):
@@ -59,21 +63,30 @@ class Mask(Part):
 class Initial(Part):
     """Where the weights started."""
 
-    name: str = Field(description="'scratch', 'pretrained', 'descriptors' (no weights), or the name of own weights.")
+    name: str = Field(
+        description="'scratch', 'pretrained', 'corpus', 'transferred', 'descriptors', or that of own weights."
+    )
     sha256: str | None = Field(description="Of all weights before the first step; None where there are none.")
+    facts: dict[str, int | float | str] = Field(
+        default={}, description="What the weights were learnt from: sizes, and how many crystals were left out."
+    )
 
 
 class Tried(Part):
     """A learning rate and its error on the part of the mask that was held out for choosing."""
 
     learning_rate: float = Field(gt=0)
-    mae: float = Field(ge=0)
+    mae: float | None = Field(default=None, ge=0, description="None for classes, or where the training diverged.")
+    log_loss: float | None = Field(default=None, ge=0, description="None for numbers, or where it diverged.")
 
 
 class Cost(Part):
     """What it took."""
 
     seconds: float = Field(ge=0, description="This run, predictions included, pretraining not.")
+    choosing_seconds: float | None = Field(
+        default=None, ge=0, description="Search for the learning rate where the models of a fold share it; else None."
+    )
     pretraining_seconds: float | None = Field(description="The pretraining that all runs of the study share.")
     peak_memory_mb: float | None = Field(description="Largest memory of the process up to the end of the run.")
 
@@ -86,8 +99,19 @@ class Metrics(Part):
     r2: float | None = Field(description="None where the test labels do not vary.")
 
 
+class ClassMetrics(Part):
+    """How well the classes of the test part were found; 'rocauc' as Matbench computes it, from classes."""
+
+    accuracy: float = Field(ge=0, le=1)
+    balanced_accuracy: float = Field(ge=0, le=1)
+    f1: float = Field(ge=0, le=1)
+    rocauc: float = Field(ge=0, le=1)
+    probability_rocauc: float = Field(ge=0, le=1, description="The same of the probabilities themselves.")
+    log_loss: float = Field(ge=0)
+
+
 class RunCard(Part):
-    """One run of a study: one arm, one number of labels, one seed."""
+    """One run of a study: one arm, one number of labels, one fold, one seed."""
 
     format: Literal[1] = 1
     created: str = Field(description="Time of completion, UTC.")
@@ -97,7 +121,7 @@ class RunCard(Part):
     unit: str | None
     arm: str
     fold: int = Field(ge=0)
-    seed: int = Field(ge=0, description="Decides the label mask, the initial weights and the order of the data.")
+    seed: int = Field(ge=0, description="Decides the initial weights, the order of the data and, in a study, the mask.")
     mask: Mask
     n_test: int = Field(ge=1)
     initial: Initial
@@ -105,7 +129,7 @@ class RunCard(Part):
     tried: list[Tried] = Field(description="Search for the learning rate, within the mask; empty without one.")
     hashes: Hashes
     cost: Cost
-    metrics: Metrics
+    metrics: Metrics | ClassMetrics
 
 
 def new_card(**fields: Any) -> RunCard:
@@ -142,9 +166,21 @@ def read_card(path: Path | str) -> RunCard:
         raise InputError(f"Cannot read the run card {path}: {error.strerror or error}.") from error
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(step) for step in first["loc"]) or "the file"
+        # Pydantic counts the class of a union's member as a step; no file has it.
+        steps = [str(step) for step in first["loc"] if step not in (Metrics.__name__, ClassMetrics.__name__)]
+        place = ".".join(steps) or "the file"
         reason = f"{path} is no valid run card ({place}: {first['msg']})."
         raise InputError(f"{reason} Delete it, and the run is repeated.") from error
+
+
+def peak_memory_mb() -> float | None:
+    """Largest memory of this process so far; None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1024**2 if sys.platform == "darwin" else 1024)
 
 
 def versions() -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +13,8 @@ from numpy.typing import NDArray
 
 from matgl_infomax.config import FinetuneSettings, ModelSettings
 from matgl_infomax.errors import InputError
-from matgl_infomax.files import atomic_write, sha256_of
+from matgl_infomax.files import sha256_of
+from matgl_infomax.tasks.kept import kept
 
 if TYPE_CHECKING:
     from matgl_infomax.data.store import Store
@@ -53,6 +53,8 @@ class ArmTask:
     """Folder of the pretrained encoder, for the arms that start from one."""
     features: Path | None = None
     """File of descriptors, for the arm that needs them."""
+    split_seed: int | None = None
+    """Decides which labels choose the checkpoint; the seed when left out. Models of an ensemble share it."""
 
 
 @dataclass(frozen=True)
@@ -112,11 +114,21 @@ ARMS: dict[str, Arm] = {
     "frozen": frozen,
     "untrained": untrained,
     "descriptors": descriptor_trees,
+    "corpus": finetuned,
+    "corpus_frozen": frozen,
+    "transferred": finetuned,
 }
 """NAME=FOLDER in a study is the arm ``finetuned`` with weights of one's own."""
 
-PRETRAINED = ("finetuned", "frozen")
-"""Arms that need the study's own pretraining."""
+STARTS = {
+    "finetuned": "pretrained",
+    "frozen": "pretrained",
+    "corpus": "corpus",
+    "corpus_frozen": "corpus",
+    "transferred": "transferred",
+}
+"""Where the weights of an arm come from, which is also the name of their folder: pretraining on the structures of the
+training part, pretraining on a corpus, or training on labels of another property."""
 
 
 def open_encoder(folder: Path, model: ModelSettings) -> Encoder:
@@ -177,7 +189,8 @@ def _trained(task: ArmTask, start: Callable[[], Encoder], *, pretrained: bool) -
 
     def run(rate: float, rows: NDArray[np.int64], labels: NDArray[np.float64]) -> Encoder:
         chosen = settings.model_copy(update={"learning_rate": rate})
-        return fit(start(), store, rows, labels[:, None], chosen, pretrained=pretrained).model
+        fitted = fit(start(), store, rows, labels[:, None], chosen, pretrained=pretrained, split_seed=task.split_seed)
+        return fitted.model
 
     rates = task.learning_rates or (settings.learning_rate,)
     tried: list[tuple[float, float]] = []
@@ -194,14 +207,18 @@ def _trained(task: ArmTask, start: Callable[[], Encoder], *, pretrained: bool) -
 
 
 def _ridge(task: ArmTask, encoder: Encoder) -> ArmAnswer:
-    """Standardised crystal vectors and ridge regression, its penalty chosen on the mask."""
+    """Standardised crystal vectors and ridge (or logistic) regression, its penalty chosen on the mask."""
     from sklearn.linear_model import RidgeCV
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
+    from matgl_infomax.tasks.logistic import logistic
+
     store = _needed(task.store, "prepared crystals")
     initial = state_hash(encoder)
     known, wanted = (_vectors(encoder, initial, store, rows, task.cache) for rows in (task.rows, task.test))
+    if task.finetune.task == "classification":
+        return ArmAnswer(logistic(known, task.labels, wanted), initial)
     ridge = make_pipeline(StandardScaler(), RidgeCV(ALPHAS)).fit(known, task.labels)
     return ArmAnswer(np.asarray(ridge.predict(wanted), dtype=np.float64), initial)
 
@@ -212,17 +229,7 @@ def _vectors(encoder: Encoder, weights: str, store: Store, rows: NDArray[np.int6
 
     key = sha256_of(f"{weights} {store.key} {rows.tolist()}")[:24]
     file = Path(cache).expanduser() / f"vectors-{key}.npy"
-    if file.is_file():
-        try:
-            kept: NDArray[np.float64] = np.load(file, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise InputError(f"{file} is damaged ({error}). Delete it; it is computed again.") from error
-        return kept
-    values: NDArray[np.float64] = embed_rows(encoder, store, rows)
-    buffer = io.BytesIO()
-    np.save(buffer, values)
-    atomic_write(file, buffer.getvalue())
-    return values
+    return kept(file, lambda: embed_rows(encoder, store, rows))
 
 
 def _needed(thing: Thing | None, name: str) -> Thing:

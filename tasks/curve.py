@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,16 +11,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from matgl_infomax.arguments import read_settings
-from matgl_infomax.config import CurveConfig
+from matgl_infomax.config_tasks import CurveConfig
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
-from matgl_infomax.files import atomic_write
+from matgl_infomax.files import atomic_write, sweep_drafts
 from matgl_infomax.leaderboard.curve_table import absolute_errors, curve_frame, markdown_table
 from matgl_infomax.leaderboard.verdict import Verdict, judge
 from matgl_infomax.record import RunCard, read_card
+from matgl_infomax.tasks.arms import STARTS
 from matgl_infomax.tasks.runs import execute, finished, run_files
+from matgl_infomax.tasks.starts import in_words
 from matgl_infomax.tasks.study import Study, file_stamp, plan, prepare
+from matgl_infomax.tasks.study_files import with_study
 from matgl_infomax.train.claim import claim_folder
 
 if TYPE_CHECKING:
@@ -111,6 +113,7 @@ def learning_curve(
         config = read_settings(CurveConfig, {"data": IN_MEMORY, "target": [target], **options})
     elif options:
         raise InputError(f"Give a config or single options, not both. Received both: {', '.join(options)}.")
+    config = with_study(config)
     stamp = file_stamp(config)
 
     def check() -> None:
@@ -123,7 +126,7 @@ def learning_curve(
     table = crystals if isinstance(crystals, Crystals) else Crystals(crystals)
     study = plan(table, target, config)
     claim_folder(config.out, "curve", study.claim())
-    _sweep(config.out)
+    sweep_drafts(config.out / "runs")
     study = prepare(study, table, progress=progress)
     todo = [run for run in study.runs if finished(study, run) is None]
     check()
@@ -147,8 +150,11 @@ def collect(study: Study) -> CurveResult:
     frame = curve_frame(card.model_dump() for card in cards)
     verdict = judge(absolute_errors(predictions), target=study.target, unit=study.unit)
     own = [name for name, folder in study.arms.items() if folder is not None]
-    notes = tuple(f"Weights of {name}: nobody checked whether they have seen test crystals." for name in own)
-    return CurveResult(frame, predictions, verdict, cards, notes)
+    # Two arms may start from the same weights: they are told of once.
+    told = dict.fromkeys(in_words(STARTS.get(arm, arm), start.facts) for arm, start in study.starts.items())
+    notes = [f"Weights of {name}: nobody checked whether they have seen test crystals." for name in own]
+    notes += [sentence for sentence in told if sentence]
+    return CurveResult(frame, predictions, verdict, cards, tuple(notes))
 
 
 def _write(result: CurveResult, out: Path) -> None:
@@ -161,10 +167,3 @@ def _write(result: CurveResult, out: Path) -> None:
     result.plot(out / "curve.png")
     atomic_write(out / "summary.md", result.summary())
     atomic_write(out / "verdict.json", result.verdict.model_dump_json(indent=1) + "\n")
-
-
-def _sweep(out: Path) -> None:
-    """Remove drafts of files that a process killed long ago left; whole files have no dot in front."""
-    for draft in (out / "runs").glob(".*"):
-        if time.time() - draft.stat().st_mtime > 3600:
-            draft.unlink(missing_ok=True)

@@ -11,10 +11,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from matgl_infomax.cli import exit_code
-from matgl_infomax.config import CurveConfig, FinetuneSettings, ModelSettings, PretrainSettings
+from matgl_infomax.config import FinetuneSettings, ModelSettings, PretrainSettings
+from matgl_infomax.config_tasks import CurveConfig
 
 if TYPE_CHECKING:
     from matgl_infomax.data.crystal import Crystal
@@ -77,7 +78,7 @@ def write_crystals(crystals: Sequence[Crystal], file: Path) -> None:
         }
         for crystal in crystals
     ]
-    atomic_write(file, cast(bytes, pd.DataFrame(rows).to_parquet(index=False)))
+    atomic_write(file, pd.DataFrame(rows).to_parquet(index=False))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import version
@@ -14,8 +13,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from matgl_infomax.data.crystal import Crystal
-from matgl_infomax.errors import InputError
-from matgl_infomax.files import atomic_write, sha256_of
+from matgl_infomax.files import sha256_of
+from matgl_infomax.tasks.kept import kept, opened
 
 CODE_VERSION = 1
 """Raise it whenever the same crystals would get other descriptors."""
@@ -44,12 +43,9 @@ def descriptors(crystals: Sequence[Crystal], cache_folder: Path, *, workers: int
     formulas = [crystal.reduced_formula for crystal in crystals]
     key = sha256_of("\n".join([f"{CODE_VERSION} {version('matminer')}", *formulas]))[:24]
     file = Path(cache_folder).expanduser() / f"descriptors-{key}.npy"
-    if not file.is_file():
-        unique = {formula: place for place, formula in enumerate(sorted(set(formulas)))}
-        values = _compute(list(unique), workers, progress)
-        buffer = io.BytesIO()
-        np.save(buffer, values[[unique[formula] for formula in formulas]])
-        atomic_write(file, buffer.getvalue())
+    unique = {formula: place for place, formula in enumerate(sorted(set(formulas)))}
+    rows = [unique[formula] for formula in formulas]
+    kept(file, lambda: _compute(list(unique), workers, progress)[rows])
     return file
 
 
@@ -59,11 +55,7 @@ def read_descriptors(file: Path) -> NDArray[np.float32]:
     Raises:
         InputError: If the file is missing or damaged.
     """
-    try:
-        values: NDArray[np.float32] = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{file} is damaged ({error}). Delete it; it is computed again.") from error
-    return values
+    return opened(file)
 
 
 def fit_trees(features: NDArray[np.float32], labels: NDArray[np.float64], seed: int) -> Any:

@@ -1,72 +1,89 @@
-"""Matbench v0.1: its tasks, and its official folds computed from the number of rows alone."""
+"""Matbench v0.1: its tasks with their official folds, and the rows of a task found by their ids."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from matgl_infomax.errors import InputError
+from matgl_infomax.tasks.card import Card, load_card
+from matgl_infomax.tasks.folds import (
+    FOLD_SEED,
+    N_FOLDS,
+    Split,
+    check_fold,
+    fold_sha256,
+    kfolds,
+    stratified_folds,
+)
 
-N_FOLDS = 5
-FOLD_SEED = 18012019
-"""Seed of the official folds of matbench v0.1."""
+__all__ = ["FOLD_SEED", "N_FOLDS", "Split", "Task", "find_task", "load_task", "official_fold", "positions", "split"]
 
 
 @dataclass(frozen=True)
 class Task:
-    """One task of the benchmark."""
+    """One task of the benchmark: its card, its folds and the names of its rows."""
 
-    n_rows: int
-    target: str
-    unit: str | None
-    kind: Literal["regression", "classification"] = "regression"
+    card: Card
+
+    def fold(self, k: int) -> Split:
+        """Training and test part of an official fold, as ascending row positions.
+
+        Args:
+            k: number of the fold, 0 to 4.
+
+        Raises:
+            InputError: For a fold that does not exist, or if scikit-learn shuffles differently than Matbench's did.
+        """
+        check_fold(k)
+        return self._folds[k]
+
+    @property
+    def ids(self) -> list[str]:
+        """Matbench's own name of every row, in official order."""
+        return [self.card.mbid(row) for row in range(self.card.n_rows)]
+
+    @cached_property
+    def _folds(self) -> list[Split]:
+        """All folds, compared with the fingerprint of the official ones."""
+        from matgl_infomax.tasks.official import official_classes
+
+        card = self.card
+        folds = kfolds(card.n_rows) if card.kind == "regression" else stratified_folds(official_classes(card))
+        if fold_sha256(folds) != card.fold_sha256:
+            import sklearn
+
+            raise InputError(
+                f"The folds that scikit-learn {sklearn.__version__} makes for {card.name} are not the official ones. "
+                "Install another version of scikit-learn: 1.9 makes them."
+            )
+        return folds
 
 
-TASKS = {
-    "matbench_dielectric": Task(4764, "n", None),
-    "matbench_expt_gap": Task(4604, "gap expt", "eV"),
-    "matbench_expt_is_metal": Task(4921, "is_metal", None, "classification"),
-    "matbench_glass": Task(5680, "gfa", None, "classification"),
-    "matbench_jdft2d": Task(636, "exfoliation_en", "meV/atom"),
-    "matbench_log_gvrh": Task(10987, "log10(G_VRH)", "log10(GPa)"),
-    "matbench_log_kvrh": Task(10987, "log10(K_VRH)", "log10(GPa)"),
-    "matbench_mp_e_form": Task(132752, "e_form", "eV/atom"),
-    "matbench_mp_gap": Task(106113, "gap pbe", "eV"),
-    "matbench_mp_is_metal": Task(106113, "is_metal", None, "classification"),
-    "matbench_perovskites": Task(18928, "e_form", "eV/unit cell"),
-    "matbench_phonons": Task(1265, "last phdos peak", "cm^-1"),
-    "matbench_steels": Task(312, "yield strength", "MPa"),
-}
+def load_task(name: str) -> Task:
+    """A task by its name, with or without 'matbench_'.
+
+    Raises:
+        InputError: For an unknown name; all tasks are listed.
+    """
+    return Task(load_card(name))
 
 
-@dataclass(frozen=True)
-class Split:
-    """Rows to learn from and rows to be tested on; none is in both."""
-
-    train: NDArray[np.int64]
-    """Structures of these may be pretrained on; labels of a few of them are unmasked."""
-    test: NDArray[np.int64]
-    """Neither structure nor label of these is ever learnt from."""
-
-
-def find_task(name: str) -> tuple[str, Task]:
-    """A regression task by its name, with or without 'matbench_'.
+def find_task(name: str) -> tuple[str, Card]:
+    """A regression task by its name, with or without 'matbench_': its full name and its card.
 
     Raises:
         InputError: For an unknown name (the known ones are listed) or a classification task.
     """
-    full = name if name.startswith("matbench_") else f"matbench_{name}"
-    if full not in TASKS:
-        known = ", ".join(task for task in TASKS if TASKS[task].kind == "regression")
-        raise InputError(f"There is no such Matbench task. Received: {name}. Known: {known}.")
-    if TASKS[full].kind != "regression":
-        raise InputError(f"{full} is a classification task; learning curves are for regression only at present.")
-    return full, TASKS[full]
+    card = load_card(name)
+    if card.kind != "regression":
+        raise InputError(f"{card.name} is a classification task; learning curves are for regression only at present.")
+    return card.name, card
 
 
 def official_fold(n_rows: int, fold: int) -> Split:
@@ -79,15 +96,8 @@ def official_fold(n_rows: int, fold: int) -> Split:
     Raises:
         InputError: For a fold that does not exist, or fewer rows than folds.
     """
-    from sklearn.model_selection import KFold
-
-    if not 0 <= fold < N_FOLDS:
-        raise InputError(f"Folds are numbered 0 to {N_FOLDS - 1}. Received: {fold}.")
-    if n_rows < N_FOLDS:
-        raise InputError(f"{N_FOLDS} folds need at least {N_FOLDS} labelled crystals. Received: {n_rows}.")
-    folds = KFold(N_FOLDS, shuffle=True, random_state=FOLD_SEED).split(np.arange(n_rows))
-    train, test = list(folds)[fold]
-    return Split(train.astype(np.int64), np.sort(test).astype(np.int64))
+    check_fold(fold)
+    return kfolds(n_rows)[fold]
 
 
 def positions(ids: Sequence[str], name: str) -> NDArray[np.int64]:
@@ -97,13 +107,12 @@ def positions(ids: Sequence[str], name: str) -> NDArray[np.int64]:
         InputError: If an id belongs to no row of the task.
     """
     full, task = find_task(name)
-    pattern = re.compile(rf"mb-{re.escape(full.removeprefix('matbench_').replace('_', '-'))}-(\d+)")
+    pattern = re.compile(rf"mb-{re.escape(task.short_name.replace('_', '-'))}-(\d+)")
     found = [int(match.group(1)) - 1 if (match := pattern.fullmatch(id)) else -1 for id in ids]
     wrong = [id for id, row in zip(ids, found, strict=True) if not 0 <= row < task.n_rows]
     if wrong:
-        example = f"mb-{full.removeprefix('matbench_').replace('_', '-')}-{1:0{len(str(task.n_rows))}d}"
         raise InputError(
-            f"Rows of {full} are found by ids from {example} to {task.n_rows}. Received {len(wrong)} other ids, "
+            f"Rows of {full} are found by ids from {task.mbid(0)} to {task.n_rows}. Received {len(wrong)} other ids, "
             f"such as {wrong[0]}. Name the right column with --id-column, or leave out --task for data of your own."
         )
     return np.array(found, dtype=np.int64)

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import io
-import multiprocessing
-import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,8 +16,9 @@ from tqdm import tqdm
 
 from matgl_infomax.errors import InputError
 from matgl_infomax.files import atomic_write, sha256_of
-from matgl_infomax.record import RunCard, new_card, read_card, write_card
-from matgl_infomax.tasks.arms import ARMS, PRETRAINED, ArmAnswer, ArmTask
+from matgl_infomax.record import RunCard, new_card, peak_memory_mb, read_card, write_card
+from matgl_infomax.tasks.arms import ARMS, STARTS, ArmAnswer, ArmTask
+from matgl_infomax.tasks.launch import at_once
 from matgl_infomax.tasks.masking import mask_hash
 from matgl_infomax.tasks.study import Run, Study
 
@@ -64,8 +60,10 @@ def execute(study: Study, todo: Sequence[Run], check: Callable[[], None], *, pro
         KeyboardInterrupt: After Ctrl-C.
     """
     total = len(study.runs)
-    workers = min(study.config.workers, len(todo))
-    results = _at_once(study, todo, workers) if workers > 1 else _in_turn(study, todo)
+    config = study.config
+    results = at_once(
+        partial(carry_out, study), todo, workers=config.workers, launcher=config.launcher, folder=config.out / "runs"
+    )
     bar = tqdm(total=total, initial=total - len(todo), desc="Runs", unit="run", disable=not progress)
     with bar, closing(results):
         for run in results:
@@ -121,7 +119,6 @@ def _task(study: Study, run: Run) -> ArmTask:
     """What the arm gets to see: the labels of the mask, cut out of all others."""
     config = study.config
     rows = study.masks[run.labels, run.seed]
-    weights = (study.weights or {}).get(run.arm)
     return ArmTask(
         rows=rows,
         labels=study.labels[rows].copy(),
@@ -132,7 +129,7 @@ def _task(study: Study, run: Run) -> ArmTask:
         learning_rates=tuple(config.learning_rates),
         cache=config.cache,
         store=study.store,
-        weights=weights[0] if weights else None,
+        weights=start.folder if (start := study.starts.get(run.arm)) else None,
         features=study.features,
     )
 
@@ -161,7 +158,8 @@ def _card(
 ) -> RunCard:
     """The run card."""
     mask = study.masks[run.labels, run.seed]
-    start = "pretrained" if run.arm in PRETRAINED else "scratch" if run.arm in ("scratch", "untrained") else run.arm
+    name = "scratch" if run.arm in ("scratch", "untrained") else STARTS.get(run.arm, run.arm)
+    start = study.starts.get(run.arm)
     return new_card(
         task=study.task,
         target=study.target,
@@ -171,7 +169,7 @@ def _card(
         seed=run.seed,
         mask={"asked": run.labels, "used": len(mask), "sha256": mask_hash(study.ids, mask)},
         n_test=len(study.parts.test),
-        initial={"name": start, "sha256": answer.initial},
+        initial={"name": name, "sha256": answer.initial, "facts": start.facts if start else {}},
         settings=study.settings,
         tried=[{"learning_rate": rate, "mae": mae} for rate, mae in answer.tried],
         hashes={
@@ -183,74 +181,8 @@ def _card(
         },
         cost={
             "seconds": seconds,
-            "pretraining_seconds": study.pretraining_seconds if run.arm in PRETRAINED else None,
-            "peak_memory_mb": _peak_memory_mb(),
+            "pretraining_seconds": start.seconds if start else None,
+            "peak_memory_mb": peak_memory_mb(),
         },
         metrics=scores,
     )
-
-
-def _peak_memory_mb() -> float | None:
-    """Largest memory of this process so far; None where the system does not tell."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    import sys
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1024**2 if sys.platform == "darwin" else 1024)
-
-
-def _in_turn(study: Study, todo: Sequence[Run]) -> Generator[Run, None, None]:
-    """One run after the other, in this process."""
-    for run in todo:
-        yield carry_out(study, run)
-
-
-def _at_once(study: Study, todo: Sequence[Run], workers: int) -> Generator[Run, None, None]:
-    """Several runs at the same time, each in a process with one thread."""
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
-    before = set(multiprocessing.active_children())
-    done = False
-    try:
-        futures = [pool.submit(carry_out, study, run) for run in todo]
-        for future in as_completed(futures):
-            yield future.result()
-        done = True
-    except BrokenProcessPool as error:
-        raise InputError(
-            "A worker process ended abruptly, most often for lack of memory. Finished runs are kept: "
-            f"start again with fewer --workers. Received: {workers}."
-        ) from error
-    finally:
-        if not done:
-            # Runs under way would go on for minutes after Ctrl-C or an error. Their files are whole or absent, and
-            # Lightning would answer a polite signal only after some more steps.
-            for process in set(multiprocessing.active_children()) - before:
-                process.kill()
-        pool.shutdown(cancel_futures=True)
-        for draft in (study.config.out / "runs").glob(".*") if not done else ():
-            draft.unlink(missing_ok=True)
-
-
-def _start_worker() -> None:
-    """One thread per process; Ctrl-C is the parent's affair, and without a parent there is nothing left to do."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[name] = "1"
-    import torch
-    from threadpoolctl import threadpool_limits
-
-    torch.set_num_threads(1)
-    threadpool_limits(1)
-
-
-def _end_with_parent() -> None:
-    """End this process when its parent was killed; idle workers would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from matgl_infomax.config import CurveConfig
+from matgl_infomax.config_tasks import CurveConfig, StartSettings
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
 from matgl_infomax.files import sha256_of
-from matgl_infomax.tasks.arms import ARMS, PRETRAINED, open_encoder, state_hash
+from matgl_infomax.tasks.arms import ARMS, STARTS, open_encoder, state_hash
+from matgl_infomax.tasks.launch import workers_here
 from matgl_infomax.tasks.masking import mask_hash, nested_masks
 from matgl_infomax.tasks.matbench import Split, find_task, split
+from matgl_infomax.tasks.starts import Start, check_starts, start_weights
 
 if TYPE_CHECKING:
     from matgl_infomax.data.store import Store
@@ -30,11 +32,15 @@ OWN_DATA = "own data"
 """Name of the task where none of Matbench's was named."""
 
 ELSEWHERE: Any = {
-    **dict.fromkeys(["data", "labels_file", "id_column", "on_error", "cache", "out", "workers"], True),
-    **dict.fromkeys(["target", "labels", "seeds", "arms"], True),
+    **dict.fromkeys(["data", "labels_file", "id_column", "on_error", "cache", "data_dir", "out"], True),
+    **dict.fromkeys(["target", "labels", "seeds", "arms", "study", "workers", "launcher"], True),
+    **dict.fromkeys(StartSettings.model_fields, True),
     "finetune": {"seed"},
 }
-"""Settings that do not decide the result of one run: where things lie, which runs there are, and its own seed."""
+"""Settings that do not decide the result of one run: where things lie, which runs there are, and its own seed.
+
+A corpus or source decides only the arms that learn from it: the folder of their weights is theirs alone, and the
+weights are part of the hash of their runs."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +74,8 @@ class Study:
     data_hash: str
     store: Store | None = None
     features: Path | None = None
-    weights: dict[str, tuple[Path, str]] | None = None
-    """Folder and hash of the encoder, by the name of each arm that starts from one."""
-    pretraining_seconds: float | None = None
+    starts: dict[str, Start] = field(default_factory=dict)
+    """Weights by the name of each arm that starts from some."""
 
     @property
     def arms(self) -> dict[str, Path | None]:
@@ -104,7 +109,7 @@ class Study:
 
     def run_hash(self, run: Run) -> str:
         """Hash of everything that decides the result of a run."""
-        start = (self.weights or {}).get(run.arm, (None, None))[1]
+        start = self.starts[run.arm].weights if run.arm in self.starts else None
         mask = self.masks[run.labels, run.seed].tolist()
         return sha256_of(json.dumps([self.claim(), run.arm, start, run.labels, run.seed, mask], sort_keys=True))
 
@@ -158,16 +163,18 @@ def plan(crystals: Crystals, target: str, config: CurveConfig) -> Study:
         for seed in seeds(config)
         for count, rows in nested_masks(crystals.ids, available, config.labels, seed).items()
     }
-    weights = {}
-    for name, folder in arms.items():
-        if folder is not None:
-            weights[name] = (folder, state_hash(open_encoder(folder, config.model)))
+    check_starts(arms, config, config.data_dir)
+    own = {
+        name: Start(folder, state_hash(open_encoder(folder, config.model)), None, {})
+        for name, folder in arms.items()
+        if folder is not None
+    }
     task, unit = OWN_DATA, None
     if config.task is not None:
         task, facts = find_task(config.task)
         unit = facts.unit if facts.target == target else None
     return Study(
-        config, target, task, unit, crystals.ids, values, parts, masks, data_hash(crystals, values), weights=weights
+        config, target, task, unit, crystals.ids, values, parts, masks, data_hash(crystals, values), starts=own
     )
 
 
@@ -178,37 +185,40 @@ def prepare(study: Study, crystals: Crystals, *, progress: bool) -> Study:
         InputError: If something cannot be written, or there are too few structures to pretrain on.
     """
     config = study.config
+    workers = workers_here(config.workers, config.launcher)
     if set(study.arms) - {"descriptors"}:
         from matgl_infomax.data.store import build_store
         from matgl_infomax.train.pretrain import edge_rule
 
         rule = edge_rule(config.model)
-        study = replace(
-            study, store=build_store(crystals, rule, config.cache, progress=progress, workers=config.workers)
-        )
-    if set(study.arms) & set(PRETRAINED):
-        study = _pretrained(study, progress)
+        store = build_store(crystals, rule, config.cache, progress=progress, workers=workers)
+        study = replace(study, store=store)
+    study = replace(study, starts=study.starts | _starts(study, crystals, workers, progress))
     if "descriptors" in study.arms:
         from matgl_infomax.tasks.descriptors import descriptors
 
-        features = descriptors(crystals, config.cache, workers=config.workers, progress=progress)
+        features = descriptors(crystals, config.cache, workers=workers, progress=progress)
         study = replace(study, features=features)
     return study
 
 
-def _pretrained(study: Study, progress: bool) -> Study:
-    """Pretrain once, on the structures of the training part, or find that it was done."""
-    from matgl_infomax.train.pretrain import pretrain
-
-    config = study.config
-    if study.store is None:
-        raise ValueError("pretraining needs prepared crystals")
-    done = pretrain(
-        study.store, study.parts.train, config.out / "pretrained", config.pretrain, config.model, progress=progress
-    )
-    start = (done.path, state_hash(open_encoder(done.path, config.model)))
-    weights = {**(study.weights or {}), **{arm: start for arm in PRETRAINED if arm in study.arms}}
-    return replace(study, weights=weights, pretraining_seconds=done.seconds)
+def _starts(study: Study, crystals: Crystals, workers: int, progress: bool) -> dict[str, Start]:
+    """Weights of the arms that start from some, each kind learnt once, or found where that was done."""
+    config, kinds = study.config, dict[str, Start]()
+    arms = [arm for arm in study.arms if arm in STARTS]
+    for arm in arms:
+        if STARTS[arm] in kinds:
+            continue
+        if study.store is None:
+            raise ValueError("pretraining needs prepared crystals")
+        found = start_weights(
+            arm, crystals=crystals, train=study.parts.train, test=study.parts.test, store=study.store, out=config.out,
+            model=config.model, pretrain=config.pretrain, finetune=config.finetune, starts=config, cache=config.cache,
+            data_dir=config.data_dir, workers=workers, progress=progress,
+        )  # fmt: skip
+        if found is not None:
+            kinds[STARTS[arm]] = found
+    return {arm: kinds[STARTS[arm]] for arm in arms}
 
 
 def data_hash(crystals: Crystals, values: NDArray[np.float64]) -> str:

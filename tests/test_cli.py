@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from matgl_infomax import arguments, cli, config
+from matgl_infomax import arguments, cli, config, config_tasks
 from matgl_infomax.errors import InputError
 from tests.build import many
 
@@ -58,8 +59,35 @@ def test_help_is_quick_and_complete(command):
     start = time.perf_counter()
     done = subprocess.run([*PROGRAM, *command.split(), "--help"], capture_output=True, text=True, check=True)
     assert time.perf_counter() - start < 2
-    wanted = cli.COMMANDS if not command else ["--config", "--data", "--cache", "--on-error"]
-    assert all(word in done.stdout for word in wanted)
+    wanted = ["--config", *options_of(cli.COMMANDS[command][0])] if command else cli.COMMANDS
+    assert [word for word in wanted if not re.search(rf"(?m)^ +{re.escape(word)}\b", done.stdout)] == []
+
+
+def options_of(settings_class):
+    """How the command line spells every field of a command, sections aside."""
+    fields = settings_class.model_fields.items()
+    plain = {name: field for name, field in fields if name not in ("model", "pretrain", "finetune")}
+    words = {name: (field.json_schema_extra or {}).get("positional") for name, field in plain.items()}
+    return [word or f"--{name.replace('_', '-')}" for name, word in words.items()]
+
+
+@pytest.mark.parametrize("order", [["a", "b", "--info", "i", "--out", "o"], ["--info", "i", "--out", "o", "a", "b"]])
+def test_folders_of_submit_are_plain_words(order, tmp_path):
+    parser = arguments.build_parser({"submit": (config_tasks.SubmitConfig, "")})
+    given = vars(parser.parse_args(["submit", *order]))
+    assert given.pop("command") == "submit"
+    settings = arguments.read_settings(config_tasks.SubmitConfig, given)
+    assert (settings.run, settings.info, settings.out) == ([Path("a"), Path("b")], Path("i"), Path("o"))
+
+
+def test_plain_words_may_stand_in_the_settings_file(tmp_path, capsys):
+    file = tmp_path / "submit.yaml"
+    file.write_text("run: [a, b]\ninfo: i\n")
+    parser = arguments.build_parser({"submit": (config_tasks.SubmitConfig, "")})
+    given = vars(parser.parse_args(["submit", "--config", str(file), "--out", "o"]))
+    given.pop("command")
+    assert arguments.read_settings(config_tasks.SubmitConfig, given).run == [Path("a"), Path("b")]
+    assert refused(capsys, "submit", "--info", "i").endswith("DIR is required; --out is required.")
 
 
 def test_help_imports_no_heavy_library():
@@ -74,21 +102,21 @@ def test_every_field_is_an_option_and_every_option_a_field():
     text = ["curve", "--data", "d", "--out", "o", "--labels", "5", "7", "--model", "sitenet", "--finetune.steps", "9"]
     given = vars(parser.parse_args(text))
     assert given.pop("command") == "curve"
-    settings = arguments.read_settings(config.CurveConfig, given)
+    settings = arguments.read_settings(config_tasks.CurveConfig, given)
     assert (settings.labels, settings.finetune.steps, settings.model.name) == ([5, 7], 9, "sitenet")
 
 
 def test_yaml_and_options_agree_and_options_win(tmp_path):
     file = tmp_path / "study.yaml"
     file.write_text(yaml.safe_dump({"data": "a", "out": "b", "labels": [5], "finetune": {"steps": 3, "loss": "mse"}}))
-    settings = arguments.read_settings(config.CurveConfig, {"config": file, "finetune.steps": 4})
+    settings = arguments.read_settings(config_tasks.CurveConfig, {"config": file, "finetune.steps": 4})
     assert (settings.finetune.steps, settings.finetune.loss, settings.labels) == (4, "mse", [5])
 
 
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ("data: a\nout: b\nlables: [5]", "Unknown option 'lables'; known: task"),
+        ("data: a\nout: b\nlables: [5]", "Unknown option 'lables'; known: "),
         ("data: a\nout: b\nfinetune: {stepz: 5}", "Unknown option 'finetune.stepz'; known: steps"),
         ("data: a\nout: b\nfinetune: {steps: many}", "finetune.steps = 'many' is refused"),
         ("data: a", "--out is required"),

@@ -12,16 +12,13 @@ from torch import Tensor
 from matgl_infomax import host  # chooses MatGL's backend before MatGL is imported
 from matgl_infomax.config import ModelSettings, PretrainSettings
 from matgl_infomax.data.crystal import Crystal
-from matgl_infomax.data.loader import step_generator
 from matgl_infomax.data.store import Store, build_store
 from matgl_infomax.nn.presets import ELEMENTS
 from matgl_infomax.objectives import OBJECTIVES
 from matgl_infomax.train.pretrain import edge_rule
 from matgl_infomax.train.weights import new_model
 from tests.benchmarks.material import crystals
-
-Step = Callable[[Any], Tensor]
-Prepare = Callable[[Store, list[int]], Any]
+from tests.benchmarks.steps import Prepare, Step, without_labels
 
 CUTOFF_ANGSTROM = {"MEGNet": 4.0, "M3GNet": 5.0}
 BATCH = 32
@@ -64,21 +61,7 @@ def deep_infomax(name: str) -> tuple[Prepare, Step]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         objective = OBJECTIVES[settings.objective].for_encoder(encoder, settings.objective_preset, {})
-    kept = [p for group, members in encoder.layer_groups().items() if group != "head" for p in members]
-    weights = [*kept, *objective.parameters()]
-    optimizer = torch.optim.AdamW(weights, lr=1e-4)
-    number = 0
-
-    def step(batch: Any) -> Tensor:
-        nonlocal number
-        number += 1
-        total, _ = objective.loss(encoder, batch, step_generator(0, number))
-        optimizer.zero_grad()
-        total.backward()
-        torch.nn.utils.clip_grad_norm_(weights, 1.0)
-        optimizer.step()
-        return total.detach()
-
+    step = without_labels(encoder, objective, rate=1e-4)
     return lambda store, rows: store.batch(rows, geometry=True, view=objective.view), step
 
 

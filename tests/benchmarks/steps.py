@@ -12,6 +12,8 @@ from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.data.loader import step_generator
 from matgl_infomax.data.store import Store
 from matgl_infomax.nn.sitenet import SiteNet
+from matgl_infomax.objectives import Objective
+from matgl_infomax.train.weights import Encoder
 from tests.benchmarks.material import infomax, published_network, read_batch, targets_of
 from tests.benchmarks.plain_sitenet import PlainSiteNet, plain_batch
 
@@ -58,12 +60,11 @@ def plain() -> tuple[Prepare, Step]:
     return lambda store, rows: plain_batch(read_batch(store, rows, "full")), learn
 
 
-def deep_infomax() -> tuple[Prepare, Step]:
-    """Pretraining of the compact network: local and global level, all negatives, gradients clipped."""
-    encoder, objective = infomax()
+def without_labels(encoder: Encoder, objective: Objective, rate: float) -> Step:
+    """A pretraining step: forward with its own noise, backward, gradients clipped, AdamW."""
     groups = encoder.layer_groups()
     weights = [p for name, group in groups.items() if name != "head" for p in group] + list(objective.parameters())
-    optimizer = torch.optim.AdamW(weights, lr=1e-3, weight_decay=1e-4)
+    optimizer = torch.optim.AdamW(weights, lr=rate, weight_decay=1e-4)
     number = 0
 
     def step(batch: SiteBatch) -> Tensor:
@@ -76,7 +77,12 @@ def deep_infomax() -> tuple[Prepare, Step]:
         optimizer.step()
         return total.detach()
 
-    return lambda store, rows: read_batch(store, rows, INFOMAX_VIEW), step
+    return step
+
+
+def deep_infomax() -> tuple[Prepare, Step]:
+    """Pretraining of the compact network: local and global level, all negatives."""
+    return lambda store, rows: read_batch(store, rows, INFOMAX_VIEW), without_labels(*infomax(), rate=1e-3)
 
 
 STEPS: dict[str, Callable[[], tuple[Prepare, Step]]] = {"plain": plain, "ours": ours, "infomax": deep_infomax}

@@ -11,7 +11,7 @@ import pytest
 
 from matgl_infomax.config import FinetuneSettings, ModelSettings
 from matgl_infomax.errors import InputError
-from matgl_infomax.tasks.arms import ARMS, PRETRAINED, ArmTask, open_encoder, state_hash
+from matgl_infomax.tasks.arms import ARMS, ArmTask, open_encoder, state_hash
 from matgl_infomax.tasks.curve import learning_curve
 from tests.tasks.small import config, jdft2d
 
@@ -64,7 +64,7 @@ def test_cards_tell_where_weights_started(crystals, shared_folder):
     assert cards["descriptors"].initial.sha256 is None and cards["descriptors"].hashes.store is None
     assert cards["scratch"].initial.sha256 == cards["untrained"].initial.sha256, "one seed, one initialisation"
     assert cards["scratch"].initial.sha256 != cards["finetuned"].initial.sha256
-    assert {arm for arm, card in cards.items() if card.cost.pretraining_seconds is not None} == set(PRETRAINED)
+    assert {arm for arm, card in cards.items() if card.cost.pretraining_seconds is not None} == {"finetuned", "frozen"}
     encoder = open_encoder(shared_folder / "out" / "pretrained", ModelSettings(supercell_atoms=12))
     assert cards["frozen"].initial.sha256 == state_hash(encoder)
 
@@ -116,7 +116,7 @@ class Recorder:
         monkeypatch.setattr("matgl_infomax.train.weights.new_model", lambda *_: None)
         monkeypatch.setattr("matgl_infomax.train.weights.with_new_head", lambda *_: None)
 
-    def fit(self, model, store, rows, labels, settings, *, pretrained):
+    def fit(self, model, store, rows, labels, settings, *, pretrained, split_seed):
         assert labels.shape == (len(rows), 1)
         self.fits.append((settings, rows, pretrained))
         return SimpleNamespace(model=settings.learning_rate)

@@ -1,40 +1,32 @@
-"""The folds are matbench's own, and rows are found by their ids."""
+"""Tasks know their official folds and ids, and rows are found by their ids."""
 
 from __future__ import annotations
-
-import json
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from matgl_infomax.errors import InputError
-from matgl_infomax.tasks.matbench import N_FOLDS, TASKS, find_task, official_fold, positions, split
-
-REGRESSION = [name for name, task in TASKS.items() if task.kind == "regression"]
-
-
-@pytest.mark.parametrize("name", REGRESSION)
-def test_folds_are_those_of_matbench(shared, name):
-    with np.load(shared / "data" / "matbench" / "matbench_v0.1_folds.npz") as folds:
-        n = int(folds[f"{name}/n"])
-        wanted = [folds[f"{name}/test_{k}"] for k in range(N_FOLDS)]
-    assert TASKS[name].n_rows == n
-    for k in range(N_FOLDS):
-        found = official_fold(n, k)
-        np.testing.assert_array_equal(found.test, np.sort(wanted[k]))
-        np.testing.assert_array_equal(found.train, np.setdiff1d(np.arange(n), wanted[k]))
+from matgl_infomax.tasks import matbench
+from matgl_infomax.tasks.card import load_card
+from matgl_infomax.tasks.folds import kfolds
+from matgl_infomax.tasks.matbench import N_FOLDS, Task, find_task, load_task, official_fold, positions, split
 
 
-def test_facts_are_those_of_matbench(shared):
-    facts = json.loads((shared / "data" / "matbench" / "matbench_v0.1_dataset_metadata.json").read_text())
-    assert set(facts) == set(TASKS)
-    for name, task in TASKS.items():
-        fact = facts[name]
-        unit = None if fact["unit"] in (None, "unitless") else fact["unit"]
-        assert (task.n_rows, task.target, task.unit, task.kind) == (
-            fact["n_samples"], fact["target"], unit, fact["task_type"],
-        )  # fmt: skip
+def test_a_task_has_folds_and_ids():
+    task = load_task("jdft2d")
+    assert task == load_task("matbench_jdft2d") == Task(load_card("jdft2d"))
+    assert (task.ids[0], task.ids[-1], len(task.ids)) == ("mb-jdft2d-001", "mb-jdft2d-636", 636)
+    assert task.fold(0).test[:4].tolist() == [11, 13, 26, 30]
+    np.testing.assert_array_equal(positions(task.ids, "jdft2d"), np.arange(636))
+    with pytest.raises(InputError, match=r"Folds are numbered 0 to 4\. Received: -1"):
+        task.fold(-1)
+
+
+def test_folds_that_another_shuffle_made_are_refused(monkeypatch):
+    monkeypatch.setattr(matbench, "kfolds", lambda n_rows: kfolds(n_rows)[::-1])
+    with pytest.raises(InputError, match=r"scikit-learn .* makes for matbench_jdft2d are not the official ones"):
+        Task(load_card("jdft2d")).fold(0)
 
 
 @pytest.mark.parametrize(("file", "task"), [("mp_e_form", "mp_e_form"), ("mp_gap", "matbench_mp_gap")])

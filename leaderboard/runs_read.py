@@ -1,0 +1,270 @@
+"""The folder of a finished benchmark, read and checked: what was asked, predictions, run cards, scores."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from matgl_infomax.errors import InputError
+from matgl_infomax.files import sha256_of
+from matgl_infomax.leaderboard.scores import SCORES, Kind, fold_scores, probability_rocauc
+from matgl_infomax.record import RunCard
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+N_FOLDS = 5
+ASKED, PREDICTIONS, CARDS, SCORES_FILE = "benchmark.json", "predictions.parquet", "cards.jsonl", "scores.csv"
+RUNS = "folds"
+"""Folder with the card and the predictions of each model."""
+COLUMNS = ("id", "fold", "target", "prediction", "std")
+"""Columns of ``predictions.parquet``."""
+
+
+class Asked(BaseModel):
+    """What a benchmark is about: the content of ``benchmark.json``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    format: Literal[1] = 1
+    task: str = Field(description="Full name of the task, such as 'matbench_jdft2d'.")
+    target: str
+    unit: str | None
+    kind: Kind
+    arm: str
+    model: dict[str, Any] = Field(description="Settings of the network.")
+    folds: list[int] = Field(min_length=1, description="Folds that were asked for, ascending.")
+    seeds: list[int] = Field(min_length=1, description="Seeds of the models of each fold, the first one first.")
+    labels: int | None = Field(description="Labels left unmasked in each training part; None for all.")
+    settings: dict[str, Any] = Field(description="All settings that decide the result, without any path.")
+    notes: list[str] = Field(default=[], description="What a reader of the numbers has to know.")
+
+    @property
+    def network(self) -> str:
+        """Name of the network; trees on descriptors of the composition have none."""
+        return "no network" if self.arm == "descriptors" else str(self.model["name"])
+
+
+@dataclass(frozen=True)
+class BenchmarkResult:
+    """The numbers of a benchmark; finished folds only."""
+
+    asked: Asked
+    """What the benchmark is about."""
+    predictions: pd.DataFrame
+    """One line per test crystal: id, fold, target, prediction (mean over seeds; a probability for classes), std
+    (calibrated for numbers; NaN with one seed)."""
+    scores: pd.DataFrame
+    """One line per fold: fold, and the scores of Matbench."""
+    cards: tuple[RunCard, ...]
+    """One card per fold and seed."""
+
+    @property
+    def folds(self) -> list[int]:
+        """Folds that are finished."""
+        return [int(fold) for fold in self.scores["fold"]]
+
+    @property
+    def complete(self) -> bool:
+        """Whether all five folds are there, as a submission needs them."""
+        return self.folds == list(range(N_FOLDS))
+
+    def to_frame(self) -> pd.DataFrame:
+        """A copy of the table of scores, one line per fold."""
+        return self.scores.copy()
+
+    def to_text(self) -> str:
+        """The scores as a table to read, with mean and standard deviation over folds, and what to know about them."""
+        asked = self.asked
+        unit = f" ({asked.unit})" if asked.unit else ""
+        labels = "all labels" if asked.labels is None else f"{asked.labels} labels"
+        lines = [
+            f"{asked.task}: {asked.target}{unit}, arm {asked.arm}, {asked.network}, "
+            f"{labels} of each training part, {len(asked.seeds)} seed(s)",
+            "",
+            *_table(self.scores),
+        ]
+        missing = [str(fold) for fold in range(N_FOLDS) if fold not in self.folds]
+        if missing:
+            lines += ["", f"Folds that are still to be done: {', '.join(missing)}. A submission needs all five."]
+        return "\n".join([*lines, *(f"\n{note}" for note in self.notes())])
+
+    def notes(self) -> list[str]:
+        """What a reader of the numbers has to know."""
+        found = [*self.asked.notes]
+        if self.asked.kind == "classification":
+            areas = [probability_rocauc(part["target"].to_numpy(), part["prediction"].to_numpy())
+                     for _, part in self.predictions.groupby("fold")]  # fmt: skip
+            found.append(
+                "Matbench computes rocauc from classes, so it equals the balanced accuracy; that of the "
+                f"probabilities is {np.mean(areas):.4f} (mean over folds)."
+            )
+        return found
+
+
+def score_table(predictions: pd.DataFrame, kind: Kind) -> pd.DataFrame:
+    """Matbench's scores of each fold.
+
+    Args:
+        predictions: with the columns fold, target, prediction.
+        kind: kind of the task.
+    """
+    import pandas as pd
+
+    lines = []
+    for fold, part in predictions.groupby("fold", sort=True):
+        lines.append({"fold": fold, **fold_scores(kind, part["target"].to_numpy(), part["prediction"].to_numpy())})
+    return pd.DataFrame(lines, columns=["fold", *SCORES[kind]]).astype({"fold": "int64"})
+
+
+def read_benchmark(folder: Path) -> BenchmarkResult:
+    """Open the folder that ``matgl-infomax benchmark`` wrote, and check that its files belong together.
+
+    The scores are computed again from the predictions; nothing is taken on trust that can be recomputed.
+
+    Args:
+        folder: the benchmark's ``--out``.
+
+    Raises:
+        InputError: If a file is missing or damaged, or two of them contradict each other.
+    """
+    asked = read_asked(folder)
+    predictions = _read_predictions(folder / PREDICTIONS, asked)
+    cards = _read_cards(folder / CARDS)
+    scores = score_table(predictions, asked.kind)
+    _same_scores(folder / SCORES_FILE, scores)
+    _cards_fit(folder, asked, predictions, cards)
+    return BenchmarkResult(asked, predictions, scores, cards)
+
+
+def read_asked(folder: Path) -> Asked:
+    """What the benchmark in a folder is about, finished or not.
+
+    Raises:
+        InputError: If there is no benchmark, or its description is damaged.
+    """
+    file = folder / ASKED
+    try:
+        return Asked.model_validate_json(_bytes(file))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(step) for step in first["loc"]) or "the file"
+        raise InputError(f"{file} describes no benchmark ({place}: {first['msg']}).") from error
+
+
+def _read_predictions(file: Path, asked: Asked) -> pd.DataFrame:
+    """The table of predictions: every column there, every id once, every number finite."""
+    import pandas as pd
+
+    try:
+        table = pd.read_parquet(io.BytesIO(_bytes(file)))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file} is no table of predictions ({error}). Run the benchmark again.") from error
+    if list(table.columns) != list(COLUMNS):
+        raise InputError(f"{file} has the columns {', '.join(map(str, table))}. Needed: {', '.join(COLUMNS)}.")
+    if not len(table):
+        raise InputError(f"{file} holds no prediction. Run the benchmark again.")
+    twice = table["id"][table["id"].duplicated()]
+    if len(twice):
+        raise InputError(f"{file} predicts {twice.iloc[0]} more than once. Run the benchmark again.")
+    numbers = table[["target", "prediction"]].to_numpy(dtype=np.float64)
+    wrong = ~np.isfinite(numbers).all(axis=1)
+    if wrong.any():
+        raise InputError(f"{file} has no number for {table['id'][wrong].iloc[0]}. Run the benchmark again.")
+    other = sorted(set(table["fold"]) - set(asked.folds))
+    if other:
+        raise InputError(f"{file} has fold {other[0]}, and {ASKED} does not ask for it.")
+    probabilities = table["prediction"].between(0, 1) & table["target"].isin([0.0, 1.0])
+    if asked.kind == "classification" and not probabilities.all():
+        raise InputError(f"{file} has no probability of a class for {table['id'][~probabilities].iloc[0]}.")
+    return table
+
+
+def _read_cards(file: Path) -> tuple[RunCard, ...]:
+    """All run cards."""
+    cards = []
+    for number, line in enumerate(_bytes(file).decode(errors="replace").splitlines(), 1):
+        try:
+            cards.append(RunCard.model_validate_json(line))
+        except ValidationError as error:
+            raise InputError(f"{file}, line {number}, is no run card ({error.errors()[0]['msg']}).") from error
+    return tuple(cards)
+
+
+def _same_scores(file: Path, scores: pd.DataFrame) -> None:
+    """The table of scores has to be that of the predictions."""
+    import pandas as pd
+
+    try:
+        written = pd.read_csv(io.BytesIO(_bytes(file)))
+    except ValueError as error:
+        raise InputError(f"{file} is no table of scores ({error}). Run the benchmark again.") from error
+    same = list(written.columns) == list(scores.columns) and len(written) == len(scores)
+    if not (same and np.allclose(written.to_numpy(), scores.to_numpy(), rtol=1e-9, atol=0, equal_nan=True)):
+        raise InputError(f"{file} holds other scores than those of {PREDICTIONS}. Run the benchmark again.")
+
+
+def _cards_fit(folder: Path, asked: Asked, predictions: pd.DataFrame, cards: Sequence[RunCard]) -> None:
+    """Each fold has one card per seed, of this benchmark; with one seed the card's error is that of the table."""
+    wanted = {(int(fold), seed) for fold in set(predictions["fold"]) for seed in asked.seeds}
+    found = [(card.fold, card.seed) for card in cards]
+    if sorted(found) != sorted(wanted):
+        raise InputError(
+            f"{folder / CARDS} has cards of the folds and seeds {json.dumps(sorted(found))}, the predictions need "
+            f"{json.dumps(sorted(wanted))}."
+        )
+    sizes = predictions.groupby("fold").size()
+    for card in cards:
+        about = (card.task, card.target, card.arm, card.settings)
+        if about != (asked.task, asked.target, asked.arm, asked.settings):
+            raise InputError(f"{folder / CARDS}: the card of fold {card.fold} belongs to another benchmark.")
+        if card.n_test != sizes[card.fold]:
+            raise InputError(f"{folder / CARDS}: fold {card.fold} was tested on {card.n_test} crystals, not as here.")
+    if (folder / RUNS).is_dir():  # absent where only the tables were kept
+        _mean_of_runs(folder / RUNS, predictions, cards)
+
+
+def _mean_of_runs(folder: Path, predictions: pd.DataFrame, cards: Sequence[RunCard]) -> None:
+    """The table holds the mean of the predictions that the cards belong to, crystal by crystal."""
+    import pandas as pd
+
+    tables = []
+    for card in cards:
+        file = folder / f"fold_{card.fold}-seed_{card.seed}.parquet"
+        content = _bytes(file)
+        if sha256_of(content) != card.hashes.predictions:
+            raise InputError(f"{file} is not the file that its card was written for. Run the benchmark again.")
+        tables.append(pd.read_parquet(io.BytesIO(content)))
+    mean = pd.concat(tables).groupby("id")["prediction"].mean()
+    found = predictions.set_index("id")["prediction"]
+    if set(mean.index) != set(found.index) or not np.allclose(mean[found.index], found, rtol=1e-9, atol=1e-12):
+        raise InputError(f"{folder.parent / PREDICTIONS} is not the mean of the runs in {folder}. Run it again.")
+
+
+def _bytes(file: Path) -> bytes:
+    """Content of a file of the folder."""
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"{file.parent} holds no finished benchmark: cannot read {file.name} ({error.strerror or error})."
+        ) from error
+
+
+def _table(scores: pd.DataFrame) -> list[str]:
+    """Scores as lines of Markdown; the last one is mean ± standard deviation over folds, as Matbench's website."""
+    names = [name for name in scores.columns if name != "fold"]
+    lines = [["fold", *names], ["---", *["---:"] * len(names)]]
+    for row in scores.itertuples(index=False):
+        lines.append([str(row.fold), *(f"{getattr(row, name):.4f}" for name in names)])
+    if len(scores) > 1:
+        both = [f"{scores[name].mean():.4f} ± {scores[name].std(ddof=0):.4f}" for name in names]
+        lines.append(["mean ± std", *both])
+    return ["| " + " | ".join(line) + " |" for line in lines]

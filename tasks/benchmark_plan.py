@@ -1,0 +1,283 @@
+"""What a benchmark is about: arm, folds, masks of labels, seeds, starting weights, and the hashes of all of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matgl_infomax.config_tasks import BenchmarkConfig
+from matgl_infomax.data.read import Crystals
+from matgl_infomax.errors import InputError
+from matgl_infomax.files import sha256_of
+from matgl_infomax.leaderboard.runs_read import Asked
+from matgl_infomax.tasks.arms import STARTS, open_encoder, state_hash
+from matgl_infomax.tasks.card import Card
+from matgl_infomax.tasks.folds import N_FOLDS, Split
+from matgl_infomax.tasks.launch import workers_here
+from matgl_infomax.tasks.masking import mask_hash, nested_masks
+from matgl_infomax.tasks.matbench import Task
+from matgl_infomax.tasks.starts import PER_FOLD, Start, check_starts, start_weights
+from matgl_infomax.tasks.study import data_hash
+
+if TYPE_CHECKING:
+    from matgl_infomax.data.store import Store
+
+CODE_VERSION = 1
+"""Raise it whenever the same benchmark would give other results."""
+
+ELSEWHERE: Any = {
+    **dict.fromkeys(["data_dir", "cache", "out", "workers", "launcher", "folds", "seeds"], True),
+    **dict.fromkeys(["init", "corpus", "source"], True),
+    "pretrain": {"processes"},
+    "finetune": {"processes"},
+}
+"""Settings that do not decide the result of one run: where things lie, and which runs there are. The weights learnt
+from a corpus or a source are part of the hash of the runs that start from them."""
+
+TRAINED = ("scratch", "finetuned", "corpus", "transferred")
+"""Arms whose networks are trained on the labels, so that a learning rate has to be chosen."""
+
+ONE_ANSWER = ("frozen", "corpus_frozen")
+"""Arms whose answer does not depend on the seed: the same weights, and a regression without chance."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Everything that the runs of a benchmark need; it travels to worker processes."""
+
+    config: BenchmarkConfig
+    """Settings, with the arm and the kind of task filled in."""
+    card: Card
+    ids: list[str]
+    labels: NDArray[np.float64]
+    """Label of each crystal, (n,). Arms never get this, only the entries of their mask."""
+    parts: dict[int, Split]
+    """Official training and test rows of each fold asked for."""
+    masks: dict[int, NDArray[np.int64]]
+    """Unmasked rows of each fold, in the order of their draw. All models of a fold share them."""
+    data_hash: str
+    store: Store | None = None
+    features: Path | None = None
+    starts: dict[int, Start] = field(default_factory=dict)
+    """Weights to start from, by fold; empty for arms that start from none."""
+
+    @property
+    def arm(self) -> str:
+        """Name of the arm."""
+        return self.config.arm or "scratch"
+
+    @property
+    def seed(self) -> int:
+        """First seed: it decides masks, held-out labels and the choice of the learning rate."""
+        return self.config.finetune.seed
+
+    @property
+    def seeds(self) -> list[int]:
+        """Seeds of the models of each fold."""
+        return list(range(self.seed, self.seed + self.config.seeds))
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """Learning rates to choose among; one means that there is no choice."""
+        return tuple(self.config.learning_rates) or (self.config.finetune.learning_rate,)
+
+    @property
+    def choosing(self) -> bool:
+        """Whether a learning rate has to be chosen."""
+        return self.arm in TRAINED and len(self.rates) > 1
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether the spread of the models of a fold becomes an uncertainty by a factor: for numbers, not classes."""
+        return self.config.seeds > 1 and self.card.kind == "regression"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Settings that decide results, without any path."""
+        return self.config.model_dump(mode="json", exclude=ELSEWHERE)
+
+    def asked(self) -> Asked:
+        """What stands in ``benchmark.json``."""
+        config, card = self.config, self.card
+        notes = [] if config.init is None else ["Nobody checked whether the weights of --init have seen test crystals."]
+        return Asked(
+            task=card.name, target=card.target, unit=card.unit, kind=card.kind, arm=self.arm,
+            model=config.model.model_dump(mode="json"), folds=sorted(self.parts), seeds=self.seeds,
+            labels=config.labels, settings=self.settings, notes=notes,
+        )  # fmt: skip
+
+    def claim(self) -> dict[str, Any]:
+        """What the folder of this benchmark holds."""
+        own = self.starts[min(self.parts)].weights if self.config.init is not None and self.starts else None
+        return {
+            "crystals and labels": self.data_hash,
+            "weights of --init": own,
+            "code version": CODE_VERSION,
+            **self.settings,
+        }
+
+    def fold_hash(self, fold: int) -> str:
+        """Hash of the ids of the training part and of the test part."""
+        part = self.parts[fold]
+        return sha256_of(f"{mask_hash(self.ids, part.train)} {mask_hash(self.ids, part.test)}")
+
+    def hash_of(self, what: str, fold: int, *more: Any) -> str:
+        """Hash of everything that decides one result of a fold.
+
+        Args:
+            what: which result.
+            fold: its fold.
+            more: seed or learning rate.
+        """
+        start = self.starts[fold].weights if fold in self.starts else None
+        return sha256_of(
+            json.dumps([self.claim(), what, fold, start, self.masks[fold].tolist(), *more], sort_keys=True)
+        )
+
+    def held_out(self, fold: int) -> NDArray[np.int64]:
+        """Positions in the mask of the labels that no model of the fold is trained on; none if they are too few."""
+        from matgl_infomax.train.finetune import split
+
+        return split(len(self.masks[fold]), self.config.finetune, self.seed)[1]
+
+
+def settle(config: BenchmarkConfig, card: Card) -> BenchmarkConfig:
+    """Fill in the arm and the kind of task, and refuse what makes no sense, before any data are read.
+
+    Raises:
+        InputError: With what to change.
+    """
+    arm = config.arm or ("scratch" if config.init is None else "finetuned")
+    if config.init is not None and arm not in ("finetuned", "frozen"):
+        raise InputError(f"--init gives the weights of the arms finetuned and frozen. Received: --arm {arm}.")
+    if config.finetune.task == "classification" and card.kind == "regression":
+        raise InputError(f"{card.name} asks for numbers. Leave out --finetune.task classification.")
+    check_starts([arm] if config.init is None else [], config, config.data_dir)
+    _refuse_unused(config, arm)
+    wrong = [fold for fold in config.folds if not 0 <= fold < N_FOLDS]
+    if wrong:
+        raise InputError(f"Folds are numbered 0 to {N_FOLDS - 1}. Received: {wrong[0]}.")
+    if len(set(config.folds)) < len(config.folds):
+        raise InputError(f"Each fold can be asked for once. Received: {' '.join(map(str, config.folds))}.")
+    low = [rate for rate in config.learning_rates if rate <= 0]
+    if low or len(set(config.learning_rates)) < len(config.learning_rates):
+        raise InputError(f"Learning rates are above 0 and differ. Received: {_listed(config.learning_rates)}.")
+    if arm in ONE_ANSWER and config.seeds > 1:
+        raise InputError(
+            f"With the arm {arm} every seed gives the same answer: nothing in it is drawn at random. "
+            f"Give --seeds 1, or the arm untrained or finetuned. Received: --seeds {config.seeds}."
+        )
+    finetune = config.finetune.model_copy(update={"task": card.kind})
+    if arm in TRAINED:
+        from matgl_infomax.train.losses import check_goal
+
+        check_goal(finetune)
+    return config.model_copy(update={"task": card.name, "arm": arm, "finetune": finetune})
+
+
+def _refuse_unused(config: BenchmarkConfig, arm: str) -> None:
+    """Settings that only another arm reads are a mistake, not a wish to be ignored."""
+    kind = STARTS.get(arm) if config.init is None else None
+    needs = {"corpus": "corpus", "corpus_size": "corpus", "source": "transferred", "source_target": "transferred"}
+    for name, needed in needs.items():
+        if getattr(config, name) is not None and kind != needed:
+            arms = " or ".join(other for other, start in STARTS.items() if start == needed)
+            raise InputError(f"--{name.replace('_', '-')} is for the arm {arms}. Received: --arm {arm}.")
+
+
+def plan(task: Task, crystals: Crystals, config: BenchmarkConfig) -> Bench:
+    """Check a benchmark before anything is computed or written.
+
+    Args:
+        task: the Matbench task.
+        crystals: its complete official data, in official order.
+        config: settings as ``settle`` returns them.
+
+    Raises:
+        InputError: If there are too few labels, or the weights of ``--init`` do not fit.
+    """
+    values = crystals.labels([task.card.target])[:, 0]
+    parts = {fold: task.fold(fold) for fold in sorted(config.folds)}
+    masks = {}
+    for fold, part in parts.items():
+        count = len(part.train) if config.labels is None else config.labels
+        masks[fold] = nested_masks(crystals.ids, part.train, [count], config.finetune.seed)[count]
+    bench = Bench(config, task.card, crystals.ids, values, parts, masks, data_hash(crystals, values))
+    if config.init is not None:
+        start = Start(config.init, state_hash(open_encoder(config.init, config.model)), None, {})
+        bench = replace(bench, starts=dict.fromkeys(parts, start))
+    if bench.choosing and min(map(len, masks.values())) < 3:
+        raise InputError(
+            f"A learning rate is chosen on labels held out of the mask, and {config.labels} are too few to hold any "
+            "out. Give one --learning-rates, or more --labels."
+        )
+    if bench.calibrated:
+        _enough_to_calibrate(bench)
+    return bench
+
+
+def _enough_to_calibrate(bench: Bench) -> None:
+    """Refuse a validation part that is too small for the factor, before anything is trained."""
+    from matgl_infomax.train.finetune import FEWEST_FOR_VALIDATION
+
+    for fold in bench.parts:
+        if not len(bench.held_out(fold)):
+            raise InputError(
+                f"The uncertainty of {bench.config.seeds} models is fitted on labels that none of them was trained on, "
+                f"at least {FEWEST_FOR_VALIDATION}; {bench.config.finetune.validation_fraction:g} of "
+                f"{len(bench.masks[fold])} labels is less. Raise --finetune.validation-fraction or --labels, or give "
+                "--seeds 1."
+            )
+
+
+def prepare(bench: Bench, crystals: Crystals, *, progress: bool) -> Bench:
+    """Compute what the runs share: prepared crystals, starting weights of each fold, descriptors.
+
+    Raises:
+        InputError: If something cannot be written, or there is too little to learn from.
+    """
+    config = bench.config
+    workers = workers_here(config.workers, config.launcher)
+    if bench.arm == "descriptors":
+        from matgl_infomax.tasks.descriptors import descriptors
+
+        return replace(bench, features=descriptors(crystals, config.cache, workers=workers, progress=progress))
+    from matgl_infomax.data.store import build_store
+    from matgl_infomax.train.pretrain import edge_rule
+
+    store = build_store(crystals, edge_rule(config.model), config.cache, progress=progress, workers=workers)
+    bench = replace(bench, store=store)
+    if bench.starts or bench.arm not in STARTS:
+        return bench
+    return replace(bench, starts=_starts(bench, crystals, store, workers, progress))
+
+
+def _starts(bench: Bench, crystals: Crystals, store: Store, workers: int, progress: bool) -> dict[int, Start]:
+    """Starting weights of each fold; those that serve all folds are learnt once."""
+    config, found = bench.config, dict[int, Start]()
+    for fold, part in bench.parts.items():
+        if found and bench.arm not in PER_FOLD:
+            found[fold] = next(iter(found.values()))
+            continue
+        folder = config.out / "starts"
+        start = start_weights(
+            bench.arm, crystals=crystals, train=part.train, test=part.test, store=store,
+            out=folder / f"fold_{fold}" if bench.arm in PER_FOLD else folder,
+            model=config.model, pretrain=config.pretrain, finetune=config.finetune, starts=config, cache=config.cache,
+            data_dir=config.data_dir, workers=workers, progress=progress,
+        )  # fmt: skip
+        if start is None:
+            raise ValueError(f"the arm {bench.arm} got no weights")
+        found[fold] = start
+    return found
+
+
+def _listed(values: Sequence[float]) -> str:
+    """Numbers as they would be typed."""
+    return " ".join(f"{value:g}" for value in values)

@@ -1,0 +1,177 @@
+"""Descriptors of whole structures by matminer, computed once per crystal and kept: orbital fields and powder patterns.
+
+An orbital-field matrix takes up to a second, so what is finished stays on disk in blocks of a few crystals, found
+again by the content of each crystal. A structure on which matminer fails has no numbers and a reason; it is never
+dropped, for an error on fewer test crystals cannot be compared with any other.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cache, partial
+from hashlib import blake2b
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from matgl_infomax.data.crystal import Crystal
+from matgl_infomax.data.draft import BadEntry, UnreadableError, guarded
+from matgl_infomax.errors import InputError
+from matgl_infomax.files import atomic_write, sha256_of
+from matgl_infomax.tasks.launch import at_once
+
+CODE_VERSION = 1
+"""Raise it whenever the same crystal would get other descriptors."""
+
+WIDTHS = {"orbital_field": 1521, "xrd": 128}
+"""Numbers per crystal: 39 x 39 orbitals with the period, and one intensity per degree from 0 to 127."""
+
+_BLOCK = 16
+_REASON = 200  # letters kept of why a structure failed
+
+
+@dataclass(frozen=True)
+class Described:
+    """Descriptors of a list of crystals."""
+
+    values: NDArray[np.float32]
+    """One row per crystal, all NaN where there is none, (n, D)."""
+    failures: dict[int, str]
+    """Why there is none, by row."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some crystals to describe; it travels to worker processes."""
+
+    name: str
+    keys: tuple[bytes, ...]
+    crystals: tuple[Crystal, ...]
+    file: Path
+
+
+def structure_descriptors(
+    name: str, crystals: Sequence[Crystal], cache_folder: Path, *, workers: int = 1, progress: bool = True
+) -> Described:
+    """Describe each crystal, or find that it was done; a computation that was stopped goes on where it was.
+
+    Args:
+        name: ``orbital_field`` (matminer's OrbitalFieldMatrix with the period, flattened) or ``xrd``
+            (matminer's XRDPowderPattern, Cu K-alpha).
+        crystals: crystals; ids do not matter.
+        cache_folder: folder for the results, each under a hash of its crystal.
+        workers: processes at the same time.
+        progress: show a bar.
+
+    Raises:
+        InputError: If the folder cannot be written, or a file in it is damaged.
+    """
+    keys = [_key(crystal) for crystal in crystals]
+    folder = Path(cache_folder).expanduser() / f"{name}-{recipe(name)}"
+    known = _read(folder, set(keys))
+    missing = {key: crystal for key, crystal in zip(keys, crystals, strict=True) if key not in known}
+    if missing:
+        _describe(name, missing, folder, workers, progress, (len(set(keys)), len(known)))
+        known = _read(folder, set(keys))
+    values = np.full((len(keys), WIDTHS[name]), np.nan, dtype=np.float32)
+    failures = {}
+    for row, key in enumerate(keys):
+        values[row], reason = known[key]
+        if reason:
+            failures[row] = reason
+    return Described(values, failures)
+
+
+def describe_block(block: Block) -> Block:
+    """Compute and keep the descriptors of a few crystals; a structure that fails gets a reason instead of numbers."""
+    values = np.full((len(block.crystals), WIDTHS[block.name]), np.nan, dtype=np.float32)
+    reasons = []
+    for row, crystal in enumerate(block.crystals):
+        # Not matminer's own ignore_errors: it takes Ctrl-C for a failure of the structure too.
+        found = guarded(crystal.source, crystal.id, partial(_numbers, block.name, crystal))
+        reasons.append(found.reason[:_REASON] if isinstance(found, BadEntry) else "")
+        if not isinstance(found, BadEntry):
+            values[row] = found
+    buffer = io.BytesIO()
+    keys = np.frombuffer(b"".join(block.keys), dtype=np.uint8).reshape(len(block.keys), -1)
+    np.savez(buffer, keys=keys, values=values, reasons=np.array(reasons, dtype=f"<U{_REASON}"))
+    atomic_write(block.file, buffer.getvalue())
+    return block
+
+
+def _describe(
+    name: str,
+    missing: dict[bytes, Crystal],
+    folder: Path,
+    workers: int,
+    progress: bool,
+    counts: tuple[int, int],
+) -> None:
+    """Describe what is not there yet, block by block."""
+    todo = list(missing.items())
+    blocks = []
+    for start in range(0, len(todo), _BLOCK):
+        keys, crystals = zip(*todo[start : start + _BLOCK], strict=True)
+        blocks.append(Block(name, keys, crystals, folder / f"{sha256_of(b''.join(keys))[:24]}.npz"))
+    total, done = counts
+    title = f"Descriptors ({name})"
+    bar = tqdm(total=total, initial=done, desc=title, unit="crystal", disable=not progress)
+    results = at_once(describe_block, blocks, workers=workers, launcher="local", folder=folder)
+    with bar, closing(results):
+        for block in results:
+            bar.update(len(block.keys))
+
+
+def _read(folder: Path, wanted: set[bytes]) -> dict[bytes, tuple[NDArray[np.float32], str]]:
+    """What is kept of the wanted crystals: numbers and, where there are none, the reason."""
+    found: dict[bytes, tuple[NDArray[np.float32], str]] = {}
+    for file in sorted(folder.glob("[!.]*.npz")):
+        try:
+            with file.open("rb") as stream, np.load(stream, allow_pickle=False) as kept:
+                keys = [row.tobytes() for row in kept["keys"]]
+                if wanted.isdisjoint(keys):
+                    continue
+                values, reasons = kept["values"], kept["reasons"]
+        except (OSError, ValueError, EOFError, KeyError, BadZipFile) as error:
+            raise InputError(f"{file} is damaged ({error}). Delete it; it is computed again.") from error
+        for key, row, reason in zip(keys, values, reasons, strict=True):
+            if key in wanted:
+                found[key] = (row, str(reason))
+    return found
+
+
+def _key(crystal: Crystal) -> bytes:
+    """Short name of a structure: elements, lattice and positions."""
+    digest = blake2b(digest_size=16)
+    for array, kind in ((crystal.numbers, "<i8"), (crystal.lattice, "<f8"), (crystal.frac, "<f8")):
+        digest.update(np.ascontiguousarray(array, dtype=kind).tobytes())
+    return digest.digest()
+
+
+def recipe(name: str) -> str:
+    """Short name of everything beside the crystal that decides the numbers."""
+    return sha256_of(f"{CODE_VERSION} {name} {version('matminer')} {version('pymatgen')}")[:12]
+
+
+def _numbers(name: str, crystal: Crystal) -> NDArray[np.float32]:
+    """Descriptors of one crystal, (D,)."""
+    values = np.array(_featurizer(name).featurize(crystal.to_structure()), dtype=np.float64).astype(np.float32)
+    if not np.isfinite(values).all():
+        raise UnreadableError("matminer gives no finite number")
+    return values
+
+
+@cache
+def _featurizer(name: str) -> Any:
+    """Matminer's featurizer."""
+    from matminer.featurizers.structure import OrbitalFieldMatrix, XRDPowderPattern
+
+    return OrbitalFieldMatrix(period_tag=True, flatten=True) if name == "orbital_field" else XRDPowderPattern()

@@ -1,0 +1,131 @@
+"""Transfer: a network trained on labels of another property, without the crystals that it will be tested on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matgl_infomax.config import FinetuneSettings, PretrainSettings
+from matgl_infomax.data.read import Crystals
+from matgl_infomax.errors import InputError
+from matgl_infomax.tasks.masking import mask_hash
+from matgl_infomax.tasks.source import content_hash, read_source, target_of
+from matgl_infomax.tasks.starts import Asked, Start, begin, check_starts, claim_start, too_close, write_start
+from matgl_infomax.train.claim import HASHED
+
+if TYPE_CHECKING:
+    from matgl_infomax.data.store import Store
+
+FEWEST = 10
+"""Labels below which nothing can be transferred."""
+
+
+def from_labels(asked: Asked) -> Start:
+    """Train on all labels of the source whose crystals are not in the test part, or find that it was done.
+
+    The training has the steps, batches and rates of the pretraining, so that both kinds of start cost the same.
+
+    Raises:
+        InputError: If the source is missing, cannot be read or has too few labels, or the folder holds other weights.
+    """
+    from matgl_infomax.data.store import build_store
+    from matgl_infomax.train.pretrain import edge_rule
+
+    check_starts(["transferred"], asked.starts, asked.data_dir)
+    name = str(asked.starts.source)
+    target = target_of(name, asked.starts.source_target)
+    content = content_hash(name, asked.data_dir)
+    claim = _claim(asked, target, content)
+    known = begin(asked, claim)
+    if known is not None:
+        return known
+    source = read_source(name, target, asked.data_dir, asked.cache, progress=asked.progress)
+    labels = source.labels([target])[:, 0]
+    labelled = np.flatnonzero(~np.isnan(labels))
+    same_id, same_structure = _shared(asked, source.subset(labelled))
+    rows = labelled[~(same_id | same_structure)]
+    if len(rows) < FEWEST:
+        raise InputError(
+            f"A transfer needs at least {FEWEST} labels of crystals that are not in the test part. Received: "
+            f"{len(labelled)} labels of {target} in {name}, of which {len(rows)} are left."
+        )
+    claim_start(asked, claim)
+    # All crystals of the source are prepared once; which of them are left out differs from fold to fold.
+    store = build_store(source, edge_rule(asked.model), asked.cache, progress=asked.progress, workers=asked.workers)
+    seconds, held_out, error = _train(asked, store, rows, labels[rows], target)
+    facts: dict[str, int | float | str] = {
+        "source_target": target,
+        "labels": len(labelled),
+        "unreadable": len(source.bad),
+        "removed_same_id": int(same_id.sum()),
+        "removed_same_structure": int((same_structure & ~same_id).sum()),
+        "crystals": len(rows),
+        "content": content[:16],
+    }
+    if held_out:
+        facts |= {"held_out": held_out, "held_out_mae": error}
+    return write_start(asked, seconds, facts)
+
+
+def _claim(asked: Asked, target: str, content: str) -> dict[str, str | float | None]:
+    """What decides the weights besides the settings of model and pretraining."""
+    return {
+        "source_target": target,
+        "crystals and labels of the source": HASHED + content,
+        "test part": HASHED + mask_hash(asked.crystals.ids, asked.test),
+        "crystals of the task": HASHED + asked.store.key,
+        "loss": asked.finetune.loss,
+        "ema_decay": asked.finetune.ema_decay,
+    }
+
+
+def _shared(asked: Asked, source: Crystals) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which crystals of the source are in the test part: those of the same id, and those of the same structure."""
+    test = asked.crystals.subset(asked.test)
+    same_id = np.isin(np.array(source.ids, dtype=object), np.array(test.ids, dtype=object))
+    return same_id, too_close(asked, test, source, "matches")
+
+
+def _train(
+    asked: Asked, store: Store, rows: NDArray[np.int64], labels: NDArray[np.float64], target: str
+) -> tuple[float, int, float]:
+    """Train on the source and write the encoder: seconds, held-out labels, and the mean absolute error on them."""
+    from matgl_infomax.train.finetune import fit
+    from matgl_infomax.train.predict import predict
+    from matgl_infomax.train.pretrain import new_encoder
+    from matgl_infomax.train.ranks import is_first
+    from matgl_infomax.train.weights import save_model
+
+    settings = training_settings(asked.pretrain, asked.finetune, labels)
+    # The network has to know the elements of the task as well.
+    elements = {*store.elements(rows), *asked.store.elements()}
+    network = new_encoder(asked.model, 1, settings.seed, elements)
+    out = asked.folder / "encoder"
+    fitted = fit(network, store, rows, labels[:, None], settings, targets=(target,), out=out, progress=asked.progress)
+    if is_first():
+        save_model(fitted.model, out, {"matgl_infomax": "fine-tuned", "targets": [target], "task": settings.task})
+    held_out = fitted.held_out
+    if not len(held_out):
+        return fitted.seconds, 0, float("nan")
+    predicted = predict(fitted.model, store, rows[held_out])[:, 0]
+    return fitted.seconds, len(held_out), float(np.abs(predicted - labels[held_out]).mean())
+
+
+def training_settings(
+    pretrain: PretrainSettings, finetune: FinetuneSettings, labels: NDArray[np.float64]
+) -> FinetuneSettings:
+    """The training on the source: budget and seed of the pretraining, loss and running average of the fine-tuning.
+
+    Args:
+        pretrain: steps, batches, rates, held-out share and seed.
+        finetune: loss (for numbers) and decay of the running average.
+        labels: of the source, (n,); where all of them are 0 or 1, classes are learnt.
+    """
+    shared = set(PretrainSettings.model_fields) & set(FinetuneSettings.model_fields)
+    classes = bool(np.isin(labels, (0.0, 1.0)).all())
+    loss = None if classes or finetune.task == "classification" else finetune.loss
+    budget = {name: getattr(pretrain, name) for name in shared}
+    settings = {**budget, "ema_decay": finetune.ema_decay, "loss": loss}
+    return FinetuneSettings(**settings, task="classification" if classes else "regression")
