@@ -13,6 +13,7 @@ from matgl_infomax import host  # chooses MatGL's backend before MatGL is import
 from matgl_infomax.config import ModelSettings, PretrainSettings
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.store import Store, build_store
+from matgl_infomax.nn.matgl_models import full_arguments
 from matgl_infomax.nn.presets import ELEMENTS
 from matgl_infomax.objectives import OBJECTIVES
 from matgl_infomax.train.pretrain import edge_rule
@@ -32,13 +33,17 @@ def matgl_store(name: str, folder: Any) -> Store:
 
 
 def bare(name: str) -> tuple[Prepare, Step]:
-    """MatGL's own training step through its own classes: graphs ready, forward, backward, AdamW."""
+    """MatGL's own training step through its own classes: graphs ready, forward, backward, AdamW.
+
+    The network is the one that is pretrained: M3GNet with triples as far as pairs, where MatGL's default is 4 angstrom.
+    """
     import matgl.models as models
     from matgl.utils.training import ModelLightningModule
 
+    arguments = {**full_arguments(name.lower(), {}), "cutoff": CUTOFF_ANGSTROM[name]}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = getattr(models, name)(element_types=ELEMENTS, cutoff=CUTOFF_ANGSTROM[name])
+        model = getattr(models, name)(element_types=ELEMENTS, **arguments)
     module = ModelLightningModule(model)
     module.step(matgl_batch(name, crystals(2)))  # fixes the shapes of lazy layers
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
