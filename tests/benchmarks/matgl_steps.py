@@ -40,7 +40,7 @@ def bare(name: str) -> tuple[Prepare, Step]:
     import matgl.models as models
     from matgl.utils.training import ModelLightningModule
 
-    arguments = {**full_arguments(name.lower(), {}), "cutoff": CUTOFF_ANGSTROM[name]}
+    arguments = full_arguments(name.lower(), {"cutoff": CUTOFF_ANGSTROM[name]})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = getattr(models, name)(element_types=ELEMENTS, **arguments)

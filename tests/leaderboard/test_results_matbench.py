@@ -3,39 +3,30 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from matgl_infomax.leaderboard.runs_read import Asked
-from matgl_infomax.record import RunCard
+from matgl_infomax.leaderboard.runs_read import read_asked
+from tests.leaderboard.kept import RESULTS, cards
 
-ROOT = Path(__file__).resolve().parents[2]
-FOLDER = ROOT / "leaderboard" / "results" / "matbench"
+FOLDER = RESULTS / "matbench"
 ANSWERS = sorted(path.parent for path in FOLDER.rglob("benchmark.json"))
 
 
-def cards(answer: Path) -> list[RunCard]:
-    return [RunCard.model_validate_json(line) for line in (answer / "cards.jsonl").read_text().splitlines()]
-
-
-def asked(answer: Path) -> Asked:
-    return Asked.model_validate_json((answer / "benchmark.json").read_bytes())
-
-
 def test_what_was_to_be_measured_is_there():
-    about = {(asked(a).task, asked(a).network, asked(a).settings["corpus_without"], asked(a).arm) for a in ANSWERS}
+    questions = [read_asked(answer) for answer in ANSWERS]
+    about = {(q.task, q.network, q.settings["corpus_without"], q.arm) for q in questions}
     for network in ("sitenet", "megnet"):
         for without, arm in (("nothing", "corpus"), ("formulas", "corpus"), ("matches", "scratch")):
             assert ("matbench_jdft2d", network, without, arm) in about
-    assert all(asked(a).folds == [0, 1, 2, 3, 4] for a in ANSWERS if asked(a).task == "matbench_jdft2d")
+    assert all(q.folds == [0, 1, 2, 3, 4] for q in questions if q.task == "matbench_jdft2d")
 
 
 @pytest.mark.parametrize("answer", ANSWERS, ids=lambda answer: answer.name)
 def test_every_fold_and_seed_has_its_card(answer):
-    question, found = asked(answer), cards(answer)
+    question, found = read_asked(answer), cards(answer)
     assert sorted((c.fold, c.seed) for c in found) == sorted((f, s) for f in question.folds for s in question.seeds)
     assert all(card.settings == question.settings and card.arm == question.arm for card in found)
     predictions = pd.read_parquet(answer / "predictions.parquet")
@@ -55,15 +46,15 @@ def test_an_ensemble_is_no_worse_than_its_members(answer):
 
 def test_arms_of_a_network_met_on_equal_terms():
     """The same labels, test crystals, rates and steps; only where the weights come from differs."""
-    groups: dict[tuple[str, str, bool], set[str]] = {}
+    groups: dict[tuple[str, str], set[str]] = {}
     for answer in ANSWERS:
-        question = asked(answer)
-        longer = question.settings["finetune"]["steps"] > 3000
+        question = read_asked(answer)
+        longer = question.settings["finetune"]["steps"] > 3000  # there each arm has one rate, that of its first run
         if longer or question.arm == "descriptors":
             continue
         terms = {k: v for k, v in question.settings.items() if k not in ("arm", "corpus_without", "corpus_size")}
         hashes = sorted({(c.fold, c.mask.sha256, c.hashes.folds, c.hashes.data) for c in cards(answer)})
-        groups.setdefault((question.task, question.network, longer), set()).add(json.dumps([terms, hashes]))
+        groups.setdefault((question.task, question.network), set()).add(json.dumps([terms, hashes]))
     assert len(groups) >= 3 and all(len(terms) == 1 for terms in groups.values())
 
 

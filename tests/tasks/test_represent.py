@@ -13,7 +13,6 @@ import pytest
 from matplotlib.image import imread
 
 from matgl_infomax.config import ModelSettings
-from matgl_infomax.config_tasks import RepresentConfig
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
 from matgl_infomax.files import sha256_of
@@ -26,6 +25,7 @@ from matgl_infomax.train import predict
 from matgl_infomax.train.weights import load_encoder, new_model, save_model
 from tests.build import many
 from tests.tasks.small import jdft2d
+from tests.tasks.small_represent import config, run, small_encoder
 
 PLOTS = (module.plot_heads, embedding_map.plot_map)
 UNTRAINED = [f"untrained-{seed}" for seed in range(5)]
@@ -43,9 +43,7 @@ class Whole:
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory) -> Path:
     """A small encoder; training it would show nothing more here."""
-    folder = tmp_path_factory.mktemp("encoder")
-    save_model(new_model(ModelSettings(supercell_atoms=12), 1, seed=77), folder, {})
-    return folder
+    return small_encoder(tmp_path_factory.mktemp("encoder"))
 
 
 class Volume:
@@ -84,29 +82,9 @@ def whole(finished, crystals, tmp_path_factory, encoder, monkeypatch) -> Whole:
     return finished["study"]
 
 
-def config(folder: Path, encoder: Path, **changes: Any) -> RepresentConfig:
-    settings: dict[str, Any] = {
-        "data": "none",
-        "target": ["y"],
-        "checkpoint": encoder,
-        "labels": [6, 12],
-        "repeats": 2,
-        "heads": ["ridge"],
-        "descriptors": ["xrd", "magpie"],
-        "map": "none",
-        "out": folder / "out",
-        "cache": folder / "cache",
-    }
-    return RepresentConfig(**{**settings, **changes})
-
-
 @pytest.fixture
 def items(crystals) -> Crystals:
     return Crystals(many(crystals, 60))
-
-
-def run(items: Crystals, settings: RepresentConfig) -> module.RepresentResult:
-    return represent(items, settings, progress=False)
 
 
 def test_whole_study(whole):
@@ -239,41 +217,6 @@ def test_folder_of_another_study_is_refused(items, tmp_path, encoder):
     save_model(new_model(ModelSettings(supercell_atoms=12), 1, seed=78), other, {})
     with pytest.raises(InputError, match="holds another run: its encoder is"):
         run(items, config(tmp_path, other))
-
-
-@pytest.mark.parametrize(
-    ("changes", "text"),
-    [
-        ({"target": []}, r"about one property. Received --target \(none\)"),
-        ({"target": ["y", "z"]}, "about one property. Received --target y z"),
-        ({"target": ["z"]}, "Unknown target. Received: z"),
-        ({"labels": [1, 9]}, "at least 2 labels. Received: 1"),
-        ({"labels": [500]}, "Only 48 crystals of the training part have a label"),
-        ({"task": "mp_is_metal"}, "is a classification task"),
-        ({"checkpoint": Path("nowhere")}, "nowhere"),
-    ],
-)
-def test_mistakes_are_said_before_anything_is_written(items, tmp_path, encoder, changes, text):
-    with pytest.raises(InputError, match=text):
-        run(items, config(tmp_path, encoder, **changes))
-    assert not list(tmp_path.iterdir())
-
-
-def test_too_few_test_crystals(crystals, tmp_path, encoder):
-    with pytest.raises(InputError, match=r"3 test crystals are needed at least. Received: 2"):
-        run(Crystals(many(crystals, 10)), config(tmp_path, encoder, labels=[2]))
-
-
-def test_a_single_untrained_encoder_is_no_floor(tmp_path, encoder):
-    with pytest.raises(ValueError, match="greater than or equal to 5"):
-        config(tmp_path, encoder, untrained=1)
-
-
-def test_unknown_elements_are_said(items, tmp_path):
-    model = new_model(ModelSettings(supercell_atoms=12), 1, 0, element_types=("O", "Mg"))
-    save_model(model, tmp_path / "narrow", {})
-    with pytest.raises(InputError, match=r"The crystals hold Li, .*narrow knows 2 elements"):
-        run(items, config(tmp_path, tmp_path / "narrow"))
 
 
 def test_official_folds_and_options_instead_of_a_config(crystals, tmp_path, encoder):
