@@ -55,12 +55,17 @@ class ModelSettings(Settings):
         return self
 
 
+OBJECTIVE_NAMES = ("infomax", "masked", "denoise")
+"""Keys of ``objectives.OBJECTIVES``, named here because this file imports no torch."""
+
+
 class PretrainSettings(Settings):
     """How an encoder learns from structures alone."""
 
-    objective: Literal["infomax"] = Field(default="infomax", description="What is learnt without labels.")
-    objective_preset: Literal["default", "published"] = Field(default="default", description="Deep InfoMax with the recommended corrections, or as published with its quirks.")
-    objective_options: dict[str, Any] = Field(default={}, description="Options of the objective that differ from its preset; unknown ones are refused.")
+    objective: str = Field(default="infomax", description=f"What is learnt before the labels: {', '.join(OBJECTIVE_NAMES)}, or several joined by plus signs.")
+    objective_preset: str = Field(default="default", description="A set of options of the objective: default with the recommended corrections, published as in its paper.")
+    objective_options: dict[str, Any] = Field(default={}, description="Options of the objective that differ from its preset, of a combination by part; unknown ones are refused.")
+    objective_weights: dict[str, float] = Field(default={}, description="Weights of the parts of a combination; 1 where none is given.")
     steps: int = Field(default=3000, ge=1, description="Optimiser steps.")
     batch_sites: int = Field(default=1200, ge=2, description="Sites per batch: crystals are added until the next one would exceed it.")
     learning_rate: float = Field(default=1e-3, gt=0, description="Peak learning rate of AdamW.")

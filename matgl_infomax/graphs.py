@@ -138,4 +138,5 @@ def with_company(batch: SiteBatch, number: int) -> SiteBatch:
         frac=torch.cat([frac, frac.new_zeros(1, 3)]),
         lattice=torch.cat([lattice, torch.eye(3, device=where, dtype=lattice.dtype)[None]]),
         offset=torch.cat([offset, offset.new_tensor([[-1.0, 0.0, 0.0], [1.0, 0.0, 0.0]])]),
+        hidden=None if batch.hidden is None else torch.cat([batch.hidden, batch.hidden.new_zeros(1)]),
     )

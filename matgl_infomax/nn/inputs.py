@@ -68,6 +68,7 @@ def distance_channel(batch: SiteBatch) -> Tensor:
 def log_coulomb_channel(batch: SiteBatch) -> Tensor:
     """Logarithm of the Coulomb matrix, (E,): Z_i Z_j / d with d in bohr, 0.5 Z^2.4 for a site with itself."""
     charge = batch.number.to(batch.distance.dtype)  # (N,)
+    charge = charge if batch.hidden is None else charge.masked_fill(batch.hidden, 0.0)
     product = charge.index_select(0, batch.src) * charge.index_select(0, batch.dst)  # (E,)
     itself = batch.distance == 0
     repulsion = product / (batch.distance / BOHR_ANGSTROM).masked_fill(itself, 1.0)  # (E,)

@@ -52,6 +52,8 @@ class Known:
     """Where the site vectors are."""
     crystal: Tap
     """Where the crystal vector is, in a network that has one."""
+    element: str
+    """Module with one vector per element, by its path."""
     input: Sequence[str]
     """Modules that are read first."""
     blocks: Sequence[str]
@@ -72,6 +74,7 @@ KNOWN: dict[str, Known] = {
         width="hidden_layer_sizes_conv",
         site=Tap("blocks.-1", "output", 1),
         crystal=Tap("output_proj", "input"),
+        element="embedding.layer_node_embedding",
         input=("bond_expansion", "embedding", "edge_encoder", "node_encoder", "state_encoder"),
         blocks=("blocks",),
         site_out=(),
@@ -83,6 +86,7 @@ KNOWN: dict[str, Known] = {
         width="dim_node_embedding",
         site=Tap("graph_layers.-1", "output", 1),
         crystal=Tap("final_layer", "input"),
+        element="embedding.layer_node_embedding",
         input=("bond_expansion", "embedding", "basis_expansion"),
         blocks=("three_body_interactions", "graph_layers"),
         site_out=(),
@@ -94,6 +98,7 @@ KNOWN: dict[str, Known] = {
         width="units",
         site=Tap("linear", "output"),
         crystal=Tap("final_layer", "input"),
+        element="tensor_embedding.emb",
         input=("bond_expansion", "tensor_embedding"),
         blocks=("layers",),
         site_out=("out_norm", "linear"),
@@ -105,6 +110,7 @@ KNOWN: dict[str, Known] = {
         width="dim_atom_embedding",
         site=Tap("atom_graph_layers.-1", "output", 0),
         crystal=Tap("final_layer", "input"),  # never read: CHGNet adds up predictions of sites
+        element="atom_embedding",
         input=(
             "bond_expansion", "threebody_bond_expansion", "angle_expansion", "state_embedding", "atom_embedding",
             "bond_embedding", "angle_embedding", "atom_bond_weights", "bond_bond_weights", "threebody_bond_weights",
@@ -121,6 +127,7 @@ KNOWN: dict[str, Known] = {
         width="dim_node_embedding",
         site=Tap("readout", "input"),
         crystal=Tap("final_layer", "input"),
+        element="embedding",
         input=("radial_basis", "embedding", "sphharm"),
         blocks=("so3convs", "mixings1", "mixings2", "mixings3", "gatings"),
         site_out=("so3product",),
@@ -224,6 +231,12 @@ def site_tap(name: str, network: nn.Module) -> Tap:
     if name == "so3net" and not hasattr(network, "readout"):
         return KNOWN[name].crystal
     return KNOWN[name].site
+
+
+def element_vectors(name: str, network: Any) -> nn.Embedding:
+    """The module that gives every site the vector of its element."""
+    found: nn.Embedding = network.get_submodule(KNOWN[name].element)
+    return found
 
 
 def widths(name: str, network: Any) -> tuple[int, int]:

@@ -6,7 +6,7 @@ The network inside stays MatGL's: saved by itself, it opens with ``matgl.load_mo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -146,6 +146,11 @@ class MatGLNet(PropertyModel):
         return RadiusRule(float(self.network.cutoff))
 
     @property
+    def reach_angstrom(self) -> float | None:
+        """Longest distance of a pair that it may be shown, angstrom."""
+        return float(self.network.cutoff)
+
+    @property
     def site_features(self) -> int:
         """Number of fixed features per site, the raw input that objectives may predict."""
         return self.site_input.properties_width
@@ -191,6 +196,7 @@ class MatGLNet(PropertyModel):
             return tap.on(self.network).register_forward_hook(hook)
 
         handles = [listen("site", site_tap)] + ([listen("crystal", crystal_tap)] if crystal_tap else [])
+        handles += [self._hide(shown.hidden)] if shown.hidden is not None else []
         try:
             with host.precision(shown.distance.dtype):
                 self.network(graph, **({} if self.name == "so3net" else {"state_attr": state}))
@@ -205,6 +211,15 @@ class MatGLNet(PropertyModel):
         else:
             crystal = read["crystal"].reshape(shown.n_crystals, -1)  # one crystal comes without its axis
         return site[: batch.n_sites], crystal[: batch.n_crystals]
+
+    def _hide(self, hidden: Tensor) -> Any:
+        """Until the handle is removed, hidden sites (N,) have the mean vector of all elements instead of their own."""
+
+        def hook(module: nn.Module, given: tuple[Any, ...], returned: Tensor) -> Tensor:
+            mean = cast(nn.Embedding, module).weight.mean(0)  # (D,) no new weight: MatGL opens the same file
+            return torch.where(hidden.unsqueeze(1), mean, returned)  # (N, D)
+
+        return matgl_models.element_vectors(self.name, self.network).register_forward_hook(hook)
 
     @property
     def _some_element(self) -> int:

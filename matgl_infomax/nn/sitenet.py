@@ -158,6 +158,11 @@ class SiteNet(PropertyModel):
         return SupercellRule(self.max_atoms, self.primitive)
 
     @property
+    def reach_angstrom(self) -> float | None:
+        """Longest distance of a pair that it may be shown: any."""
+        return None
+
+    @property
     def site_features(self) -> int:
         """Number of fixed features per site, the raw input that objectives may predict."""
         return self.site_input.properties_width
@@ -173,6 +178,8 @@ class SiteNet(PropertyModel):
             return Level(level.hidden.index_select(0, batch.kind), level.vector.index_select(0, batch.kind))
         raw_pair = pair_features(batch, self.pair_channels)  # (E, C)
         raw_site = self.site_input(batch.number).to(raw_pair.dtype)  # (N, F)
+        if batch.hidden is not None:  # no element has zeros for properties
+            raw_site = raw_site.masked_fill(batch.hidden.unsqueeze(1), 0.0)
         hidden = self.local_encoder(raw_site, raw_pair, batch)  # (N, H)
         return Level(hidden, self.site_vector(hidden))
 

@@ -2,9 +2,55 @@
 
 from __future__ import annotations
 
-from matgl_infomax.objectives.base import Objective
+from collections.abc import Mapping
+from typing import Any
+
+from matgl_infomax.errors import InputError
+from matgl_infomax.objectives.base import Objective, TwoLevelEncoder
+from matgl_infomax.objectives.combine import Combined, names_in
+from matgl_infomax.objectives.denoise import Denoise
 from matgl_infomax.objectives.infomax import InfoMax
+from matgl_infomax.objectives.masked import Masked
 
-OBJECTIVES: dict[str, type[Objective]] = {"infomax": InfoMax}
+OBJECTIVES: dict[str, type[Objective]] = {
+    "infomax": InfoMax,
+    "masked": Masked,
+    "denoise": Denoise,
+}
 
-__all__ = ["OBJECTIVES", "InfoMax", "Objective"]
+__all__ = ["OBJECTIVES", "Combined", "Denoise", "InfoMax", "Masked", "Objective", "new_objective"]
+
+
+def new_objective(
+    encoder: TwoLevelEncoder,
+    objective: str,
+    preset: str = "default",
+    options: Mapping[str, Any] | None = None,
+    weights: Mapping[str, float] | None = None,
+) -> Objective:
+    """One objective, or several joined by plus signs, with fresh heads for an encoder.
+
+    Args:
+        encoder: the network to be trained.
+        objective: a name, or a combination such as ``infomax+masked+denoise``.
+        preset: preset of a single objective; the parts of a combination start from their default.
+        options: options of a single objective; of a combination one mapping for each part.
+        weights: weights of the parts of a combination.
+
+    Raises:
+        InputError: For an unknown name, preset or option, or parts that cannot be combined.
+    """
+    names, options, weights = names_in(objective, list(OBJECTIVES)), options or {}, weights or {}
+    if len(names) == 1:
+        if weights:
+            raise InputError(f"Weights are for combinations. Received: {dict(weights)} with {objective} alone.")
+        return OBJECTIVES[objective].for_encoder(encoder, preset, options)
+    if preset != "default":
+        raise InputError(f"A combination has no preset {preset!r}. Give options for each part instead.")
+    strange = [name for name, given in options.items() if name not in names or not isinstance(given, Mapping)]
+    if strange:
+        raise InputError(
+            f"Options of a combination go by part, such as {{{names[0]}: {{...}}}}. Received: {', '.join(strange)}."
+        )
+    parts = {name: OBJECTIVES[name].for_encoder(encoder, "default", options.get(name, {})) for name in names}
+    return Combined(parts, weights)

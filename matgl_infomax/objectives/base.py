@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import torch
@@ -43,6 +44,9 @@ class TwoLevelEncoder(Protocol):
     crystal_vector_width: int
 
     @property
+    def reach_angstrom(self) -> float | None: ...  # noqa: D102 - longest pair it may be shown; none means any
+
+    @property
     def site_features(self) -> int: ...  # noqa: D102 - width of raw_sites
 
     def raw_sites(self, batch: SiteBatch) -> Tensor: ...  # noqa: D102 - (N, F)
@@ -64,10 +68,14 @@ class Objective(nn.Module, ABC):
     view: View = "full"
     """What its batches hold. An objective that moves atoms one by one needs ``full``: then equal sites are no longer
     equal. One that changes crystals but also encodes them as they are takes ``both``."""
+    geometry: bool = False
+    """Whether its batches need positions, because it moves atoms."""
+    learns: ClassVar[frozenset[str]] = frozenset()
+    """What it teaches, in words; two objectives that teach the same cannot be combined."""
 
     @classmethod
     @abstractmethod
-    def for_encoder(cls, encoder: TwoLevelEncoder, preset: str, options: dict[str, Any]) -> Objective:
+    def for_encoder(cls, encoder: TwoLevelEncoder, preset: str, options: Mapping[str, Any]) -> Objective:
         """The objective with critics as wide as this encoder's vectors.
 
         Args:

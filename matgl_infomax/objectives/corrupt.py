@@ -140,7 +140,7 @@ def permuted(batch: SiteBatch, generator: torch.Generator, *, whole_batch: bool 
     key = torch.rand(rows, longest, generator=generator, dtype=torch.float64).to(place.device)
     crystal = batch.owner[batch.src]  # (E,)
     pair_key = key[torch.zeros_like(crystal) if whole_batch else crystal, place]  # (E,)
-    order = _order_within(batch.src, pair_key)  # (E,)
+    order = order_within(batch.src, pair_key)  # (E,)
     if not whole_batch:
         moved = (order != torch.arange(batch.n_pairs, device=place.device)).long()
         same = torch.zeros_like(batch.size).index_add(0, crystal, moved) == 0  # (B,)
@@ -161,7 +161,7 @@ def exchanged(batch: SiteBatch, generator: torch.Generator) -> SiteBatch:
         generator: source of randomness.
     """
     key = torch.rand(batch.n_sites, generator=generator, dtype=torch.float64).to(batch.owner.device)
-    order = _order_within(batch.owner, key)  # (N,)
+    order = order_within(batch.owner, key)  # (N,)
     changed = recoloured_crystals(batch, batch.number[order])  # (B,)
     # Turning the list by one is the smallest change, and none only where all elements are the same.
     first = batch.size.cumsum(0) - batch.size  # (B,)
@@ -182,7 +182,7 @@ def recoloured_crystals(batch: SiteBatch, number: Tensor) -> Tensor:
     return torch.zeros_like(batch.size).index_add(0, batch.owner, moved) > 0
 
 
-def _order_within(segment: Tensor, key: Tensor) -> Tensor:
+def order_within(segment: Tensor, key: Tensor) -> Tensor:
     """Indices that sort by key inside each segment of sorted rows, (E,)."""
     by_key = torch.argsort(key, stable=True)
     return by_key[torch.argsort(segment[by_key], stable=True)]

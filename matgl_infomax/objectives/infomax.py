@@ -6,23 +6,23 @@ atoms with their distances against the site's vector (local), site vectors again
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.nn.functional import linear, softplus
 
 from matgl_infomax.data.batch import SiteBatch, View
-from matgl_infomax.errors import InputError
 from matgl_infomax.nn.heads import Head
-from matgl_infomax.objectives import corrupt, twins
+from matgl_infomax.objectives import corrupt, lookalikes
 from matgl_infomax.objectives.base import LevelLike, Objective, TwoLevelEncoder
 from matgl_infomax.objectives.gaussian import GaussianLevel
 from matgl_infomax.objectives.infomax_settings import INFOMAX_PRESETS, WRONG_SHARE, InfoMaxSettings, fitted_to
 from matgl_infomax.objectives.levels import levels
+from matgl_infomax.objectives.options import chosen
 from matgl_infomax.objectives.recognise import Critic, Shown, near_first
-from matgl_infomax.objectives.share import Share, at_least_single, part
+from matgl_infomax.objectives.share import Share, at_least_single
 from matgl_infomax.objectives.wrong import encode_wrong, real_views, wrong_versions
 
 
@@ -36,6 +36,8 @@ class InfoMax(Objective):
     Raises:
         InputError: If this network cannot be trained with these settings.
     """
+
+    learns: ClassVar[frozenset[str]] = frozenset({"its own sites"})
 
     def __init__(self, encoder: TwoLevelEncoder, settings: InfoMaxSettings) -> None:
         super().__init__()
@@ -53,22 +55,13 @@ class InfoMax(Objective):
         self.global_whole = Head(encoder.crystal_vector_width, [hidden], width, "mish")
 
     @classmethod
-    def for_encoder(cls, encoder: TwoLevelEncoder, preset: str, options: dict[str, Any]) -> InfoMax:
+    def for_encoder(cls, encoder: TwoLevelEncoder, preset: str, options: Mapping[str, Any]) -> InfoMax:
         """Deep InfoMax with critics as wide as this encoder's vectors.
 
         Raises:
             InputError: For an unknown preset or option.
         """
-        if preset not in INFOMAX_PRESETS:
-            raise InputError(f"Unknown InfoMax preset {preset!r}. Choose one of: {', '.join(INFOMAX_PRESETS)}.")
-        try:
-            settings = InfoMaxSettings(**{**INFOMAX_PRESETS[preset], **options})
-        except ValidationError as error:
-            first = error.errors()[0]
-            known = ", ".join(InfoMaxSettings.model_fields)
-            name = ".".join(map(str, first["loc"]))
-            raise InputError(f"InfoMax option {name!r}: {first['msg']}. Known options: {known}.") from error
-        return cls(encoder, settings)
+        return cls(encoder, chosen("InfoMax", InfoMaxSettings, INFOMAX_PRESETS, preset, options))
 
     def loss(
         self, encoder: TwoLevelEncoder, batch: SiteBatch, generator: torch.Generator, share: Share | None = None
@@ -120,8 +113,7 @@ class InfoMax(Objective):
                 # Its neighbours are rows of other crystals: it cannot be cut between processes.
                 vectors[name] = encoder.encode_sites(view).vector[share.sites]
             else:
-                own = view if share.ranks == 1 else part(view, share.crystals.start, share.crystals.stop)
-                vectors[name] = encoder.encode_sites(own).vector
+                vectors[name] = encoder.encode_sites(share.cut(view)).vector
         return vectors, {}
 
     def local_loss(
@@ -192,19 +184,19 @@ class InfoMax(Objective):
     def diagnose(self, batch: SiteBatch, generator: torch.Generator) -> dict[str, float]:
         """Share of true twins among each kind of negative: crystals that no encoder could tell from the original."""
         partner = self._partner(batch, generator)
-        true = twins.batch_environment(batch)
-        crystal = twins.crystal_fingerprint(true, batch)
+        true = lookalikes.batch_environment(batch)
+        crystal = lookalikes.crystal_fingerprint(true, batch)
         share = {}
         for name, shown in self._false(batch, partner).items():
-            view = twins.environment(batch.number, shown.receiver, batch.number[shown.neighbour], shown.distance)
-            share[f"twins/local_{name}"] = twins.twin_share(true, view)
+            view = lookalikes.environment(batch.number, shown.receiver, batch.number[shown.neighbour], shown.distance)
+            share[f"twins/local_{name}"] = lookalikes.twin_share(true, view)
         foreign = crystal[batch.owner[partner]]
-        share["twins/global_foreign"] = twins.twin_share(crystal[batch.owner], foreign)
+        share["twins/global_foreign"] = lookalikes.twin_share(crystal[batch.owner], foreign)
         for name, other in self._views(batch, partner, generator).items() if self.settings.extra_negatives else ():
-            view = twins.crystal_fingerprint(twins.batch_environment(other), other)
+            view = lookalikes.crystal_fingerprint(lookalikes.batch_environment(other), other)
             # A view that changes nothing is left out of the loss where crystals are real.
             kept = corrupt.recoloured_crystals(batch, other.number) if self.real_crystals else slice(None)
-            share[f"twins/global_{name}"] = twins.twin_share(crystal[kept], view[kept])
+            share[f"twins/global_{name}"] = lookalikes.twin_share(crystal[kept], view[kept])
         return share
 
     def _partner(self, batch: SiteBatch, generator: torch.Generator) -> Tensor:

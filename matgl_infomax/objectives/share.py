@@ -17,7 +17,7 @@ from torch import Tensor, distributed
 from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.nn.layers import segment_mean
 
-PER_SITE = {"number", "frac", "weight"}
+PER_SITE = {"number", "frac", "weight", "hidden"}
 PER_PAIR = {"distance", "offset", "copies"}
 PER_CRYSTAL = {"lattice"}
 RENUMBERED = {"owner", "src", "dst", "n_crystals", "merged", "kind"}
@@ -117,6 +117,10 @@ class Share:
         first, last = list(pairwise(cuts(batch, ranks)))[rank]
         return cls(batch, part(batch, first, last), slice(first, last), _ranges(batch, first, last)[0], ranks)
 
+    def cut(self, view: SiteBatch) -> SiteBatch:
+        """The own part of a changed version of the whole batch."""
+        return view if self.ranks == 1 else part(view, self.crystals.start, self.crystals.stop)
+
     def mean(self, value: Tensor) -> Tensor:
         """This process's share of the mean over all crystals, from one value per own crystal (b,)."""
         return value.sum() * (self.ranks / self.whole.n_crystals)
@@ -124,6 +128,19 @@ class Share:
     def mean_of_sites(self, value: Tensor) -> Tensor:
         """The same from one value per own site (n,): mean over a crystal's sites, then over crystals."""
         return self.mean(segment_mean(value, self.own.owner, self.own.size))
+
+    def mean_of_chosen(self, value: Tensor, chosen: Tensor) -> Tensor:
+        """The same from some sites alone: mean over a crystal's chosen sites, then over crystals that have any.
+
+        Args:
+            value: one value per chosen own site, (M,).
+            chosen: which sites of the whole batch are chosen, (N,) bool.
+        """
+        whole = self.whole
+        crystals = torch.zeros_like(whole.size).index_add(0, whole.owner, chosen.long())  # (B,)
+        own = crystals[self.crystals]  # (b,)
+        total = value.new_zeros(len(own)).index_add(0, self.own.owner[chosen[self.sites]], value)  # (b,)
+        return (total / own.clamp(min=1)).sum() * (self.ranks / max(1, int((crystals > 0).sum())))
 
     def gather(self, value: Tensor) -> Tensor:
         """The rows of all crystals (B, C) from those of the own ones (b, C); gradients go back to their owner."""

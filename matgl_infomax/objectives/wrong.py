@@ -15,7 +15,7 @@ from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.objectives import corrupt
 from matgl_infomax.objectives.base import TwoLevelEncoder
 from matgl_infomax.objectives.levels import site_vectors
-from matgl_infomax.objectives.share import Share, part, pick
+from matgl_infomax.objectives.share import Share, pick
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def encode_wrong(encoder: TwoLevelEncoder, wrong: Wrong, share: Share) -> Tensor
         wrong: wrong versions of the whole batch.
         share: which crystals are this process's own.
     """
-    own = wrong.batch if share.ranks == 1 else part(wrong.batch, share.crystals.start, share.crystals.stop)
+    own = share.cut(wrong.batch)
     chosen = wrong.chosen[share.crystals]  # (b,)
     found = site_vectors(encoder, pick(own, chosen))
     vectors = found.new_zeros(own.n_sites, found.shape[1])

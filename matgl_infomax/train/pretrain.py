@@ -26,11 +26,12 @@ from matgl_infomax.errors import InputError
 from matgl_infomax.files import atomic_write
 from matgl_infomax.nn.matgl_net import MatGLNet
 from matgl_infomax.nn.presets import ELEMENTS
-from matgl_infomax.objectives import OBJECTIVES, Objective
+from matgl_infomax.objectives import Objective, new_objective
 from matgl_infomax.objectives.health import effective_rank, spread
 from matgl_infomax.train.claim import claim_folder
 from matgl_infomax.train.loop import CHECKPOINT, run_steps
 from matgl_infomax.train.module import StepModule
+from matgl_infomax.train.pulls import pulls
 from matgl_infomax.train.ranks import HeldOut, from_all, is_first, wait_for_all
 from matgl_infomax.train.weights import Encoder, new_model, save_model
 
@@ -80,6 +81,7 @@ class PretrainModule(StepModule):
             generator = step_generator(self.seed, VALIDATION_STREAM + number)
             total, parts = self.objective.loss(self.encoder, batch, generator)
             values: dict[str, Any] = {"loss": total, **parts, **self.objective.diagnose(batch, generator)}
+            values |= pulls(self.encoder, self.objective, batch, step_generator(self.seed, VALIDATION_STREAM + number))
             encoding = self.encoder.encode(batch)
             numbers = {name: float(value) for name, value in values.items()}
             mine.append((number, batch.n_crystals, numbers, encoding.site.cpu(), encoding.crystal.cpu()))
@@ -139,7 +141,8 @@ def pretrain(
     claim_folder(out, "pretrain", claim)
     if (out / "pretrain.json").is_file():
         return _finished(out)
-    training, validation = (StoreBatches(store, part, view=objective.view) for part in (train, held_out))
+    shown: dict[str, Any] = {"view": objective.view, "geometry": objective.geometry}
+    training, validation = (StoreBatches(store, part, **shown) for part in (train, held_out))
     batches, chunk = settings.steps * settings.accumulate, settings.validate_every * settings.accumulate
     order = StepOrder(training.sizes, batches, chunk, settings.batch_sites, settings.seed, least=2)
     fixed = group_by_sites(validation.sizes, np.arange(len(held_out)), settings.batch_sites, least=2)
@@ -174,8 +177,8 @@ def _new_objective(encoder: Encoder, settings: PretrainSettings) -> Objective:
     """The objective with critics for this encoder, initialised by the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed + 1)
-        kind = OBJECTIVES[settings.objective]
-        return kind.for_encoder(encoder, settings.objective_preset, settings.objective_options)
+        s = settings
+        return new_objective(encoder, s.objective, s.objective_preset, s.objective_options, s.objective_weights)
 
 
 def _split(rows: NDArray[np.int64], settings: PretrainSettings) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -1,0 +1,144 @@
+"""Denoising: move the atoms a little, strain the cell, and tell what the clean crystal was.
+
+Distances as in CDSSL (New et al. 2024, arXiv 2408.17255): noise on positions, the clean distances of the pairs as the
+answer, so that nothing depends on the orientation. Coordinates as in Zaidi et al. (ICLR 2023): the noise itself, put
+together from pair vectors, so that the answer turns with the crystal.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from matgl_infomax.config import Settings
+from matgl_infomax.data.batch import SiteBatch
+from matgl_infomax.nn.layers import BondLayer, segment_mean
+from matgl_infomax.objectives.base import Objective, TwoLevelEncoder
+from matgl_infomax.objectives.levels import site_vectors
+from matgl_infomax.objectives.options import chosen
+from matgl_infomax.objectives.share import Share, at_least_single
+from matgl_infomax.objectives.views import displacements, keep_pairs, moved, pair_vectors, strains, within
+
+BASIS = 16
+"""Gaussians along the distance of a pair."""
+
+
+class DenoiseSettings(Settings):
+    """How strong the noise is, and what is to be told of the clean crystal."""
+
+    answer: Literal["distances", "coordinates"] = Field(default="distances", description="What is told of the clean crystal: its distances, or the displacement of each site.")  # noqa: E501
+    least_angstrom: float = Field(default=0.02, gt=0, description="Weakest noise on positions; every crystal draws its own strength, evenly in the logarithm.")  # noqa: E501
+    most_angstrom: float = Field(default=0.3, gt=0, description="Strongest noise on positions.")
+    strain: float = Field(default=0.02, ge=0, description="Standard deviation of the strain of the cell; 0 leaves cells alone. Without it a one-atom cell has nothing to be denoised.")  # noqa: E501
+    reach_angstrom: float = Field(default=5.0, gt=0, description="Pairs up to this clean distance are asked for.")
+    hidden_width: int = Field(default=64, ge=1, description="Hidden width of the answering head.")
+
+    @model_validator(mode="after")
+    def _weak_before_strong(self) -> DenoiseSettings:
+        if self.least_angstrom > self.most_angstrom:
+            raise ValueError(f"least_angstrom {self.least_angstrom} is above most_angstrom {self.most_angstrom}")
+        return self
+
+
+DENOISE_PRESETS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "published": {"strain": 0.0},
+    "coordinates": {"answer": "coordinates", "least_angstrom": 0.04, "most_angstrom": 0.04, "strain": 0.0},
+}
+
+
+class Denoise(Objective):
+    """Tell clean distances, or displacements, from a noisy crystal; the loss is about 0.8 for an answer of zero.
+
+    Args:
+        encoder: the network to be trained; only its width is read here.
+        settings: noise and answer.
+    """
+
+    learns: ClassVar[frozenset[str]] = frozenset({"clean places"})
+    geometry = True
+
+    def __init__(self, encoder: TwoLevelEncoder, settings: DenoiseSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        self.pair = BondLayer(encoder.site_vector_width, BASIS, settings.hidden_width, "mish")
+        self.out = nn.Linear(settings.hidden_width, 1)
+        centre = torch.linspace(0.0, settings.reach_angstrom, BASIS)
+        self.register_buffer("centre", centre, persistent=False)
+
+    centre: Tensor
+
+    @classmethod
+    def for_encoder(cls, encoder: TwoLevelEncoder, preset: str, options: Mapping[str, Any]) -> Denoise:
+        """Denoising with a head as wide as this encoder's site vectors.
+
+        Raises:
+            InputError: For an unknown preset or option, or noise whose weakest is stronger than its strongest.
+        """
+        return cls(encoder, chosen("denoise", DenoiseSettings, DENOISE_PRESETS, preset, options))
+
+    def loss(
+        self, encoder: TwoLevelEncoder, batch: SiteBatch, generator: torch.Generator, share: Share | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Mean absolute error in units of the expected noise, and the same for an answer of zero."""
+        s = self.settings
+        share = share or Share.of(batch)
+        size = self.sizes(batch, generator)  # (B,)
+        shift = displacements(batch, size, generator)  # (N, 3)
+        strain = strains(batch, s.strain, generator) if s.strain else None  # (B, 3, 3)
+        noisy = share.cut(moved(batch, shift, strain))
+        vectors = at_least_single(site_vectors(encoder, within(noisy, encoder.reach_angstrom)))  # (n, D)
+        # The pairs are those of the clean crystal, so that each has a clean distance; a site's own never changes.
+        asked = (share.own.distance > 0) & (share.own.distance <= s.reach_angstrom)  # (E,)
+        near, clean = keep_pairs(noisy, asked), share.own.distance[asked]  # (M,)
+        answer, own = self.answer(vectors, near), size[share.crystals]  # (M,), (b,)
+        if s.answer == "distances":
+            owner = near.owner[near.src]  # (M,)
+            wanted = (clean - near.distance) / expected_change(own[owner], clean, s.strain)  # (M,)
+            pairs = torch.bincount(owner, minlength=near.n_crystals)  # (b,)
+            error, blind = (segment_mean(v.abs(), owner, pairs) for v in (answer - wanted, wanted))  # (b,)
+            loss, zero = share.mean(error), share.mean(blind)
+        else:
+            wanted = centred(-shift[share.sites] / own[near.owner].unsqueeze(1), near)  # (n, 3)
+            told = centred(summed(answer, near), near)  # (n, 3)
+            loss, zero = (share.mean_of_sites(v.abs().mean(1)) for v in (told - wanted, wanted))
+        return loss, {"noise": loss.detach(), "blind": zero.detach()}
+
+    def sizes(self, batch: SiteBatch, generator: torch.Generator) -> Tensor:
+        """Strength of the noise of each crystal, (B,), angstrom."""
+        low, high = math.log(self.settings.least_angstrom), math.log(self.settings.most_angstrom)
+        drawn = torch.rand(batch.n_crystals, generator=generator, dtype=batch.distance.dtype)
+        return (low + (high - low) * drawn).exp().to(batch.distance.device)
+
+    def answer(self, vectors: Tensor, near: SiteBatch) -> Tensor:
+        """What the head says of each pair, (M,), from site vectors (n, D) and noisy distances."""
+        width = self.settings.reach_angstrom / (BASIS - 1)
+        basis = (-0.5 * ((near.distance.unsqueeze(1) - self.centre) / width) ** 2).exp()  # (M, K)
+        return self.out(self.pair(vectors, basis.to(vectors.dtype), near.src, near.dst)).squeeze(1)
+
+
+def summed(answer: Tensor, near: SiteBatch) -> Tensor:
+    """A vector per site, (n, 3): each pair's answer (M,) along the pair, added up; it turns with the crystal."""
+    direction = pair_vectors(near) / near.distance.clamp(min=1e-6).unsqueeze(1)  # (M, 3)
+    return answer.new_zeros(near.n_sites, 3).index_add(0, near.src, answer.unsqueeze(1) * direction)
+
+
+def centred(vectors: Tensor, batch: SiteBatch) -> Tensor:
+    """Vectors of sites, (n, 3), less their mean over each crystal: moving all atoms together changes nothing."""
+    return vectors - segment_mean(vectors, batch.owner, batch.size)[batch.owner]
+
+
+def expected_change(size_angstrom: Tensor, distance: Tensor, strain: float) -> Tensor:
+    """How much noise changes a distance, as a standard deviation, (M,), angstrom.
+
+    Args:
+        size_angstrom: noise on the positions of each pair's crystal, (M,).
+        distance: clean distances, (M,), angstrom.
+        strain: standard deviation of the strain.
+    """
+    return (2.0 * size_angstrom**2 + (strain * distance) ** 2).sqrt()

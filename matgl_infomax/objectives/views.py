@@ -1,0 +1,153 @@
+"""Other views of the same crystals: hidden elements, moved atoms, strained cells, missing pairs.
+
+Every function returns a choice or a changed batch; nothing here knows a network. Wrong crystals, to tell the right
+ones from, are made in ``corrupt``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from matgl_infomax.data.batch import SiteBatch
+from matgl_infomax.errors import InputError
+from matgl_infomax.graphs import length, rows_times
+from matgl_infomax.objectives.corrupt import order_within
+
+
+def some_sites(batch: SiteBatch, share: float, generator: torch.Generator, *, single: bool = False) -> Tensor:
+    """A share of the sites of each crystal, at least one, drawn at random, (N,) bool.
+
+    Args:
+        batch: B crystals.
+        share: share of each crystal's sites; max(1, round(share * sites)) are chosen.
+        generator: source of randomness.
+        single: also choose the only site of a crystal; its element cannot be told from any other.
+    """
+    key = torch.rand(batch.n_sites, generator=generator, dtype=torch.float64).to(batch.owner.device)
+    order = order_within(batch.owner, key)  # (N,)
+    first = batch.size.cumsum(0) - batch.size  # (B,)
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(batch.n_sites, device=order.device) - first[batch.owner]
+    count = (share * batch.size).round().clamp(min=1)  # (B,)
+    if not single:
+        count = count.masked_fill(batch.size == 1, 0)
+    return rank < count[batch.owner]
+
+
+def with_hidden(batch: SiteBatch, hidden: Tensor) -> SiteBatch:
+    """The crystals with the elements of some sites untold; equal sites are no longer equal.
+
+    Args:
+        batch: crystals.
+        hidden: sites whose element is not told, (N,) bool.
+    """
+    hidden = hidden if batch.hidden is None else hidden | batch.hidden
+    return replace(batch, hidden=hidden, merged=None, kind=None)
+
+
+def displacements(batch: SiteBatch, size_angstrom: Tensor, generator: torch.Generator) -> Tensor:
+    """Gaussian displacements of all sites, (N, 3), angstrom.
+
+    Args:
+        batch: B crystals.
+        size_angstrom: standard deviation along each axis, (B,) per crystal.
+        generator: source of randomness.
+    """
+    drawn = torch.randn((batch.n_sites, 3), generator=generator, dtype=batch.distance.dtype)
+    return drawn.to(batch.distance.device) * size_angstrom[batch.owner].unsqueeze(1)
+
+
+def strains(batch: SiteBatch, size: float, generator: torch.Generator) -> Tensor:
+    """Gaussian symmetric strains of all cells, (B, 3, 3).
+
+    Args:
+        batch: B crystals.
+        size: standard deviation of each component.
+        generator: source of randomness.
+    """
+    drawn = torch.randn((batch.n_crystals, 3, 3), generator=generator, dtype=batch.distance.dtype)
+    symmetric = torch.triu(drawn) + torch.triu(drawn, 1).transpose(1, 2)  # every component has the same spread
+    return size * symmetric.to(batch.distance.device)
+
+
+def pair_vectors(batch: SiteBatch) -> Tensor:
+    """Vector from each receiver to its neighbour's image, (E, 3), angstrom.
+
+    Raises:
+        InputError: For a batch without geometry.
+    """
+    frac, lattice, offset = _geometry(batch)
+    step = frac.index_select(0, batch.dst) + offset - frac.index_select(0, batch.src)  # (E, 3)
+    return rows_times(step, lattice[batch.owner[batch.src]])
+
+
+def moved(batch: SiteBatch, shift: Tensor, strain: Tensor | None = None) -> SiteBatch:
+    """The crystals with their atoms displaced and their cells strained; the pairs stay those of the clean crystals.
+
+    Distances are differentiable with respect to shift and strain.
+
+    Args:
+        batch: B crystals with geometry.
+        shift: displacement of each site, in the strained cell, (N, 3), angstrom.
+        strain: relative change of each cell, (B, 3, 3); none leaves the cells as they are.
+
+    Raises:
+        InputError: For a batch without geometry.
+    """
+    frac, lattice, _ = _geometry(batch)
+    if strain is not None:
+        lattice = lattice + lattice @ strain  # (B, 3, 3)
+    inverse = torch.linalg.inv(lattice)  # (B, 3, 3)
+    view = replace(batch, lattice=lattice, frac=frac + rows_times(shift, inverse[batch.owner]), merged=None, kind=None)
+    return replace(view, distance=length(pair_vectors(view)))
+
+
+def within(batch: SiteBatch, reach_angstrom: float | None) -> SiteBatch:
+    """The crystals as a network may be shown them: without the pairs that became longer than its cut-off.
+
+    Args:
+        batch: crystals.
+        reach_angstrom: longest pair; none keeps all.
+    """
+    return batch if reach_angstrom is None else keep_pairs(batch, batch.distance <= reach_angstrom)
+
+
+def keep_pairs(batch: SiteBatch, kept: Tensor) -> SiteBatch:
+    """The crystals with some of their pairs only; equal sites are no longer equal.
+
+    Args:
+        batch: crystals.
+        kept: which pairs stay, (E,) bool.
+    """
+    if bool(kept.all()):
+        return replace(batch, merged=None, kind=None)
+    fields = {name: getattr(batch, name) for name in ("src", "dst", "distance", "offset", "copies")}
+    cut = {name: None if value is None else value[kept] for name, value in fields.items()}
+    return replace(batch, **cut, merged=None, kind=None)
+
+
+def some_pairs(batch: SiteBatch, share: float, generator: torch.Generator) -> Tensor:
+    """All pairs but a share of each site's, drawn at random, (E,) bool; of n pairs ceil((1 - share) n) are kept.
+
+    Args:
+        batch: N sites.
+        share: share of each site's pairs that is left out.
+        generator: source of randomness.
+    """
+    key = torch.rand(batch.n_pairs, generator=generator, dtype=torch.float64).to(batch.src.device)
+    order = order_within(batch.src, key)  # (E,)
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(batch.n_pairs, device=order.device) - batch.first_pair[batch.src]
+    # Rounded first, so that 0.9 * 10 keeps nine and not ten.
+    count = ((1.0 - share) * batch.degree.double()).mul(1e9).round().div(1e9).ceil()  # (N,)
+    return rank < count[batch.src]
+
+
+def _geometry(batch: SiteBatch) -> tuple[Tensor, Tensor, Tensor]:
+    """Fractional coordinates (N, 3), lattices (B, 3, 3) and image offsets (E, 3)."""
+    if batch.frac is None or batch.lattice is None or batch.offset is None:
+        raise InputError("Atoms can only be moved where positions are known. Make the batch with geometry=True.")
+    return batch.frac, batch.lattice, batch.offset
