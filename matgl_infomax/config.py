@@ -40,7 +40,7 @@ class ModelSettings(Settings):
 
     name: Literal["sitenet", "megnet", "m3gnet", "tensornet", "chgnet", "so3net"] = Field(default="sitenet", description="Architecture of the encoder: Site-Net, or one of MatGL's own networks.")
     options: dict[str, Any] = Field(default={}, description="Arguments of the network that differ from its defaults; unknown ones are refused with the list of those it has.")
-    preset: Literal["compact", "published"] = Field(default="compact", description="Site-Net of the Deep InfoMax paper (compact, 55,777 weights) or of the 2023 paper (published, 304,085).")
+    preset: Literal["compact", "published", "rich"] = Field(default="compact", description="Site-Net of the Deep InfoMax paper (compact, 55,777 weights), of the 2023 paper (published, 304,085), or with richer inputs and read-out (rich).")
     supercell_atoms: int = Field(default=50, ge=1, description="Largest number of atoms in the near-cubic supercell that each site attends to.")
     primitive: bool = Field(default=True, description="Reduce each crystal to its primitive cell first, as published.")
     merge_angstrom: float = Field(default=1e-4, ge=0, description="Sites and pairs that differ by no more than this distance are computed once and counted as often as they occur; 0 merges only what is identical.")

@@ -9,7 +9,7 @@ number of a long-lived isotope. Magpie puts all lanthanides and actinides into c
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -29,6 +29,14 @@ PROPERTY_NAMES: tuple[str, ...] = (
     "density",
 )
 PROPERTY_UNITS: tuple[str, ...] = ("", "g/mol", "", "", "eV", "Pauling", "angstrom", "g/L")
+MORE_NAMES: tuple[str, ...] = (
+    "mendeleev_number",
+    "covalent_radius",
+    "melting_point",
+    *(f"{shell}_{kind}" for kind in ("valence", "unfilled") for shell in "spdf"),
+    "ground_state_volume",
+    "polarisability",
+)
 INFOMAX_SCALE: tuple[float, ...] = (0.1, 0.1, 1.0, 1.0, 1.0, 10.0, 10.0, 0.001)
 """Factors of the Deep InfoMax paper that bring the eight properties to similar size, in the same order."""
 
@@ -87,12 +95,29 @@ def imputed_elements(numbers: Iterable[int]) -> dict[str, list[str]]:
     return {table.symbols[z]: names for z, names in gaps.items() if names}
 
 
-def _read_table() -> tuple[tuple[str, ...], NDArray[np.float64]]:
-    text = files("matgl_infomax.data").joinpath("elements.csv").read_text(encoding="utf-8")
+def standardised_properties() -> NDArray[np.float64]:
+    """The eight properties and thirteen more (``elements_more.csv``, Magpie's too) on one scale, (119, 21).
+
+    Each has mean 0 and standard deviation 1 over hydrogen to lawrencium; a missing value becomes 0, the mean.
+    Of the further ones volume is that of the elemental ground state in angstrom^3 per atom, the melting point is in K,
+    the covalent radius in pm, the polarisability in angstrom^3; the others are numbers of electrons and places.
+    """
+    more = _read_table("elements_more.csv", MORE_NAMES)[1]  # (119, 13) with NaN
+    raw = np.concatenate([elemental_properties().values, more], axis=1)  # (119, 21)
+    usual = raw[1:104]
+    scaled = np.nan_to_num((raw - np.nanmean(usual, axis=0)) / np.nanstd(usual, axis=0))
+    scaled[0] = 0.0
+    return scaled
+
+
+def _read_table(
+    file: str = "elements.csv", names: Sequence[str] = PROPERTY_NAMES
+) -> tuple[tuple[str, ...], NDArray[np.float64]]:
+    text = files("matgl_infomax.data").joinpath(file).read_text(encoding="utf-8")
     rows = list(csv.DictReader(text.splitlines()))
-    raw = np.zeros((N_ELEMENTS + 1, len(PROPERTY_NAMES)))
+    raw = np.zeros((N_ELEMENTS + 1, len(names)))
     for z, row in enumerate(rows, start=1):
-        raw[z] = [float(row[name] or "nan") for name in PROPERTY_NAMES]
+        raw[z] = [float(row[name] or "nan") for name in names]
     return ("", *(row["symbol"] for row in rows)), raw
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from matgl_infomax.data.batch import SiteBatch
+from matgl_infomax.errors import InputError
 from matgl_infomax.nn.compiled import Standardise, compiled_for, rows
 from matgl_infomax.nn.fused import PairAttention, PairPlan, PairShape
 from matgl_infomax.nn.kernels import distinct_rows
@@ -140,24 +141,31 @@ class LocalEncoder(nn.Module):
     """From raw site and pair features to one vector per site.
 
     Shapes:
-        raw sites (N, F), raw pairs (E, C) -> hidden (N, n_blocks * width of a block).
+        raw sites (N, F), raw pairs (E, C) -> hidden (N, n_blocks * width of a block); with ``residual`` the input's
+        site vectors come first.
     """
 
-    def __init__(self, features: int, channels: int, n_blocks: int, shape: AttentionShape, update: bool) -> None:
+    def __init__(
+        self, features: int, channels: int, n_blocks: int, shape: AttentionShape, update: bool, residual: bool = False
+    ) -> None:
         super().__init__()
+        if residual and not update:
+            raise InputError("residual=True needs update=True: only then are new site vectors as wide as the old ones.")
+        self.residual = residual
         self.site_in = Layer(features, shape.site_width, shape.activation)
         self.pair_in = Layer(channels, shape.pair_width, shape.activation)
         self.blocks = nn.ModuleList(LocalBlock(shape, update) for _ in range(n_blocks))
-        self.width = n_blocks * (shape.site_width if update else shape.gathered_width)
+        self.width = (n_blocks + residual) * (shape.site_width if update else shape.gathered_width)
 
     def forward(self, raw_site: Tensor, raw_pair: Tensor, batch: SiteBatch) -> Tensor:
         """Site vectors after every block, side by side."""
         if compiled_for(raw_pair, raw_pair):
             return self._compiled(raw_site, raw_pair, batch)
         site, pair = self.site_in(raw_site), self.pair_in(raw_pair)  # (N, D), (E, P)
-        after_each = []
+        after_each = [site] if self.residual else []
         for number, block in enumerate(self.blocks, start=1):
-            site, pair = block(site, pair, batch, last=number == len(self.blocks))
+            new_site, pair = block(site, pair, batch, last=number == len(self.blocks))
+            site = site + new_site if self.residual else new_site  # (N, D)
             after_each.append(site)
         return torch.cat(after_each, dim=1)  # (N, n_blocks * D)
 
@@ -168,10 +176,11 @@ class LocalEncoder(nn.Module):
         raw_pair, index = _shared_rows(raw_pair)  # (U, C), (E,)
         pair = Standardise.apply(self.pair_in.linear(raw_pair), self.pair_in.activation_name)  # (U, P)
         norm = self.pair_in.norm
-        after_each = []
+        after_each = [site] if self.residual else []
         for number, block in enumerate(cast("Iterable[LocalBlock]", self.blocks), start=1):
             last = number == len(self.blocks)
-            site, new_pair = block.compiled(site, pair, norm, (plan, index), last)
+            new_site, new_pair = block.compiled(site, pair, norm, (plan, index), last)
+            site = site + new_site if self.residual else new_site  # (N, D)
             after_each.append(site)
             if block.pair_update is not None and not last:
                 pair, norm, index = new_pair, block.pair_update.norm, _OWN_ROWS

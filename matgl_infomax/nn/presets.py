@@ -20,6 +20,23 @@ PRESETS: dict[str, dict[str, Any]] = {
     # Deep InfoMax on Site-Net, 2025: 55,777 weights, 60,002 with the head. The local part ran with ReLU because its
     # configuration named the activation under another key; it is kept, and is also three times faster than Mish.
     "compact": {},
+    # Site-Net with what network and descriptors were found to need with few labels (leaderboard/results): more
+    # properties of the elements, a basis of distances, residual blocks, and the spread of the sites beside their mean.
+    "rich": {
+        "property_scale": "standard",
+        "pair_channels": ("distance", "gaussians"),
+        "n_heads": 4,
+        "n_blocks": 2,
+        "value_widths": (32,),
+        "update": True,
+        "residual": True,
+        "site_vector_width": 64,
+        "before_pool_widths": (128,),
+        "pooling": "mean_spread",
+        "after_pool_widths": (128,),
+        "crystal_vector_width": 128,
+        "head_widths": (128,),
+    },
     # Site-Net, 2023: 304,085 weights, 11,088 of them in a last pair update that nobody reads.
     "published": {
         "embedding_width": 92,

@@ -18,7 +18,7 @@ from matgl_infomax.data.supercell import SupercellRule
 from matgl_infomax.errors import InputError
 from matgl_infomax.nn.attention import AttentionShape, LocalEncoder
 from matgl_infomax.nn.heads import OUTPUTS, Head
-from matgl_infomax.nn.inputs import SiteInput, pair_features
+from matgl_infomax.nn.inputs import SiteInput, channels_width, pair_features
 from matgl_infomax.nn.presets import ELEMENTS, PRESETS
 from matgl_infomax.nn.property_model import Encoding, PropertyModel
 from matgl_infomax.nn.readout import GlobalEncoder
@@ -42,8 +42,9 @@ class SiteNet(PropertyModel):
         max_atoms: limit of the supercell that crystals are expanded to.
         primitive: reduce crystals to their primitive cell first.
         embedding_width: width of the learned element vector; 0 for none.
-        property_scale: "raw" elemental properties, or scaled as in Deep InfoMax ("infomax").
-        pair_channels: features of a pair, of "distance" and "log_coulomb".
+        property_scale: "raw" elemental properties, scaled as in Deep InfoMax ("infomax"), or more of them, each with
+            mean 0 and standard deviation 1 ("standard").
+        pair_channels: features of a pair, of "distance", "log_coulomb" and "gaussians".
         site_width: width of a site vector inside the local encoder.
         pair_width: width of a pair vector inside the local encoder.
         n_heads: attention heads.
@@ -51,8 +52,10 @@ class SiteNet(PropertyModel):
         logit_width: hidden width of the attention logits.
         value_widths: widths of the value network.
         update: new site and pair vectors after each block, as in Site-Net; without, the attention's output counts.
+        residual: add each block's new site vectors to the old ones, and keep those of the input too.
         site_vector_width: width of a plain linear map to the final site vector; 0 for none.
         before_pool_widths: layers before pooling.
+        pooling: "mean" over sites, or "mean_spread", mean and standard deviation side by side.
         after_pool_widths: layers after pooling.
         crystal_vector_width: width of a plain linear map to the final crystal vector; 0 for none.
         head_widths: hidden layers of the head.
@@ -83,8 +86,10 @@ class SiteNet(PropertyModel):
         logit_width: int = 64,
         value_widths: Sequence[int] = (64, 64),
         update: bool = False,
+        residual: bool = False,
         site_vector_width: int = 32,
         before_pool_widths: Sequence[int] = (64, 128),
+        pooling: str = "mean",
         after_pool_widths: Sequence[int] = (64,),
         crystal_vector_width: int = 64,
         head_widths: Sequence[int] = (64,),
@@ -102,11 +107,15 @@ class SiteNet(PropertyModel):
         self.n_targets = n_targets
         self.site_input = SiteInput(embedding_width, property_scale)
         shape = AttentionShape(site_width, pair_width, n_heads, logit_width, value_widths, local_activation)
-        self.local_encoder = LocalEncoder(self.site_input.width, len(pair_channels), n_blocks, shape, update)
+        self.local_encoder = LocalEncoder(
+            self.site_input.width, channels_width(pair_channels), n_blocks, shape, update, residual
+        )
         self.site_hidden_width = self.local_encoder.width
         self.site_vector = _linear_or_identity(self.site_hidden_width, site_vector_width)
         self.site_vector_width = site_vector_width or self.site_hidden_width
-        self.global_encoder = GlobalEncoder(self.site_vector_width, before_pool_widths, after_pool_widths, activation)
+        self.global_encoder = GlobalEncoder(
+            self.site_vector_width, before_pool_widths, after_pool_widths, activation, pooling
+        )
         self.crystal_hidden_width = self.global_encoder.width
         self.crystal_vector = _linear_or_identity(self.crystal_hidden_width, crystal_vector_width)
         self.crystal_vector_width = crystal_vector_width or self.crystal_hidden_width
