@@ -95,7 +95,8 @@ GAUSSIAN_REACH_ANGSTROM = 8.0
 
 def gaussian_channels(batch: SiteBatch) -> Tensor:
     """Gaussians of the distance, (E, 16): centres from 0 to 8 angstrom, as wide as they are apart."""
-    centre = torch.linspace(0.0, GAUSSIAN_REACH_ANGSTROM, GAUSSIANS, device=batch.distance.device)  # (16,)
+    like = {"device": batch.distance.device, "dtype": batch.distance.dtype}
+    centre = torch.linspace(0.0, GAUSSIAN_REACH_ANGSTROM, GAUSSIANS, **like)  # (16,)
     width = GAUSSIAN_REACH_ANGSTROM / (GAUSSIANS - 1)
     return (-0.5 * ((batch.distance.unsqueeze(1) - centre) / width) ** 2).exp()
 

@@ -66,6 +66,13 @@ class Published(SiteNetCase):
     unread = (*shifts(0), *shifts(1), "local_encoder.blocks.1.pair_update")
 
 
+class Rich(SiteNetCase):
+    """Site-Net with richer inputs and read-out; nobody reads its last pair update either."""
+
+    preset = "rich"
+    unread = (*shifts(0), *shifts(1), "local_encoder.blocks.1.pair_update")
+
+
 class MatGLCase(EncoderCase):
     """One of MatGL's networks; its own head stays unread, ours predicts."""
 
@@ -134,4 +141,4 @@ class SO3Net(MatGLCase):
         return [crystal for crystal in super().crystals() if crystal.n_sites < 4]
 
 
-ALL: tuple[type[EncoderCase], ...] = (Compact, Published, MEGNet, M3GNet, TensorNet, CHGNet, SO3Net)
+ALL: tuple[type[EncoderCase], ...] = (Compact, Published, Rich, MEGNet, M3GNet, TensorNet, CHGNet, SO3Net)

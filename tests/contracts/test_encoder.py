@@ -10,7 +10,7 @@ from matgl_infomax.contracts import in_cell
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.nn.sitenet import SiteNet
 from tests.build import batch_of
-from tests.contracts.encoders import Compact, HouseContract, Published
+from tests.contracts.encoders import Compact, HouseContract, Published, Rich
 
 
 class SiteNetContract(HouseContract):
@@ -49,6 +49,10 @@ class TestPublished(Published, SiteNetContract):
         model(self.inputs(self.crystals())).square().sum().backward()
         dead = [p.grad for name, p in model.named_parameters() if name.startswith("local_encoder.blocks.1.pair_update")]
         assert dead and all(gradient is None for gradient in dead)
+
+
+class TestRich(Rich, SiteNetContract):
+    """Site-Net with richer inputs and read-out."""
 
 
 def test_transparent_relu_is_zero_in_physical_units_and_keeps_its_gradient(crystals, tmp_path):

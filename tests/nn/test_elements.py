@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from matgl_infomax.data import elements
-from matgl_infomax.data.elements import INFOMAX_SCALE, PROPERTY_NAMES, elemental_properties, imputed_elements
+from matgl_infomax.data.elements import (
+    INFOMAX_SCALE,
+    MORE_NAMES,
+    PROPERTY_NAMES,
+    elemental_properties,
+    imputed_elements,
+    standardised_properties,
+)
 from matgl_infomax.errors import InputError
 
 MAGPIE = {
@@ -36,6 +43,40 @@ def test_table_equals_magpie_where_magpie_has_a_value() -> None:
         np.testing.assert_array_equal(table.values[z, known], theirs[known], err_msg=element.symbol)
         if z <= 112:
             np.testing.assert_array_equal(table.imputed[z], ~known, err_msg=element.symbol)
+
+
+MORE = {
+    "mendeleev_number": "MendeleevNumber",
+    "covalent_radius": "CovalentRadius",
+    "melting_point": "MeltingT",
+    **{f"{s}_{kind}": f"N{s}{kind.title()}" for kind in ("valence", "unfilled") for s in "spdf"},
+    "ground_state_volume": "GSvolume_pa",
+    "polarisability": "Polarizability",
+}
+
+
+def test_further_properties_are_magpies_too() -> None:
+    pytest.importorskip("matminer")
+    from matminer.utils.data import MagpieData
+    from pymatgen.core import Element
+
+    magpie, (symbols, ours) = MagpieData(impute_nan=False), elements._read_table("elements_more.csv", MORE_NAMES)
+    for z in range(1, 119):
+        theirs = [magpie.get_elemental_property(Element(symbols[z]), MORE[name]) for name in MORE_NAMES]
+        np.testing.assert_allclose(ours[z], theirs, rtol=1e-5, err_msg=symbols[z])
+
+
+def test_standardised_properties_have_one_scale_and_no_gap() -> None:
+    table = standardised_properties()
+    assert table.shape == (119, 21)
+    assert np.isfinite(table).all()
+    assert (table[0] == 0).all(), "number 0 is no element"
+    _, more = elements._read_table("elements_more.csv", MORE_NAMES)
+    known = ~np.isnan(np.concatenate([elemental_properties().values, more], axis=1))[1:104]
+    for column, there in zip(table[1:104].T, known.T, strict=True):
+        assert column[there].mean() == pytest.approx(0.0, abs=1e-9)
+        assert column[there].std() == pytest.approx(1.0)
+        assert (column[~there] == 0).all(), "a gap is the mean"
 
 
 def test_no_gap_is_left_and_no_zero_stands_for_one() -> None:

@@ -28,6 +28,7 @@ CASES = {
     "compact, three heads, deep values": {"n_heads": 3, "value_widths": (24, 40, 16)},
     "compact, two blocks without update": {"n_blocks": 2, "site_width": 64, "value_widths": (64, 64)},
     "published, three blocks": {"n_blocks": 3},
+    "rich": {},
 }
 
 
