@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from matgl_infomax.leaderboard.paired_tests import ALPHA
 from matgl_infomax.leaderboard.scores import Kind
 from matgl_infomax.leaderboard.uncertainty import Calibration
 
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Finding = Literal["better", "worse", "tie"]
-ALPHA = 0.05
-"""A difference counts when its p-value, corrected for the number of comparisons, is below this."""
 
 
 @dataclass(frozen=True)

@@ -52,8 +52,8 @@ class Calibration:
         """Coverage, sharpness and ranking in one sentence."""
         ranking = "" if np.isnan(self.ranking) else f"; rank correlation of std and error {self.ranking:.2f}"
         return (
-            f"95 % intervals hold {self.coverage_95:.1%} of {self.materials} materials, sharpness {self.sharpness:.4g}, "
-            f"mean miscalibration {self.miscalibration:.1%}{ranking}."
+            f"95 % intervals hold {self.coverage_95:.1%} of {self.materials} materials, sharpness "
+            f"{self.sharpness:.4g}, mean miscalibration {self.miscalibration:.1%}{ranking}."
         )
 
     def plot(self) -> Figure:
