@@ -1,0 +1,235 @@
+"""The page of a report, section by section, and how it becomes HTML or Markdown."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+from matgl_infomax.leaderboard import report_compare as compared
+from matgl_infomax.leaderboard.report_cost import card_table, common_table, cost_table
+from matgl_infomax.leaderboard.report_figure import Picture, arm_colours
+from matgl_infomax.leaderboard.report_overlap import overlap_tables
+from matgl_infomax.leaderboard.report_plots import curve_picture, map_pictures, parity_picture
+from matgl_infomax.leaderboard.report_table import Table
+from matgl_infomax.leaderboard.report_verdict import Answer, benchmark_answer, score_table, study_answer, task_answer
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+    from matgl_infomax.leaderboard.report import Report
+    from matgl_infomax.leaderboard.report_benchmark import BenchmarkNumbers
+
+PARITY_ARMS = 2
+"""Arms of a study whose predictions are drawn: the pretrained one and the baseline."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page; parts without anything to show are not made."""
+
+    key: str
+    title: str
+    text: str = ""
+    answers: tuple[Answer, ...] = ()
+    pictures: tuple[Picture, ...] = ()
+    tables: tuple[Table, ...] = ()
+    folded: tuple[tuple[str, tuple[Table, ...]], ...] = ()
+    """Tables that open on demand, by the line that opens them."""
+
+    @property
+    def filled(self) -> bool:
+        """Whether there is anything to show."""
+        return bool(self.answers or self.pictures or self.tables or self.folded)
+
+
+def sections(report: Report, *, pictures: bool = True) -> list[Section]:
+    """All sections with something in them, in the order of the page.
+
+    Args:
+        report: the numbers.
+        pictures: draw figures; Markdown has none.
+    """
+    parts = [_verdict(report), _scores(report)]
+    if pictures:
+        parts += [_curves(report), _parity(report)]
+    parts += [_differences(report), _ties(report), _strata(report)]
+    if pictures:
+        parts.append(_map(report))
+    return [part for part in [*parts, _overlap(report), _cost(report), _cards(report)] if part.filled]
+
+
+def missing(report: Report) -> list[str]:
+    """What the page leaves out, and why: one clause each."""
+    found = []
+    if not report.studies:
+        found.append("learning curves (no study of `matgl-infomax curve`)")
+    drawn = any(s.predictions is not None for s in report.studies) or any(b.with_truth for b in report.benchmarks)
+    if not drawn:
+        found.append("parity plots (no predictions with true values; --truth FILE gives them)")
+    if not report.comparisons:
+        found.append("differences to published entries and tie groups (no comparison of `matgl-infomax compare`)")
+    if not report.maps:
+        found.append("embedding map (no study of `matgl-infomax represent`)")
+    if not report.overlaps:
+        found.append("overlap table (no report of `matgl-infomax overlap`)")
+    for overlap in report.overlaps:
+        if overlap.left_out:
+            found.append(f"errors by overlap of {', '.join(overlap.left_out)} (their run cards are not at hand)")
+    return found
+
+
+def to_html(report: Report) -> str:
+    """The page: one file, nothing loaded from anywhere."""
+    script, style = _file("report.js"), _file("report.css")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    page = _templates(html=True).get_template("report.html")
+    return page.render(report=report, sections=sections(report), missing=missing(report), style=style,
+                       script=script, script_sha256=digest)  # fmt: skip
+
+
+def to_markdown(report: Report) -> str:
+    """The same without figures, for a README."""
+    page = _templates(html=False).get_template("report.md")
+    return page.render(report=report, sections=sections(report, pictures=False), missing=missing(report)).strip() + "\n"
+
+
+def _file(name: str) -> str:
+    """A file of the templates, wherever the package is installed."""
+    return (files("matgl_infomax.leaderboard") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _templates(*, html: bool) -> Environment:
+    """The templates; in HTML everything that is put in is escaped."""
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+    from markupsafe import Markup
+
+    found = Environment(loader=FunctionLoader(_file), autoescape=html, undefined=StrictUndefined,
+                        trim_blocks=True, lstrip_blocks=True)  # fmt: skip
+    # Only what this program wrote itself: its own files, and SVG in which matplotlib has escaped all text.
+    found.filters["ours"] = Markup
+    found.filters["plain"] = _markdown
+    return found
+
+
+def _markdown(text: object) -> str:
+    """Text that Markdown shows as it is: no tag, no cell border, no emphasis by accident."""
+    said = " ".join(str(text).split())
+    for sign in "\\`*_[]|":
+        said = said.replace(sign, f"\\{sign}")
+    return said.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _verdict(report: Report) -> Section:
+    """The answers, first of all."""
+    answers = [study_answer(study) for study in report.studies]
+    answers += [task_answer(task) for comparison in report.comparisons for task in comparison.tasks]
+    known = {task.task for comparison in report.comparisons for task in comparison.tasks}
+    answers += [benchmark_answer(task, part) for task, part in _by_task(report) if task not in known]
+    return Section("verdict", "Verdict", answers=tuple(answers))
+
+
+def _by_task(report: Report) -> Iterator[tuple[str, list[BenchmarkNumbers]]]:
+    """Benchmarks by task."""
+    for task in dict.fromkeys(one.asked.task for one in report.benchmarks):
+        yield task, [one for one in report.benchmarks if one.asked.task == task]
+
+
+def _scores(report: Report) -> Section:
+    """Scores of the tasks whose answer is a place; those of others stand with their answer."""
+    known = {task.task for comparison in report.comparisons for task in comparison.tasks}
+    tables = [score_table(task, part) for task, part in _by_task(report) if task in known]
+    return Section("scores", "Scores by fold", tables=tuple(tables))
+
+
+def _curves(report: Report) -> Section:
+    """Learning curves."""
+    pictures = tuple(curve_picture(study, f"curve{k}") for k, study in enumerate(report.studies))
+    return Section("curves", "Learning curves", pictures=pictures)
+
+
+def _parity(report: Report) -> Section:
+    """Predictions against true values."""
+    found = []
+    for study in report.studies:
+        if study.predictions is None:
+            continue
+        v, table = study.verdict, study.predictions
+        most = int(table["labels"].max())
+        colours = arm_colours(list(dict.fromkeys(study.curve["arm"])))
+        for arm in [name for name in dict.fromkeys([v.baseline, v.arm]) if name in colours][:PARITY_ARMS]:
+            part = table[(table["arm"] == arm) & (table["labels"] == most)]
+            what = f"{study.name}, {arm} at {most} labels, {part['seed'].nunique()} seeds"
+            found.append((part, what, v.target, v.unit, colours[arm]))
+    for one in report.benchmarks:
+        if one.with_truth and one.asked.kind == "regression":
+            arm = next(iter(arm_colours([one.asked.arm]).values()))
+            found.append((one.predictions, one.name, one.asked.target, one.asked.unit, arm))
+    pictures = [
+        parity_picture(part["target"].to_numpy(dtype=float), part["prediction"].to_numpy(dtype=float), what=what,
+                       target=target, unit=unit, arm=arm, key=f"parity{k}")
+        for k, (part, what, target, unit, arm) in enumerate(found)
+    ]  # fmt: skip
+    return Section("parity", "Predictions against true values", pictures=tuple(pictures))
+
+
+def _differences(report: Report) -> Section:
+    """Forest plots."""
+    tables = []
+    for comparison in report.comparisons:
+        for task in comparison.tasks:
+            tables += [compared.forest_table(task, run) for run in task.runs if run.duels]
+            tables += [compared.own_table(task)] if task.own else []
+    tables += [table for study in report.studies if (table := compared.arms_table(study)) is not None]
+    return Section("differences", "Paired differences", tables=tuple(tables))
+
+
+def _ties(report: Report) -> Section:
+    """Who cannot be told apart."""
+    tasks = [task for comparison in report.comparisons for task in comparison.tasks]
+    tables = [table for task in tasks for table in (compared.tie_table(task), compared.place_table(task))]
+    return Section("ties", "Tie groups", tables=tuple(tables))
+
+
+def _strata(report: Report) -> Section:
+    """Where answers win and lose, and how honest their uncertainty is."""
+    tables, said = [], []
+    for task in (task for comparison in report.comparisons for task in comparison.tasks):
+        for run in task.runs:
+            tables += [compared.strata_table(task, run)] if len(run.strata) else []
+            tables += [compared.worst_table(task, run)] if len(run.worst) else []
+            said += [f"{run.name}: {run.calibration.to_text()}"] if run.calibration else []
+    return Section("strata", "Where it wins and loses", text=" ".join(said), tables=tuple(tables))
+
+
+def _map(report: Report) -> Section:
+    """Maps of vectors."""
+    text = "Near one another where the encoder finds crystals alike; distances between far groups mean nothing."
+    pictures = [picture for k, one in enumerate(report.maps) for picture in map_pictures(one, f"map{k}x")]
+    return Section("map", "Embedding map", text=text, pictures=tuple(pictures))
+
+
+def _overlap(report: Report) -> Section:
+    """What corpora share with test folds."""
+    text = (
+        "Each crystal counts once, with the closest crystal of the corpus. novel: nothing of its formula; formula: the "
+        "same formula, another space group; twin: the same formula and space group; match: the same structure."
+    )
+    tables = [table for one in report.overlaps for table in overlap_tables(one)]
+    return Section("overlap", "Overlap of corpus and test folds", text=text, tables=tuple(tables))
+
+
+def _cost(report: Report) -> Section:
+    """Times and memory."""
+    return Section("cost", "Cost", tables=(cost_table(report.cards),) if report.cards else ())
+
+
+def _cards(report: Report) -> Section:
+    """Run cards."""
+    text = "Every number above was traced to one of these cards; a number without a card stops the report."
+    folded = [(f"{name}: {len(cards)} cards", (card_table(name, cards), common_table(name, cards)))
+              for name, cards in report.cards]  # fmt: skip
+    return Section("cards", "Run cards", text=text, folded=tuple(folded))
