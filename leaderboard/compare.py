@@ -78,7 +78,7 @@ def compare(
         raise ValueError("absolute errors must be numbers, none below zero")
     generator = np.random.default_rng(seed)
     drawn = _crystal_draws(np.stack([errors.mean(0), baseline.mean(0)]), draws, generator) + _TINY  # (2, draws)
-    t = seed_draws(errors.shape[0], draws, generator)  # (draws,)
+    t = _seed_draws(errors.shape[0], draws, generator)  # (draws,)
     return _comparison(np.stack([errors.mean(1), baseline.mean(1)]) + _TINY, drawn, t, level, errors.shape[1])
 
 
@@ -89,8 +89,8 @@ def _comparison(
     mae = per_seed.mean(1)  # (2,)
     by_seed = per_seed[0] - per_seed[1]  # (S,)
     by_seed_log = per_seed[0] / mae[0] - per_seed[1] / mae[1]  # (S,)  the log ratio, linear about its value
-    difference = drawn[0] - drawn[1] + t * seed_spread(by_seed)
-    log_ratio = np.log(drawn[0] / drawn[1]) + t * seed_spread(by_seed_log)
+    difference = drawn[0] - drawn[1] + t * _spread(by_seed)
+    log_ratio = np.log(drawn[0] / drawn[1]) + t * _spread(by_seed_log)
     tails = [(1 - level) / 2, (1 + level) / 2]
     low, high = np.quantile(difference, tails)
     ratio_low, ratio_high = np.exp(np.clip(np.quantile(log_ratio, tails), -690, 690))
@@ -119,21 +119,11 @@ def _crystal_draws(errors: NDArray[np.float64], draws: int, generator: np.random
     return np.concatenate(means, axis=1)
 
 
-def seed_draws(n_seeds: int, draws: int, generator: np.random.Generator) -> NDArray[np.float64]:
-    """Deviations for other seeds in units of the standard error, (draws,); zero where there is one seed.
-
-    Args:
-        n_seeds: seeds that were run.
-        draws: how many deviations.
-        generator: where the chance comes from.
-    """
+def _seed_draws(n_seeds: int, draws: int, generator: np.random.Generator) -> NDArray[np.float64]:
+    """Deviations for other seeds in units of the standard error, (draws,); none where there is one seed."""
     return generator.standard_t(n_seeds - 1, draws) if n_seeds > 1 else np.zeros(draws)
 
 
-def seed_spread(values: NDArray[np.float64]) -> float:
-    """Standard error of the mean over seeds, unit of the values; zero for one seed.
-
-    Args:
-        values: result of each seed, (S,).
-    """
+def _spread(values: NDArray[np.float64]) -> float:
+    """Standard error of the mean over seeds; zero for one seed."""
     return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from matgl_infomax.leaderboard.compare import seed_draws, seed_spread
 from matgl_infomax.leaderboard.fold_bootstrap import Resampled, resample, two_sided_p
 from matgl_infomax.leaderboard.own_answers import OwnAnswer
 from matgl_infomax.leaderboard.paired_tests import ALPHA, fold_test, sign_test, signed_rank_test
+from matgl_infomax.leaderboard.runs_read import N_FOLDS
 from matgl_infomax.leaderboard.scores import CLASS_THRESHOLD, Kind, fold_scores
+from matgl_infomax.leaderboard.seed_chance import seed_deviations
 from matgl_infomax.leaderboard.standing import Duel
-
-Names = Sequence[str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,14 +50,16 @@ class Contest:
         if a < len(self.own) and b < len(self.own):
             one, other = self.own[a], self.own[b]
             if len(one.seeds) > 1 and one.seeds == other.seeds:
-                t = seed_draws(len(one.seeds), len(found), self.generator)
-                return found + t * seed_spread(one.seed_errors - other.seed_errors)
+                return found + seed_deviations(one.seed_errors - other.seed_errors, len(found), self.generator)
         return found + self.seeds[a] - self.seeds[b]
 
     def duel(self, a: int, b: int) -> Duel:
         """Answer a against answer b, material by material; not yet corrected for the number of comparisons."""
         difference, deviations = float(self.resampled.means[a] - self.resampled.means[b]), self.deviations(a, b)
-        low, high = np.quantile(deviations, [ALPHA / 2, 1 - ALPHA / 2]) + difference
+        tails = [ALPHA / 2, 1 - ALPHA / 2]
+        low, high = np.quantile(deviations, tails) + difference
+        materials = self.resampled.deviations[:, a] - self.resampled.deviations[:, b]
+        low_materials, high_materials = np.quantile(materials, tails) + difference
         p_sign, closer = sign_test(self.errors[a], self.errors[b])
         regression = self.kind == "regression"
         return Duel(
@@ -70,6 +71,8 @@ class Contest:
             difference=difference,
             low=float(low),
             high=float(high),
+            low_materials=float(low_materials),
+            high_materials=float(high_materials),
             p=float(two_sided_p(np.array([difference]), deviations[:, None])[0]),
             p_holm=float("nan"),
             p_sign=p_sign,
@@ -83,8 +86,7 @@ class Contest:
     def fold_duel(self, a: int, other: str, scores: NDArray[np.float64]) -> Duel:
         """Answer a against an entry of which only the scores of the folds are known, (K,)."""
         theirs = as_errors(self.metric, scores)
-        n_folds = 5
-        found = fold_test(self.fold_errors(a), theirs, test_share=1 / (n_folds - 1))
+        found = fold_test(self.fold_errors(a), theirs, test_share=1 / (N_FOLDS - 1))
         return Duel(
             ours=self.names[a],
             other=other,
@@ -94,6 +96,8 @@ class Contest:
             difference=found.difference,
             low=found.low,
             high=found.high,
+            low_materials=float("nan"),
+            high_materials=float("nan"),
             p=found.p,
             p_holm=float("nan"),
             p_sign=float("nan"),
@@ -153,7 +157,7 @@ def hold_contest(
         errors=errors,
         scores=np.array(scores),
         resampled=resample(errors, cells, draws=draws, generator=generator),
-        seeds=np.stack([*(_seed_deviations(answer, draws, generator) for answer in own),
+        seeds=np.stack([*(seed_deviations(answer.seed_errors, draws, generator) for answer in own),
                         *(np.zeros(draws) for _ in entries)]),
         generator=generator,
     )  # fmt: skip
@@ -170,9 +174,3 @@ def as_errors(metric: str, scores: NDArray[np.float64]) -> NDArray[np.float64]:
     """Scores as errors, lower is better: 1 minus an area under the curve, errors as they are."""
     return scores if metric == "mae" else 1 - scores
 
-
-def _seed_deviations(answer: OwnAnswer, draws: int, generator: np.random.Generator) -> NDArray[np.float64]:
-    """Deviations of the error of an answer for other seeds, (draws,); zero where it is not known."""
-    if len(answer.seeds) < 2:
-        return np.zeros(draws)
-    return seed_draws(len(answer.seeds), draws, generator) * seed_spread(answer.seed_errors)

@@ -17,6 +17,7 @@ from matgl_infomax.leaderboard.predictions_read import RESULTS, official_folds, 
 from matgl_infomax.leaderboard.runs_read import (
     ASKED,
     CARDS,
+    N_FOLDS,
     PREDICTIONS,
     SCORES_FILE,
     cards_fit,
@@ -51,7 +52,7 @@ class OwnAnswer:
     seeds: tuple[int, ...]
     """Seeds of the models whose mean is the prediction; empty where they are not known."""
     seed_errors: NDArray[np.float64]
-    """Error of the single models, mean over folds, in the order of ``seeds``, (S,)."""
+    """Error of the model of each seed and fold, (S, K); for classes 1 - balanced accuracy."""
     scores: pd.DataFrame | None
     """Scores by fold that were kept beside the predictions."""
     notes: tuple[str, ...]
@@ -146,12 +147,9 @@ def _benchmark(folder: Path) -> OwnAnswer:
 
     scores = pd.read_csv(folder / SCORES_FILE) if (folder / SCORES_FILE).is_file() else None
     errors = _seed_errors(cards, asked.seeds, sorted({int(fold) for fold in table["fold"]}))
-    notes = list(asked.notes)
-    if len(asked.seeds) == 1:
-        notes.append("One seed: the interval does not cover other initial weights.")
     return OwnAnswer(
         folder.resolve().name, folder, "benchmark", task, asked.arm, asked.network, asked.labels,
-        _ordered(table, task), tuple(asked.seeds), errors, scores, tuple(notes),
+        _ordered(table, task), tuple(asked.seeds), errors, scores, tuple(asked.notes),
     )  # fmt: skip
 
 
@@ -170,14 +168,14 @@ def _predictions(file: Path) -> pd.DataFrame:
 
 
 def _seed_errors(cards: Sequence[RunCard], seeds: Sequence[int], folds: Sequence[int]) -> NDArray[np.float64]:
-    """Error of the models of each seed, mean over folds, from their run cards, (S,)."""
+    """Error of the model of each seed and fold, from their run cards, (S, K)."""
 
     def error(card: RunCard) -> float:
         metrics = card.metrics
         return metrics.mae if isinstance(metrics, Metrics) else 1 - metrics.balanced_accuracy
 
     by_run = {(card.fold, card.seed): error(card) for card in cards}
-    return np.array([np.mean([by_run[fold, seed] for fold in folds]) for seed in seeds])
+    return np.array([[by_run[fold, seed] for fold in folds] for seed in seeds])
 
 
 def _submission(file: Path) -> list[OwnAnswer]:
@@ -190,10 +188,9 @@ def _submission(file: Path) -> list[OwnAnswer]:
         if table is None:
             continue
         _check(f"{file}, {full}", table, task)
-        note = "A submission does not say how its models differ between seeds: the interval does not cover that."
         found.append(
             OwnAnswer(name, file.parent, "submission", task, "submission", "not known", None, _ordered(table, task),
-                      (), np.empty(0), None, (note,))
+                      (), np.empty((0, N_FOLDS)), None, ())
         )  # fmt: skip
     return found
 

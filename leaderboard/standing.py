@@ -38,6 +38,9 @@ class Duel:
     """Lower end of the 95 % interval of the difference; it covers other materials and, with two seeds or more, other
     seeds of our runs."""
     high: float
+    low_materials: float
+    """The same interval without other seeds: what can be said of the models that were trained; NaN per fold."""
+    high_materials: float
     p: float
     """Two-sided p-value of the difference, before any correction."""
     p_holm: float
@@ -52,6 +55,12 @@ class Duel:
     folds: int
     materials: int
     """Materials compared; 0 per fold."""
+
+    @property
+    def seeds_decide(self) -> bool:
+        """Whether zero is left out by the interval without other seeds only: more seeds would settle it."""
+        without = self.low_materials > 0 or self.high_materials < 0
+        return without and self.low <= 0 <= self.high
 
     @property
     def finding(self) -> Finding:
@@ -106,11 +115,12 @@ class RunStanding:
     """One line per material: id, fold, target, prediction, std, error (absolute, or 1 for a wrong class)."""
     strata: pd.DataFrame
     """One line per kind of material: by, kind, materials, error, reference_error, guess, difference, low, high,
-    finding. Empty without predictions to compare with."""
+    p_holm, finding. Empty without predictions to compare with."""
     reference: str
     """The published entry that the strata compare with; empty where there is none."""
     worst: pd.DataFrame
-    """The ten materials with the largest errors: id, fold, error, times_mean, reference_error, and attributes."""
+    """The ten materials with the largest errors: id, fold, error, times_mean, reference_error, and attributes; empty
+    for classes."""
     calibration: Calibration | None
     """How honest the uncertainties are; None where the answer has none."""
     notes: tuple[str, ...] = ()
@@ -200,11 +210,15 @@ class LeaderboardComparison:
         table = pd.concat(frames, ignore_index=True)
         return table[["task", *(name for name in table.columns if name != "task")]]
 
-    def to_markdown(self) -> str:
-        """Everything to read, the summary first."""
+    def to_markdown(self, *, details: bool = True) -> str:
+        """Everything to read, the summary first.
+
+        Args:
+            details: with strata, largest errors and calibration of each answer.
+        """
         from matgl_infomax.leaderboard.standing_text import comparison_text
 
-        return comparison_text(self)
+        return comparison_text(self, details)
 
     def plot(self) -> Figure:
         """Forest plots, one panel per task."""
