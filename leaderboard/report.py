@@ -12,10 +12,10 @@ from matgl_infomax.config_tasks import ReportConfig
 from matgl_infomax.errors import InputError
 from matgl_infomax.files import atomic_write
 from matgl_infomax.leaderboard.report_benchmark import BenchmarkNumbers, read_numbers, read_truth
-from matgl_infomax.leaderboard.report_compare import check_comparison
-from matgl_infomax.leaderboard.report_find import Found, find_results
+from matgl_infomax.leaderboard.report_find import MARKS, find_results
 from matgl_infomax.leaderboard.report_map import MapNumbers, read_map
 from matgl_infomax.leaderboard.report_overlap import OverlapNumbers, read_overlap
+from matgl_infomax.leaderboard.report_standing import read_comparison
 from matgl_infomax.leaderboard.report_study import StudyNumbers, read_study
 from matgl_infomax.leaderboard.runs_read import read_asked
 from matgl_infomax.leaderboard.standing import LeaderboardComparison
@@ -91,7 +91,7 @@ def report(folders: Sequence[Path | str], *, truth: Sequence[Path | str] = (), t
     """
     paths = [Path(folder) for folder in folders]
     found = find_results(paths)
-    by_kind = {kind: [one for one in found if one.kind == kind] for kind in ("study", "benchmark", "overlap", "map")}
+    by_kind = {kind: [one for one in found if one.kind == kind] for kind in MARKS.values()}
     targets = [read_asked(one.folder).target for one in by_kind["benchmark"]]
     values = read_truth([Path(file) for file in truth], targets)
     benchmarks = tuple(read_numbers(one.folder, one.name, values) for one in by_kind["benchmark"])
@@ -99,19 +99,12 @@ def report(folders: Sequence[Path | str], *, truth: Sequence[Path | str] = (), t
         title=title or "Report on " + ", ".join(path.resolve().name for path in paths),
         studies=tuple(read_study(one.folder, one.name) for one in by_kind["study"]),
         benchmarks=benchmarks,
-        comparisons=tuple(_comparison(one, benchmarks) for one in found if one.kind == "comparison"),
+        comparisons=tuple(read_comparison(one.folder, one.name, benchmarks) for one in by_kind["comparison"]),
         overlaps=tuple(read_overlap(one.folder, one.name, benchmarks) for one in by_kind["overlap"]),
         maps=tuple(read_map(one.folder, one.name) for one in by_kind["map"]),
         created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         version=str(versions()["packages"]["matgl-infomax"]),
     )
-
-
-def _comparison(found: Found, benchmarks: Sequence[BenchmarkNumbers]) -> LeaderboardComparison:
-    """A comparison, its scores traced to benchmarks."""
-    from matgl_infomax.leaderboard.standing_file import read_comparison
-
-    return check_comparison(read_comparison(found.folder), found.name, benchmarks)
 
 
 def write_report(settings: ReportConfig) -> Report:

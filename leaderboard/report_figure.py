@@ -97,7 +97,8 @@ def to_svg(figure: Figure, key: str) -> str:
     text = re.sub(r'<svg[^>]*?(viewBox="[^"]*")[^>]*>', r'<svg xmlns="http://www.w3.org/2000/svg" '
                   r'xmlns:xlink="http://www.w3.org/1999/xlink" \1 aria-hidden="true" focusable="false">', text, count=1)  # fmt: skip
     text = text.replace("font-family: 'DejaVu Sans'", "font-family: var(--font)")
-    text = re.sub(r"(\d+\.\d)\d{2,}", r"\1", text)  # a tenth of a point is finer than any screen
+    # A tenth of a point is finer than any screen; what stands between tags is text for the reader.
+    text = re.sub(r"<[^>]+>", lambda tag: re.sub(r"(\d+\.\d)\d{2,}", r"\1", tag[0]), text)
     for name, placeholder in _PLACEHOLDER.items():
         text = text.replace(placeholder, f"var(--{name})")
     return re.sub(r"\s*\n\s*", "\n", text)

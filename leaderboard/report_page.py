@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from matgl_infomax.leaderboard import report_compare as compared
+from matgl_infomax.leaderboard import report_standing_tables as compared
 from matgl_infomax.leaderboard.report_cost import card_table, common_table, cost_table
 from matgl_infomax.leaderboard.report_figure import Picture, arm_colours
 from matgl_infomax.leaderboard.report_overlap import overlap_tables
@@ -37,6 +37,8 @@ class Section:
     answers: tuple[Answer, ...] = ()
     pictures: tuple[Picture, ...] = ()
     tables: tuple[Table, ...] = ()
+    rules: tuple[str, ...] = ()
+    """By what the answers were found."""
     folded: tuple[tuple[str, tuple[Table, ...]], ...] = ()
     """Tables that open on demand, by the line that opens them."""
 
@@ -66,16 +68,17 @@ def missing(report: Report) -> list[str]:
     """What the page leaves out, and why: one clause each."""
     found = []
     if not report.studies:
-        found.append("learning curves (no study of `matgl-infomax curve`)")
+        found.append("learning curves (no folder of the command curve)")
     drawn = any(s.predictions is not None for s in report.studies) or any(b.with_truth for b in report.benchmarks)
     if not drawn:
-        found.append("parity plots (no predictions with true values; --truth FILE gives them)")
+        more = "; --truth FILE gives them" if report.benchmarks else ""
+        found.append(f"parity plots (no predictions with true values{more})")
     if not report.comparisons:
-        found.append("differences to published entries and tie groups (no comparison of `matgl-infomax compare`)")
+        found.append("differences to published entries and tie groups (no folder of the command compare)")
     if not report.maps:
-        found.append("embedding map (no study of `matgl-infomax represent`)")
+        found.append("embedding map (no folder of the command represent)")
     if not report.overlaps:
-        found.append("overlap table (no report of `matgl-infomax overlap`)")
+        found.append("overlap table (no folder of the command overlap)")
     for overlap in report.overlaps:
         if overlap.left_out:
             found.append(f"errors by overlap of {', '.join(overlap.left_out)} (their run cards are not at hand)")
@@ -129,7 +132,8 @@ def _verdict(report: Report) -> Section:
     answers += [task_answer(task) for comparison in report.comparisons for task in comparison.tasks]
     known = {task.task for comparison in report.comparisons for task in comparison.tasks}
     answers += [benchmark_answer(task, part) for task, part in _by_task(report) if task not in known]
-    return Section("verdict", "Verdict", answers=tuple(answers))
+    rules = dict.fromkeys(f"Rule for studies: {study.verdict.rule}" for study in report.studies)
+    return Section("verdict", "Verdict", answers=tuple(answers), rules=tuple(rules))
 
 
 def _by_task(report: Report) -> Iterator[tuple[str, list[BenchmarkNumbers]]]:

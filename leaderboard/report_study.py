@@ -123,7 +123,7 @@ def _curve_has_cards(folder: Path, curve: pd.DataFrame, by_run: dict[Run, RunCar
         said = {"task": card.task, "labels_used": card.mask.used, **card.metrics.model_dump()}
         said["seconds"] = card.cost.seconds
         for name, value in said.items():
-            ours = line[name] if name in line else None
+            ours = line.get(name)
             if not (ours == value if isinstance(value, str) else same(ours, value)):
                 raise InputError(f"{folder / CURVE}: {name} of {_words(run)} is {ours}, its run card says {value}.")
     rest = sorted(set(by_run) - seen)

@@ -143,8 +143,11 @@ class Axis:
         """Round numbers along the axis."""
         from matplotlib.ticker import MaxNLocator
 
-        values = [float(v) for v in MaxNLocator(4).tick_values(self.low, self.high)]
-        return [(self.place(v), f"{v:.6g}".replace("-", "−")) for v in values if self.low <= v <= self.high]
+        found = [float(v) for v in MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(self.low, self.high)]
+        # The tick where nothing differs matters most: others that would touch it give way.
+        nothing = 1.0 if self.ratios else 0.0
+        values = [nothing, *(v for v in found if self.low <= v and abs(self.place(v) - self.place(nothing)) > 15)]
+        return [(self.place(v), f"{v:.6g}".replace("-", "−")) for v in sorted(values) if v <= self.high]
 
 
 def axis_for(lows: Sequence[float], highs: Sequence[float], *, ratios: bool) -> Axis:

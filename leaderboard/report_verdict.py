@@ -42,7 +42,7 @@ def study_answer(study: StudyNumbers) -> Answer:
     """Does pretraining help, in this study?"""
     v = study.verdict
     tone = {"yes": "better", "no": "worse"}.get(v.answer, "open")
-    lines = [*v.advice, f"Tested on {v.test_crystals:,} crystals with {v.seeds} seeds. Rule: {v.rule}"]
+    lines = [*v.advice, f"Tested on {v.test_crystals:,} crystals with {v.seeds} seed{'s' if v.seeds > 1 else ''}."]
     about = f"{study.name}: does pretraining help for {v.target}?"
     return Answer(about, v.answer, tone, v.text, tuple(lines), pair_table(study) if v.points else None)
 
@@ -56,32 +56,32 @@ def pair_table(study: StudyNumbers) -> Table:
     for p in v.points:
         saving = worth.get(p.labels)
         equals = saving.equals if saving else None
-        rows.append([number(p.labels), number(p.against_mae), number(p.mae), *ratio_cells(p, axis), number(equals, 3)])
+        rows.append([number(p.labels), *ratio_cells(p, axis), number(p.mae), number(p.against_mae), number(equals, 3)])
     unit = f" ({v.unit})" if v.unit else ""
-    columns = ("labels", f"{v.baseline}{unit}", f"{v.arm}{unit}", "ratio", "95 % interval", "ratio, drawn", "finding",
-               f"{v.baseline} needs")  # fmt: skip
+    columns = ("labels", "ratio", "drawn", "finding", "95 % interval", v.arm, v.baseline, f"{v.baseline} needs")
     note = (
         f"Ratio: error of {v.arm} over error of {v.baseline}, below 1 is better. The last column is the number of "
         f"labels at which {v.baseline} has the same error; a dash where its measured curve does not reach it."
     )
-    caption = f"{study.name}: {v.arm} against {v.baseline}"
+    caption = f"{study.name}: mean absolute error{unit} of {v.arm} and {v.baseline}"
     return make_table(caption, columns, rows, words=("finding",), axis=axis.ticks(), note=note)
 
 
 def ratio_cells(pair: Paired, axis: Axis) -> list[Cell]:
-    """Ratio, interval, bar and finding."""
+    """Ratio, bar, finding and interval."""
     bar = axis.bar(pair.ratio, pair.ratio_low, pair.ratio_high, pair.finding)
     said = interval(pair.ratio_low, pair.ratio_high)
-    return [number(pair.ratio), Cell(said, pair.ratio_low), Cell("", pair.ratio, bar), word(WORDS[pair.finding])]
+    return [number(pair.ratio), Cell("", pair.ratio, bar), word(WORDS[pair.finding]), Cell(said, pair.ratio_low)]
 
 
 def duel_cells(duel: Duel, axis: Axis) -> list[Cell]:
-    """Difference, interval, bar, corrected p-value and finding."""
+    """Difference, bar, finding, interval and corrected p-value."""
     tone = "open" if duel.finding == "tie" else duel.finding
     bar = axis.bar(duel.difference, duel.low, duel.high, tone)
+    star = "*" if duel.finding == "tie" and duel.seeds_decide else ""
     return [
-        number(duel.difference, 3), Cell(interval(duel.low, duel.high), duel.low), Cell("", duel.difference, bar),
-        number(duel.p_holm, 2), word(WORDS[duel.finding]),
+        number(duel.difference, 3), Cell("", duel.difference, bar), word(WORDS[duel.finding] + star),
+        Cell(interval(duel.low, duel.high), duel.low), number(duel.p_holm, 2),
     ]  # fmt: skip
 
 
@@ -135,7 +135,7 @@ def benchmark_answer(task: str, answers: Sequence[BenchmarkNumbers]) -> Answer:
     text += f", the {'lowest' if lower else 'highest'} of {len(answers)} answers." if len(answers) > 1 else "."
     if len(answers) > 1:
         text += " Whether it is really better is not said here: no paired comparison is among the folders."
-    text += " `matgl-infomax compare` makes one, with the published entries beside it."
+    text += " The command compare makes one, with the published entries beside it."
     lines = dict.fromkeys(note for one in order for note in one.asked.notes if len(order) == 1)
     return Answer(f"{task}: what was reached?", "not compared", "open", text, tuple(lines), score_table(task, order))
 
@@ -150,10 +150,11 @@ def score_table(task: str, answers: Sequence[BenchmarkNumbers]) -> Table:
         labels = one.asked.labels
         rows.append([
             word(one.name), word(one.asked.network), word(one.asked.arm), Cell("all", float("inf"))
-            if labels is None else number(labels), number(len(one.asked.seeds)), number(one.mean), number(one.std, 3),
-            *(number(by_fold.get(fold)) for fold in folds),
+            if labels is None else number(labels), number(len(one.asked.seeds)), number(one.mean),
+            *((number(one.std, 3), *(number(by_fold.get(fold)) for fold in folds)) if len(folds) > 1 else ()),
         ])  # fmt: skip
     head = f"{main}{f' ({unit})' if unit else ''}"
-    columns = ["answer", "network", "arm", "labels", "seeds", head, "sd over folds", *(f"fold {fold}" for fold in folds)]
-    note = "" if len(folds) > 1 else "One fold of five: no place on the leaderboard."
+    columns = ["answer", "network", "arm", "labels", "seeds", head]
+    columns += ["sd over folds", *(f"fold {fold}" for fold in folds)] if len(folds) > 1 else []
+    note = "" if len(folds) > 1 else f"Fold {folds[0]} alone, one of five: no place on the leaderboard."
     return make_table(f"{task}: {main} by fold", columns, rows, words=("answer", "network", "arm"), note=note)

@@ -7,76 +7,43 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from matgl_infomax.errors import InputError
-from matgl_infomax.leaderboard.report_benchmark import BenchmarkNumbers
 from matgl_infomax.leaderboard.report_study import StudyNumbers
 from matgl_infomax.leaderboard.report_table import Cell, Table, axis_for, make_table, number, word
 from matgl_infomax.leaderboard.report_verdict import duel_cells, ratio_cells
-from matgl_infomax.leaderboard.standing import Duel, LeaderboardComparison, RunStanding, TaskComparison
+from matgl_infomax.leaderboard.standing import Duel, RunStanding, TaskComparison
 
 if TYPE_CHECKING:
     import pandas as pd
-
-RIGHT = 1e-6
-
-
-def check_comparison(
-    comparison: LeaderboardComparison, name: str, benchmarks: Sequence[BenchmarkNumbers]
-) -> LeaderboardComparison:
-    """Trace our scores in a comparison to the benchmarks they came from, whose cards were checked.
-
-    Args:
-        comparison: the comparison.
-        name: its folder.
-        benchmarks: those of the report.
-
-    Raises:
-        InputError: If an answer of ours is not among the benchmarks, or has another score there.
-    """
-    by_name = {one.name.rpartition("/")[2]: one for one in benchmarks}
-    for task in comparison.tasks:
-        for run in task.runs:
-            known = by_name.get(run.name.rpartition("/")[2])
-            if known is None or known.asked.task != task.task:
-                raise InputError(
-                    f"{name}: {run.name} has no run cards among the folders of the report. Give its benchmark's "
-                    "folder as well: no number without a card."
-                )
-            scores = dict(zip(known.scores["fold"], known.scores[known.main], strict=True))
-            ours = [scores.get(fold, float("nan")) for fold in task.folds]
-            if not np.allclose(ours, run.fold_scores, rtol=RIGHT, atol=1e-9):
-                raise InputError(f"{name}: the scores of {run.name} are not those of its benchmark. Compare again.")
-    return comparison
-
 
 def forest_table(task: TaskComparison, run: RunStanding) -> Table:
     """The difference to every published entry, drawn."""
     unit = f" ({task.unit})" if task.unit else ""
     caption = f"{run.name}, {task.task}: difference to published entries{unit}"
-    return _forest(caption, run.duels, "published entry", task.unit)
+    return _forest(caption, run.duels, "published entry", own=False)
 
 
 def own_table(task: TaskComparison) -> Table:
     """Our answers against each other."""
     unit = f" ({task.unit})" if task.unit else ""
-    return _forest(f"{task.task}: our answers against each other{unit}", task.own, "against", task.unit)
+    return _forest(f"{task.task}: our answers against each other{unit}", task.own, "against", own=True)
 
 
-def _forest(caption: str, duels: Sequence[Duel], other: str, unit: str | None) -> Table:
+def _forest(caption: str, duels: Sequence[Duel], other: str, *, own: bool) -> Table:
     """One line per comparison, with its interval as a bar."""
     axis = axis_for([duel.low for duel in duels], [duel.high for duel in duels], ratios=False)
-    rows = [
-        [
-            word(duel.ours), word(duel.other), number(duel.score), number(duel.other_score), *duel_cells(duel, axis),
-            Cell("–" if np.isnan(duel.closer) else f"{duel.closer:.0%}", duel.closer), word(duel.way),
-        ]
-        for duel in duels
-    ]  # fmt: skip
-    columns = ("answer", other, "its score", "other's score", "difference", "95 % interval", "drawn", "p (Holm)",
-               "finding", "closer on", "compared")  # fmt: skip
+    rows = []
+    for duel in duels:
+        closer = Cell("–", np.inf) if np.isnan(duel.closer) else Cell(f"{duel.closer:.0%}", duel.closer)
+        rows.append([
+            *([word(duel.ours)] if own else []), word(duel.other), *duel_cells(duel, axis), number(duel.score),
+            number(duel.other_score), closer, word(duel.way),
+        ])  # fmt: skip
+    columns = [*(["answer"] if own else []), other, "difference", "drawn", "finding", "95 % interval", "p (Holm)",
+               "its score", "other's score", "closer on", "compared"]  # fmt: skip
     note = (
         "Error of the answer minus error of the other, below 0 the answer is better. A finding other than a tie needs "
-        "p < 0.05 after Holm's correction. Per fold is weaker than per material: five numbers against five."
+        "p < 0.05 after Holm's correction; * marks ties that more seeds of our runs would settle. Per fold is weaker "
+        "than per material: five numbers against five."
     )
     return make_table(caption, columns, rows, words=("answer", other, "finding", "compared"), axis=axis.ticks(),
                       note=note)  # fmt: skip
@@ -90,12 +57,11 @@ def arms_table(study: StudyNumbers) -> Table | None:
     axis = axis_for([p.ratio_low for p in pairs], [p.ratio_high for p in pairs], ratios=True)
     unit = f" ({study.verdict.unit})" if study.verdict.unit else ""
     rows = [
-        [number(p.labels), word(p.arm), word(p.against), number(p.mae), number(p.against_mae), *ratio_cells(p, axis)]
+        [number(p.labels), word(p.arm), word(p.against), *ratio_cells(p, axis), number(p.mae), number(p.against_mae)]
         for p in pairs
     ]
-    columns = ("labels", "arm", "against", f"error{unit}", f"other's error{unit}", "ratio", "95 % interval",
-               "ratio, drawn", "finding")  # fmt: skip
-    caption = f"{study.name}: the other arms"
+    columns = ("labels", "arm", "against", "ratio", "drawn", "finding", "95 % interval", "its error", "other's error")
+    caption = f"{study.name}: the other arms, mean absolute errors{unit}"
     return make_table(caption, columns, rows, words=("arm", "against", "finding"), axis=axis.ticks(),
                       note="Ratio of the errors on the same crystals and masks; below 1 the arm is better.")  # fmt: skip
 
@@ -120,9 +86,9 @@ def place_table(task: TaskComparison) -> Table:
     rows = []
     for line in task.table.to_dict("records"):
         group = line.get("group")
-        why = next((str(line[name]) for name in ("reason", "flag") if _said(line.get(name))), "")
+        why = next((str(line[name]).replace("_", " ") for name in ("reason", "flag") if _said(line.get(name))), "")
         rows.append([
-            number(line["place"]) if line["ranked"] else number(None), word(line["entry"]), number(line["score"]),
+            number(line["place"] or None), word(line["entry"]), number(line["score"]),
             number(line["std"], 3), number(None if not group else group), word("yes" if line["own"] else ""), word(why),
         ])  # fmt: skip
     unit = f" ({task.unit})" if task.unit else ""
@@ -147,10 +113,10 @@ def strata_table(task: TaskComparison, run: RunStanding) -> Table:
         rows.append([
             word(line["by"]), word(line["kind"]), number(line["materials"]), number(line["error"]),
             number(line["reference_error"]), number(line["guess"]), number(line["difference"], 3),
-            Cell("", line["difference"], bar), word(line["finding"]),
+            Cell("" if drawn else "–", line["difference"], bar), word(line["finding"]),
         ])  # fmt: skip
     unit = f" ({task.unit})" if task.unit else ""
-    columns = ("by", "kind", "materials", f"error{unit}", f"{run.reference}", "a guess", "difference", "drawn", "finding")
+    columns = ("by", "kind", "materials", f"error{unit}", run.reference, "a guess", "difference", "drawn", "finding")
     caption = f"{run.name}, {task.task}: by kind of material, beside {run.reference}"
     return make_table(caption, columns, rows, words=("by", "kind", "finding"), axis=axis.ticks())
 
