@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-Finding = Literal["better", "worse", "tie"]
+Finding = Literal["better", "worse", "tie", "untested"]
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,9 @@ class Duel:
 
     @property
     def finding(self) -> Finding:
-        """Better or worse where the corrected p-value is below 5 %, else a tie."""
+        """Better or worse where the corrected p-value is below 5 %, else a tie; one fold alone cannot be tested."""
+        if isnan(self.p):
+            return "untested"
         if not self.p_holm < ALPHA:
             return "tie"
         return "better" if self.difference < 0 else "worse"

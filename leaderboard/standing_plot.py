@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = {"better": "#00798c", "tie": "#8d96a3", "worse": "#d1495b"}
+COLOURS = {"better": "#00798c", "tie": "#8d96a3", "worse": "#d1495b", "untested": "#c8ccd1"}
 """Colours of findings."""
 MARKERS = {"per material": "o", "per fold": "s"}
 

@@ -22,7 +22,8 @@ HOW = (
     "comparisons of one answer in one task; better and worse mean p < 5 %, anything else is a tie, with * where the "
     "interval of these seeds leaves out zero and that of all seeds does not. The brackets behind a place hold the "
     "places that these comparisons leave open. 'Per fold' compares the scores of the folds alone (t-test with the "
-    "variance of Nadeau and Bengio), which is much weaker: a tie there says little."
+    "variance of Nadeau and Bengio), which is much weaker: a tie there says little, and one fold "
+    "alone cannot be tested."
 )
 
 
@@ -50,11 +51,13 @@ def _summary(result: LeaderboardComparison) -> list[str]:
     rows = []
     for task in result.tasks:
         for run in task.runs:
-            words = ("better", "tie", "worse")
+            words = ("better", "tie", "worse", "untested")
             by = {word: [_starred(duel, duel.other) for duel in run.duels if duel.finding == word] for word in words}
             rows.append([task.task.removeprefix("matbench_"), run.name, _with_std(run.score, run.std, len(task.folds)),
                          run.place.to_text(), *(", ".join(names) for names in by.values())])  # fmt: skip
-    head = ["task", "answer", "score", "place (open)", "better than", "tie with", "worse than"]
+    head = ["task", "answer", "score", "place (open)", "better than", "tie with", "worse than", "untested"]
+    if not any(row[-1] for row in rows):
+        head, rows = head[:-1], [row[:-1] for row in rows]
     return table_lines(head, rows)
 
 
