@@ -23,7 +23,7 @@ def cost_table(folders: Sequence[Named]) -> Table:
     for name, cards in folders:
         for arm in dict.fromkeys(card.arm for card in cards):
             rows.append(_cost(name, arm, [card for card in cards if card.arm == arm]))
-    columns = ("folder", "arm", "runs", "each run", "all runs", "search for rates", "pretraining", "largest memory (MB)")
+    columns = ("folder", "arm", "runs", "each run", "all runs", "search for rates", "pretraining", "peak memory (MB)")
     note = (
         "Times on the wall, of the machine that the runs were made on. A pretraining that runs share counts once; "
         "a dash where there was none, or where it is not known."

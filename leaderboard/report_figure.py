@@ -94,8 +94,9 @@ def to_svg(figure: Figure, key: str) -> str:
     text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", text, flags=re.DOTALL)
     text = re.sub(r'\bid="', f'id="{key}-', text)
     text = re.sub(r'(url\(#|href="#)', rf"\g<1>{key}-", text)
-    text = re.sub(r'<svg[^>]*?(viewBox="[^"]*")[^>]*>', r'<svg xmlns="http://www.w3.org/2000/svg" '
-                  r'xmlns:xlink="http://www.w3.org/1999/xlink" \1 aria-hidden="true" focusable="false">', text, count=1)  # fmt: skip
+    links = "http://www.w3.org/1999/xlink"  # a name, not an address: nothing is loaded
+    head = rf'<svg xmlns:xlink="{links}" \1 aria-hidden="true" focusable="false">'
+    text = re.sub(r'<svg[^>]*?(viewBox="[^"]*")[^>]*>', head, text, count=1)
     text = text.replace("font-family: 'DejaVu Sans'", "font-family: var(--font)")
     # A tenth of a point is finer than any screen; what stands between tags is text for the reader.
     text = re.sub(r"<[^>]+>", lambda tag: re.sub(r"(\d+\.\d)\d{2,}", r"\1", tag[0]), text)

@@ -23,6 +23,8 @@ MOST_DOTS = 1500
 SQUARES = 56
 """Squares along each axis of a figure of counts."""
 
+_LONGEST = 20
+
 
 def curve_picture(study: StudyNumbers, key: str) -> Picture:
     """Error against number of labels on logarithmic axes, one curve per arm.
@@ -63,8 +65,13 @@ def _one_arm(axes: Axes, runs: pd.DataFrame, arm: str, drawn: str, marker: str) 
     mean, sd = grouped.mean(), grouped.std().fillna(0.0)
     low = (mean - sd).clip(lower=grouped.min() * 0.5)  # a logarithmic axis has no place for zero
     axes.fill_between(mean.index, low, mean + sd, color=drawn, alpha=0.16, linewidth=0)
-    axes.plot(mean.index, mean, color=drawn, marker=marker, markersize=5, linewidth=1.7, label=arm)
+    axes.plot(mean.index, mean, color=drawn, marker=marker, markersize=5, linewidth=1.7, label=shortened(arm))
     axes.plot(runs["labels_asked"], runs["mae"], ".", color=drawn, alpha=0.45, markersize=4)
+
+
+def shortened(name: str) -> str:
+    """A name that fits into a legend; the whole of it stands in the tables."""
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
 
 
 def _log_axes(axes: Axes, curve: pd.DataFrame) -> None:
@@ -118,7 +125,7 @@ def parity_picture(
         axes.set_ylim(low, high)
         axes.set_aspect("equal")
         axes.locator_params(nbins=5)
-        axes.set_xlabel(f"true {target}{f' ({unit})' if unit else ''}")
+        axes.set_xlabel(f"true {shortened(target)}{f' ({unit})' if unit else ''}")
         axes.set_ylabel("predicted")
         svg = to_svg(figure, key)
     mae, bias = float(np.abs(error).mean()), float(error.mean())
@@ -176,9 +183,10 @@ def _map(place: NDArray[np.float64], groups: Groups, title: str, key: str) -> st
         handles: dict[str, Any] = {}
         for name, drawn, rows in groups:
             dots(axes, place[rows, 0], place[rows, 1], drawn, size=3.8, alpha=0.8)
-            handles[name] = axes.plot([], [], "o", color=colour(drawn), markersize=5)[0]
+            handles[shortened(name)] = axes.plot([], [], "o", color=colour(drawn), markersize=5)[0]
         axes.set_xticks([])  # the axes of a map have no meaning of their own
         axes.set_yticks([])
+        axes.spines[:].set(visible=True, color=colour("line"))
         figure.legend(list(handles.values()), list(handles), title=title, loc="outside lower center", ncols=3,
                       frameon=False, fontsize=8.5, title_fontsize=9, handlelength=1.0)  # fmt: skip
         return to_svg(figure, key)

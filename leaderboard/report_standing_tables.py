@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from matgl_infomax.leaderboard.report_study import StudyNumbers
-from matgl_infomax.leaderboard.report_table import Cell, Table, axis_for, make_table, number, word
+from matgl_infomax.leaderboard.report_table import Cell, Table, axis_for, make_table, number, shown, word
 from matgl_infomax.leaderboard.report_verdict import duel_cells, ratio_cells
 from matgl_infomax.leaderboard.standing import Duel, RunStanding, TaskComparison
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def forest_table(task: TaskComparison, run: RunStanding) -> Table:
     """The difference to every published entry, drawn."""
     unit = f" ({task.unit})" if task.unit else ""
-    caption = f"{run.name}, {task.task}: difference to published entries{unit}"
+    caption = f"{run.name}, {task.task}: {task.metric} {shown(run.score)}, difference to published entries{unit}"
     return _forest(caption, run.duels, "published entry", own=False)
 
 
@@ -35,11 +35,11 @@ def _forest(caption: str, duels: Sequence[Duel], other: str, *, own: bool) -> Ta
     for duel in duels:
         closer = Cell("–", np.inf) if np.isnan(duel.closer) else Cell(f"{duel.closer:.0%}", duel.closer)
         rows.append([
-            *([word(duel.ours)] if own else []), word(duel.other), *duel_cells(duel, axis), number(duel.score),
-            number(duel.other_score), closer, word(duel.way),
+            *([word(duel.ours)] if own else []), word(duel.other), *duel_cells(duel, axis), number(duel.other_score),
+            closer, word(duel.way),
         ])  # fmt: skip
     columns = [*(["answer"] if own else []), other, "difference", "drawn", "finding", "95 % interval", "p (Holm)",
-               "its score", "other's score", "closer on", "compared"]  # fmt: skip
+               "other's score", "closer on", "compared"]  # fmt: skip
     note = (
         "Error of the answer minus error of the other, below 0 the answer is better. A finding other than a tie needs "
         "p < 0.05 after Holm's correction; * marks ties that more seeds of our runs would settle. Per fold is weaker "
@@ -60,10 +60,10 @@ def arms_table(study: StudyNumbers) -> Table | None:
         [number(p.labels), word(p.arm), word(p.against), *ratio_cells(p, axis), number(p.mae), number(p.against_mae)]
         for p in pairs
     ]
-    columns = ("labels", "arm", "against", "ratio", "drawn", "finding", "95 % interval", "its error", "other's error")
+    columns = ("labels", "arm", "against", "ratio", "drawn", "finding", "95 % interval", "error", "other's error")
     caption = f"{study.name}: the other arms, mean absolute errors{unit}"
-    return make_table(caption, columns, rows, words=("arm", "against", "finding"), axis=axis.ticks(),
-                      note="Ratio of the errors on the same crystals and masks; below 1 the arm is better.")  # fmt: skip
+    note = "Ratio of the errors on the same crystals and masks; below 1 the arm is better."
+    return make_table(caption, columns, rows, words=("arm", "against", "finding"), axis=axis.ticks(), note=note)
 
 
 def tie_table(task: TaskComparison) -> Table:
@@ -86,10 +86,12 @@ def place_table(task: TaskComparison) -> Table:
     rows = []
     for line in task.table.to_dict("records"):
         group = line.get("group")
-        why = next((str(line[name]).replace("_", " ") for name in ("reason", "flag") if _said(line.get(name))), "")
+        whys = [str(line[name]).replace("_", " ") for name in ("reason", "flag") if _said(line.get(name))]
+        if not (whys or line["place"] or line["own"]):
+            whys = [f"not merged ({line['status']})"]
         rows.append([
-            number(line["place"] or None), word(line["entry"]), number(line["score"]),
-            number(line["std"], 3), number(None if not group else group), word("yes" if line["own"] else ""), word(why),
+            number(line["place"] or None), word(line["entry"]), number(line["score"]), number(line["std"], 3),
+            number(group or None), word("yes" if line["own"] else ""), word(next(iter(whys), "")),
         ])  # fmt: skip
     unit = f" ({task.unit})" if task.unit else ""
     columns = ("place", "entry", f"{task.metric}{unit}", "sd over folds", "tie group", "ours", "left out because")

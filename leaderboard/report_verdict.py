@@ -81,8 +81,13 @@ def duel_cells(duel: Duel, axis: Axis) -> list[Cell]:
     star = "*" if duel.finding == "tie" and duel.seeds_decide else ""
     return [
         number(duel.difference, 3), Cell("", duel.difference, bar), word(WORDS[duel.finding] + star),
-        Cell(interval(duel.low, duel.high), duel.low), number(duel.p_holm, 2),
+        Cell(interval(duel.low, duel.high), duel.low), Cell(_p(duel.p_holm), duel.p_holm),
     ]  # fmt: skip
+
+
+def _p(value: float) -> str:
+    """A p-value; what lies far below any level is not told apart."""
+    return "< 0.001" if value < 0.001 else shown(value, 2)
 
 
 def task_answer(task: TaskComparison) -> Answer:
@@ -96,7 +101,9 @@ def task_answer(task: TaskComparison) -> Answer:
         f"fold{'s' if len(task.folds) > 1 else ''}: place {best.place.place} of {best.place.of}."
     ]
     parts.append(f"Beyond doubt better than it: {_names(better)}. Cannot be told from it: {_names(ties)}.")
-    lines = [own_sentence(duel, unit) for duel in task.own] + list(task.notes)
+    lines = [f"{run.name}: {shown(run.score)} ± {shown(run.std, 3)}{unit}, place {run.place.to_text()}."
+             for run in task.runs[1:]]  # fmt: skip
+    lines += [own_sentence(duel, unit) for duel in task.own] + list(task.notes)
     tone = "better" if best.place.place == 1 else "open"
     return Answer(f"{task.task}: where does it stand?", f"place {best.place.to_text()}", tone, " ".join(parts),
                   tuple(lines))  # fmt: skip
@@ -107,7 +114,7 @@ def own_sentence(duel: Duel, unit: str) -> str:
     said = {"better": "is better than", "worse": "is worse than", "tie": "cannot be told from"}[duel.finding]
     return (
         f"{duel.ours} {said} {duel.other}: difference {shown(duel.difference, 3)}{unit} "
-        f"({interval(duel.low, duel.high)}), p {shown(duel.p_holm, 2)} after correction."
+        f"({interval(duel.low, duel.high)}), p {_p(duel.p_holm)} after correction."
     )
 
 
@@ -133,9 +140,10 @@ def benchmark_answer(task: str, answers: Sequence[BenchmarkNumbers]) -> Answer:
     spread = f" ± {shown(best.std, 3)}" if most > 1 else ""
     text = f"{best.name} has {best.main} {shown(best.mean)}{spread}{unit} on {most} fold{'s' if most > 1 else ''}"
     text += f", the {'lowest' if lower else 'highest'} of {len(answers)} answers." if len(answers) > 1 else "."
-    if len(answers) > 1:
-        text += " Whether it is really better is not said here: no paired comparison is among the folders."
-    text += " The command compare makes one, with the published entries beside it."
+    text += (
+        " Whether it is really better than others is not said here: no paired comparison is among the folders. The "
+        "command compare makes one, with the published entries beside it."
+    )
     lines = dict.fromkeys(note for one in order for note in one.asked.notes if len(order) == 1)
     return Answer(f"{task}: what was reached?", "not compared", "open", text, tuple(lines), score_table(task, order))
 
