@@ -26,7 +26,13 @@ class Cell:
 
     text: str
     value: float | str
+    """What it sorts by; an infinite number, or none, comes last."""
     bar: Bar | None = None
+
+    @property
+    def key(self) -> str:
+        """The value as the page's script reads it."""
+        return self.value if isinstance(self.value, str) else f"{self.value:.10g}" if math.isfinite(self.value) else ""
 
 
 @dataclass(frozen=True)

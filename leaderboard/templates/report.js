@@ -10,8 +10,8 @@ for (const box of document.querySelectorAll(".table")) {
       heads.forEach((other) => other.removeAttribute("aria-sort"));
       head.setAttribute("aria-sort", down ? "descending" : "ascending");
       const key = (row) => row.cells[column].dataset.v;
-      const numeric = rows.every((row) => !Number.isNaN(Number(key(row))) && key(row) !== "");
-      const missing = (row) => key(row) === "Infinity";
+      const numeric = rows.every((row) => !Number.isNaN(Number(key(row))));
+      const missing = (row) => key(row) === "";
       const order = [...rows].sort((a, b) => {
         if (missing(a) !== missing(b)) return missing(a) ? 1 : -1;  // a dash comes last, whatever the direction
         if (missing(a)) return 0;

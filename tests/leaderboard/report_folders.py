@@ -67,19 +67,19 @@ def write_study(folder: Path, task: str = "matbench_small") -> Path:
 
 
 def write_benchmark(folder: Path, task: str = "matbench_small", *, arm: str = "scratch", folds: int = 5,
-                    truth: bool = True, shift: float = 0.5) -> Path:  # fmt: skip
+                    truth: bool = True, target: str = "gap") -> Path:  # fmt: skip
     """An answer to all folds by one seed."""
     folder.mkdir(parents=True)
     generator, tables, cards = np.random.default_rng(1), [], []
     for fold in range(folds):
-        target = generator.normal(2, 1, N)
-        table = pd.DataFrame({"id": [f"{fold}-{k}{EVIL}" for k in range(N)], "fold": fold, "target": target,
-                              "prediction": target + generator.normal(0, shift, N), "std": np.nan})  # fmt: skip
+        values = generator.normal(2, 1, N)
+        table = pd.DataFrame({"id": [f"{fold}-{k}{EVIL}" for k in range(N)], "fold": fold, "target": values,
+                              "prediction": values + generator.normal(0, 0.5, N), "std": np.nan})  # fmt: skip
         mae = float(np.abs(table["prediction"] - table["target"]).mean())
-        cards.append(card(task, arm, labels=160, seed=0, fold=fold, mae=mae))
+        cards.append(card(task, arm, labels=160, seed=0, fold=fold, mae=mae, target=target))
         tables.append(table)
     predictions = pd.concat(tables, ignore_index=True)
-    asked = Asked(task=task, target="gap", unit=UNIT, kind="regression", arm=arm, model={"name": "sitenet"},
+    asked = Asked(task=task, target=target, unit=UNIT, kind="regression", arm=arm, model={"name": "sitenet"},
                   folds=list(range(folds)), seeds=[0], labels=None, settings=cards[0].settings,
                   notes=[f"Note with {EVIL}."])  # fmt: skip
     (folder / "benchmark.json").write_text(asked.model_dump_json())

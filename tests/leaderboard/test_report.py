@@ -139,8 +139,8 @@ def test_true_values_may_be_given(tmp_path):
 
 
 def test_a_name_with_formula_marks_is_no_formula(tmp_path):
-    folder = write_benchmark(tmp_path / "a$x_{$b")
-    assert "a$x_{$b" in report([folder]).to_html()
+    folder = write_benchmark(tmp_path / "answer", target="a$x_{$b")
+    assert "true a$x_{$b (eV)</text>" in report([folder]).to_html()
 
 
 @pytest.mark.parametrize("kept", ["label_masking", "matbench"])
