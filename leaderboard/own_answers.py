@@ -60,7 +60,7 @@ class OwnAnswer:
     @property
     def folds(self) -> tuple[int, ...]:
         """Folds that are answered, ascending."""
-        return tuple(sorted({int(fold) for fold in self.table["fold"]}))
+        return tuple(int(fold) for fold in np.unique(self.table["fold"]))
 
     def with_truth(self, truth: pd.Series | None) -> OwnAnswer:
         """The answer with the true values of the task, its unit and its kept scores checked.

@@ -32,7 +32,7 @@ def check_predictions(where: str, table: pd.DataFrame, fold_of: pd.Series, kind:
         InputError: Naming repeated, foreign or missing ids, a material in another fold, a prediction that is no
             number, or no probability for classes; one example and how many.
     """
-    folds = sorted({int(fold) for fold in table["fold"]})
+    folds = np.unique(table["fold"])
     given = table["id"].tolist()
     own = fold_of.reindex(given)
     moved = own.notna().to_numpy() & (own.to_numpy() != table["fold"].to_numpy())

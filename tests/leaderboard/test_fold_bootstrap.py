@@ -37,7 +37,7 @@ def test_it_is_the_bootstrap_that_draws_materials_again():
     """The same draws as rows of materials, taken one by one."""
     errors = np.random.default_rng(3).gamma(2, 1, (2, 30))
     found = resample(errors, np.zeros(30, dtype=int), draws=50, generator=np.random.default_rng(4))
-    drawn = np.random.default_rng(4).integers(30, size=(50, 30))
+    drawn = np.random.default_rng(4).integers(30, size=(50, 30), dtype=np.uint32)
     plain = errors[:, drawn].mean(2).T - errors.mean(1)
     assert found.deviations == pytest.approx(plain * np.sqrt(30 / 29), rel=1e-4, abs=1e-6)
 
