@@ -154,7 +154,8 @@ def _right_scores(folder: Path, written: pd.DataFrame, again: pd.DataFrame) -> N
 
 def _scores_have_cards(folder: Path, asked: Asked, scores: pd.DataFrame, cards: Sequence[RunCard]) -> None:
     """One model's error is that of its card; the error of a mean is at most the mean of its members' errors."""
-    if asked.kind != "regression":
+    if asked.kind == "classification":
+        _classes_have_cards(folder, scores, cards)
         return
     for fold, mae in zip(scores["fold"], scores["mae"], strict=True):
         errors = [card.metrics.mae for card in cards if card.fold == fold and isinstance(card.metrics, Metrics)]
@@ -167,3 +168,18 @@ def _scores_have_cards(folder: Path, asked: Asked, scores: pd.DataFrame, cards: 
                 f"{folder / SCORES_FILE}: the error of fold {fold} is {mae}, which does not follow from its "
                 f"{len(errors)} run card(s) of mean {mean}."
             )
+
+
+def _classes_have_cards(folder: Path, scores: pd.DataFrame, cards: Sequence[RunCard]) -> None:
+    """The scores of one model are those of its card; what several models together reach follows from no card."""
+    for line in scores.to_dict("records"):
+        here = [card.metrics for card in cards if card.fold == line["fold"]]
+        if len(here) != 1:
+            continue
+        said = here[0].model_dump()
+        for name in set(line) - {"fold"}:
+            if name not in said or not np.isclose(line[name], said[name], rtol=RIGHT, atol=1e-9):
+                raise InputError(
+                    f"{folder / SCORES_FILE}: {name} of fold {line['fold']} is {line[name]}, its run card says "
+                    f"{said.get(name)}."
+                )

@@ -69,7 +69,7 @@ def missing(report: Report) -> list[str]:
     found = []
     if not report.studies:
         found.append("learning curves (no folder of the command curve)")
-    drawn = any(s.predictions is not None for s in report.studies) or any(b.with_truth for b in report.benchmarks)
+    drawn = any(s.predictions is not None for s in report.studies) or any(map(_drawable, report.benchmarks))
     if not drawn:
         more = "; --truth FILE gives them" if report.benchmarks else ""
         found.append(f"parity plots (no predictions with true values{more})")
@@ -169,7 +169,7 @@ def _parity(report: Report) -> Section:
             what = f"{study.name}, {arm} at {most} labels, {part['seed'].nunique()} seeds"
             found.append((part, what, v.target, v.unit, colours[arm]))
     for one in report.benchmarks:
-        if one.with_truth and one.asked.kind == "regression":
+        if _drawable(one):
             arm = next(iter(arm_colours([one.asked.arm]).values()))
             found.append((one.predictions, one.name, one.asked.target, one.asked.unit, arm))
     pictures = [
@@ -178,6 +178,11 @@ def _parity(report: Report) -> Section:
         for k, (part, what, target, unit, arm) in enumerate(found)
     ]  # fmt: skip
     return Section("parity", "Predictions against true values", pictures=tuple(pictures))
+
+
+def _drawable(one: BenchmarkNumbers) -> bool:
+    """Whether a benchmark has numbers to draw against true values; classes have none."""
+    return one.with_truth and one.asked.kind == "regression"
 
 
 def _differences(report: Report) -> Section:

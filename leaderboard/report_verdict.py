@@ -94,13 +94,16 @@ def task_answer(task: TaskComparison) -> Answer:
     """Where our answers stand beside the published ones."""
     best = task.runs[0]
     unit = f" {task.unit}" if task.unit else ""
-    better = [duel.other for duel in best.duels if duel.finding == "worse"]
-    ties = [duel.other for duel in best.duels if duel.finding == "tie"]
+    by = {finding: [d.other for d in best.duels if d.finding == finding] for finding in ("worse", "tie", "better")}
     parts = [
         f"{best.name} has {task.metric} {shown(best.score)} ± {shown(best.std, 3)}{unit} over {len(task.folds)} "
         f"fold{'s' if len(task.folds) > 1 else ''}: place {best.place.place} of {best.place.of}."
     ]
-    parts.append(f"Beyond doubt better than it: {_names(better)}. Cannot be told from it: {_names(ties)}.")
+    if best.duels:
+        parts.append(
+            f"Of {len(best.duels)} entries compared, beyond doubt better than it: {_names(by['worse'])}; not to be "
+            f"told from it: {_names(by['tie'])}; beyond doubt worse: {_names(by['better'])}."
+        )
     lines = [f"{run.name}: {shown(run.score)} ± {shown(run.std, 3)}{unit}, place {run.place.to_text()}."
              for run in task.runs[1:]]  # fmt: skip
     lines += [own_sentence(duel, unit) for duel in task.own] + list(task.notes)

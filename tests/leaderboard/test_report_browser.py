@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 
 import pytest
 
 from matgl_infomax.leaderboard.report import report
+from tests.leaderboard.chromium import CHROMIUM, open_browser
 from tests.leaderboard.report_folders import write_all
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-         "--disable-background-networking", "--disable-component-update"]  # fmt: skip
 TABLE = "#cards-f1-1-filter"
 """Filter of the table of the first folder's run cards, eighteen lines."""
 
@@ -23,13 +20,8 @@ def browser(tmp_path_factory):
     if CHROMIUM is None:
         assert "CI" not in os.environ, "There is no chromium, and CI has to have one: .ci/run installs it."
         pytest.skip("no chromium: apt-get install chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        folder = str(tmp_path_factory.mktemp("profile"))
-        context = playwright.chromium.launch_persistent_context(folder, executable_path=CHROMIUM, args=FLAGS)
+    with open_browser(tmp_path_factory.mktemp("profile")) as context:
         yield context
-        context.close()
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from matgl_infomax.leaderboard.report import report
 from matgl_infomax.leaderboard.runs_read import score_table
 from tests.leaderboard.finished import parquet
 from tests.leaderboard.report_folders import write_all, write_benchmark
+from tests.leaderboard.test_runs_read import write as write_classes
 
 
 @pytest.fixture(scope="module")
@@ -180,6 +181,14 @@ def test_the_other_kinds_are_refused_as_well(folder, name, file, function, text)
     function(folder / name / file)
     with pytest.raises(InputError, match=text):
         report([folder])
+
+
+def test_classes_have_scores_of_their_card_where_there_is_one_model(tmp_path):
+    several, one = (write_classes(tmp_path / str(n), "classification", seeds=range(n)) for n in (2, 1))
+    made = report([several])
+    assert "parity plots" in made.to_markdown() and f"{made.benchmarks[0].mean:.4f}" in made.to_markdown()
+    with pytest.raises(InputError, match=r"of fold 0 is .*, its run card says 0\.5"):
+        report([one])
 
 
 def test_a_comparison_needs_the_cards_of_its_answers(folder):
