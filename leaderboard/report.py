@@ -51,7 +51,8 @@ class Report:
     @property
     def cards(self) -> list[tuple[str, tuple[RunCard, ...]]]:
         """Run cards by folder."""
-        return [(one.name, one.cards) for one in (*self.studies, *self.benchmarks, *self.maps)]
+        every: list[StudyNumbers | BenchmarkNumbers | MapNumbers] = [*self.studies, *self.benchmarks, *self.maps]
+        return [(one.name, one.cards) for one in every]
 
     def to_frame(self) -> pd.DataFrame:
         """One line per run card: folder, task, arm, labels, fold, seed, and its scores."""

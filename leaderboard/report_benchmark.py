@@ -119,8 +119,8 @@ def read_truth(files: Sequence[Path], targets: Sequence[str]) -> list[pd.DataFra
         ids = next((name for name in ("id", "mbid") if name in table), None)
         values = next((name for name in [*targets, "target"] if name in table), None)
         if ids is None or values is None:
-            wanted = " or ".join(dict.fromkeys([*targets, "target"]))
-            raise InputError(f"{file} needs a column id (or mbid) and a column {wanted}. It has: {', '.join(table)}.")
+            wanted, has = " or ".join(dict.fromkeys([*targets, "target"])), ", ".join(map(str, table))
+            raise InputError(f"{file} needs a column id (or mbid) and a column {wanted}. It has: {has}.")
         columns = table[[ids, values]].set_axis(["id", "target"], axis=1).dropna()
         found.append(columns.astype({"target": "float64"}))
     return found
@@ -177,7 +177,7 @@ def _classes_have_cards(folder: Path, scores: pd.DataFrame, cards: Sequence[RunC
         if len(here) != 1:
             continue
         said = here[0].model_dump()
-        for name in set(line) - {"fold"}:
+        for name in {str(column) for column in line} - {"fold"}:
             if name not in said or not np.isclose(line[name], said[name], rtol=RIGHT, atol=1e-9):
                 raise InputError(
                     f"{folder / SCORES_FILE}: {name} of fold {line['fold']} is {line[name]}, its run card says "

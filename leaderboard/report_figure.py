@@ -75,7 +75,8 @@ def drawing(width: float, height: float) -> Iterator[Figure]:
     ink = {f"{part}.labelcolor": colour("ink") for part in ("axes", "xtick", "ytick")}
     lines = {"axes.edgecolor": colour("soft"), "xtick.color": colour("soft"), "ytick.color": colour("soft")}
     grid = {"grid.color": colour("line"), "text.color": colour("ink"), "axes.facecolor": "none"}
-    with mpl.rc_context({**_DRAWN, **ink, **lines, **grid}):
+    style: dict[Any, Any] = {**_DRAWN, **ink, **lines, **grid}
+    with mpl.rc_context(style):
         yield Figure(figsize=(width, height), layout="constrained", facecolor="none")
 
 

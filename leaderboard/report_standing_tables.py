@@ -126,7 +126,7 @@ def strata_table(task: TaskComparison, run: RunStanding) -> Table:
 def worst_table(task: TaskComparison, run: RunStanding) -> Table:
     """The materials with the largest errors."""
     frame = run.worst
-    numbers = {name for name in frame.columns if np.issubdtype(frame[name].dtype, np.number)}
+    numbers = {name for name in frame.columns if np.issubdtype(frame[name].to_numpy().dtype, np.number)}
     rows = [
         [number(line[name]) if name in numbers else word(line[name]) for name in frame.columns]
         for line in frame.to_dict("records")

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from pydantic import ValidationError
@@ -67,7 +67,7 @@ def read_study(folder: Path, name: str) -> StudyNumbers:
     except (OSError, ValueError) as error:
         raise InputError(f"{folder} holds no finished study ({error}). Run it again.") from error
     if list(curve.columns) != CURVE_COLUMNS:
-        raise InputError(f"{folder / CURVE} has the columns {', '.join(curve)}. Needed: {', '.join(CURVE_COLUMNS)}.")
+        raise InputError(f"{folder / CURVE} is no table of runs. Needed: {', '.join(CURVE_COLUMNS)}. Run the study again.")
     by_run = _by_run(folder, cards)
     _curve_has_cards(folder, curve, by_run)
     _verdict_has_cards(folder, verdict, cards)
@@ -159,7 +159,8 @@ def _predictions_have_cards(folder: Path, table: pd.DataFrame, by_run: dict[Run,
         raise InputError(f"{folder / PREDICTIONS} needs the columns {', '.join(PREDICTION_COLUMNS)}.")
     error = (table["prediction"] - table["target"]).abs()
     mean = error.groupby([table[name] for name in ("arm", "labels", "seed", "fold")], observed=True).mean()
-    for (arm, labels, seed, fold), value in mean.items():
+    for key, value in mean.items():
+        arm, labels, seed, fold = cast(tuple[Any, ...], key)
         run = (str(arm), int(labels), int(seed), int(fold))
         card = by_run.get(run)
         if card is None:

@@ -57,8 +57,8 @@ class Table:
     def without_bars(self) -> Table:
         """The same without columns that are only drawn."""
         kept = [k for k in range(len(self.columns)) if not any(row[k].bar for row in self.rows)]
-        columns, *rows = (tuple(row[k] for k in kept) for row in (self.columns, *self.rows))
-        return replace(self, columns=columns, rows=tuple(rows))
+        columns, rows = tuple(self.columns[k] for k in kept), tuple(tuple(row[k] for k in kept) for row in self.rows)
+        return replace(self, columns=columns, rows=rows)
 
 
 def make_table(
