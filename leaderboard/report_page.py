@@ -15,13 +15,21 @@ from matgl_infomax.leaderboard.report_figure import Picture, arm_colours
 from matgl_infomax.leaderboard.report_overlap import overlap_tables
 from matgl_infomax.leaderboard.report_plots import curve_picture, map_pictures, parity_picture
 from matgl_infomax.leaderboard.report_table import Table
-from matgl_infomax.leaderboard.report_verdict import Answer, benchmark_answer, score_table, study_answer, task_answer
+from matgl_infomax.leaderboard.report_verdict import (
+    Answer,
+    benchmark_answer,
+    best_first,
+    score_table,
+    study_answer,
+    task_answer,
+)
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
     from matgl_infomax.leaderboard.report import Report
     from matgl_infomax.leaderboard.report_benchmark import BenchmarkNumbers
+    from matgl_infomax.leaderboard.standing import TaskComparison
 
 PARITY_ARMS = 2
 """Arms of a study whose predictions are drawn: the pretrained one and the baseline."""
@@ -129,8 +137,8 @@ def _markdown(text: object) -> str:
 def _verdict(report: Report) -> Section:
     """The answers, first of all."""
     answers = [study_answer(study) for study in report.studies]
-    answers += [task_answer(task) for comparison in report.comparisons for task in comparison.tasks]
-    known = {task.task for comparison in report.comparisons for task in comparison.tasks}
+    answers += [task_answer(task) for task in _tasks(report)]
+    known = {task.task for task in _tasks(report)}
     answers += [benchmark_answer(task, part) for task, part in _by_task(report) if task not in known]
     rules = dict.fromkeys(f"Rule for studies: {study.verdict.rule}" for study in report.studies)
     return Section("verdict", "Verdict", answers=tuple(answers), rules=tuple(rules))
@@ -144,8 +152,8 @@ def _by_task(report: Report) -> Iterator[tuple[str, list[BenchmarkNumbers]]]:
 
 def _scores(report: Report) -> Section:
     """Scores of the tasks whose answer is a place; those of others stand with their answer."""
-    known = {task.task for comparison in report.comparisons for task in comparison.tasks}
-    tables = [score_table(task, part) for task, part in _by_task(report) if task in known]
+    known = {task.task for task in _tasks(report)}
+    tables = [score_table(task, best_first(part)) for task, part in _by_task(report) if task in known]
     return Section("scores", "Scores by fold", tables=tuple(tables))
 
 
@@ -188,30 +196,37 @@ def _drawable(one: BenchmarkNumbers) -> bool:
 def _differences(report: Report) -> Section:
     """Forest plots."""
     tables = []
-    for comparison in report.comparisons:
-        for task in comparison.tasks:
-            tables += [compared.forest_table(task, run) for run in task.runs if run.duels]
-            tables += [compared.own_table(task)] if task.own else []
+    for task in _tasks(report):
+        tables += [compared.forest_table(task)] if any(run.duels for run in task.runs) else []
+        tables += [compared.own_table(task)] if task.own else []
     tables += [table for study in report.studies if (table := compared.arms_table(study)) is not None]
-    return Section("differences", "Paired differences", tables=tuple(tables))
+    text = compared.DIFFERENCES if _tasks(report) else ""
+    return Section("differences", "Paired differences", text=text, tables=tuple(tables))
 
 
 def _ties(report: Report) -> Section:
     """Who cannot be told apart."""
-    tasks = [task for comparison in report.comparisons for task in comparison.tasks]
-    tables = [table for task in tasks for table in (compared.tie_table(task), compared.place_table(task))]
-    return Section("ties", "Tie groups", tables=tuple(tables))
+    tasks = _tasks(report)
+    every = tuple((f"{task.task}: all answers", (compared.place_table(task),)) for task in tasks)
+    text = compared.TIES if tasks else ""
+    return Section("ties", "Tie groups", text=text, tables=tuple(map(compared.tie_table, tasks)), folded=every)
+
+
+def _tasks(report: Report) -> list[TaskComparison]:
+    """Tasks that were compared with published entries."""
+    return [task for comparison in report.comparisons for task in comparison.tasks]
 
 
 def _strata(report: Report) -> Section:
     """Where answers win and lose, and how honest their uncertainty is."""
-    tables, said = [], []
-    for task in (task for comparison in report.comparisons for task in comparison.tasks):
+    folded = []
+    for task in _tasks(report):
         for run in task.runs:
-            tables += [compared.strata_table(task, run)] if len(run.strata) else []
+            tables = [compared.strata_table(task, run)] if len(run.strata) else []
             tables += [compared.worst_table(task, run)] if len(run.worst) else []
-            said += [f"{run.name}: {run.calibration.to_text()}"] if run.calibration else []
-    return Section("strata", "Where it wins and loses", text=" ".join(said), tables=tuple(tables))
+            folded += [(f"{run.name}, {task.task}: by kind of material", tuple(tables))] if tables else []
+    honest = [table for task in _tasks(report) if (table := compared.calibration_table(task)) is not None]
+    return Section("strata", "Where it wins and loses", tables=tuple(honest), folded=tuple(folded))
 
 
 def _map(report: Report) -> Section:

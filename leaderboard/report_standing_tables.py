@@ -8,45 +8,73 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from matgl_infomax.leaderboard.report_study import StudyNumbers
-from matgl_infomax.leaderboard.report_table import Cell, Table, axis_for, make_table, number, shown, word
+from matgl_infomax.leaderboard.report_table import Cell, Table, axis_for, make_table, number, word
 from matgl_infomax.leaderboard.report_verdict import duel_cells, ratio_cells
 from matgl_infomax.leaderboard.standing import Duel, RunStanding, TaskComparison
 
 if TYPE_CHECKING:
     import pandas as pd
 
-def forest_table(task: TaskComparison, run: RunStanding) -> Table:
-    """The difference to every published entry, drawn."""
-    unit = f" ({task.unit})" if task.unit else ""
-    caption = f"{run.name}, {task.task}: {task.metric} {shown(run.score)}, difference to published entries{unit}"
-    return _forest(caption, run.duels, "published entry", own=False)
+DIFFERENCES = (
+    "Error of the answer minus error of the other, below 0 the answer is better. A finding other than a tie needs "
+    "p < 0.05 after Holm's correction; * marks ties that more seeds of our runs would settle. Per fold is weaker than "
+    "per material: five numbers against five."
+)
+TIES = (
+    "Each group starts with the best answer that is in none yet, and takes in all that cannot be told from it; answers "
+    "without predictions are in none."
+)
+
+
+def forest_table(task: TaskComparison) -> Table:
+    """The differences of our answers to published entries, drawn."""
+    duels = [duel for run in task.runs for duel in run.duels]
+    return _forest(f"{task.task}: our answers against published entries{_unit(task)}", duels, "published entry")
 
 
 def own_table(task: TaskComparison) -> Table:
     """Our answers against each other."""
-    unit = f" ({task.unit})" if task.unit else ""
-    return _forest(f"{task.task}: our answers against each other{unit}", task.own, "against", own=True)
+    return _forest(f"{task.task}: our answers against each other{_unit(task)}", task.own, "against")
 
 
-def _forest(caption: str, duels: Sequence[Duel], other: str, *, own: bool) -> Table:
+def _unit(task: TaskComparison) -> str:
+    """' (eV)', or nothing."""
+    return f" ({task.unit})" if task.unit else ""
+
+
+def _forest(caption: str, duels: Sequence[Duel], other: str) -> Table:
     """One line per comparison, with its interval as a bar."""
     axis = axis_for([duel.low for duel in duels], [duel.high for duel in duels], ratios=False)
     rows = []
     for duel in duels:
         closer = Cell("–", np.inf) if np.isnan(duel.closer) else Cell(f"{duel.closer:.0%}", duel.closer)
         rows.append([
-            *([word(duel.ours)] if own else []), word(duel.other), *duel_cells(duel, axis), number(duel.other_score),
+            word(duel.ours), word(duel.other), *duel_cells(duel, axis), number(duel.score), number(duel.other_score),
             closer, word(duel.way),
         ])  # fmt: skip
-    columns = [*(["answer"] if own else []), other, "difference", "drawn", "finding", "95 % interval", "p (Holm)",
-               "other's score", "closer on", "compared"]  # fmt: skip
+    columns = ("answer", other, "difference", "drawn", "finding", "95 % interval", "p (Holm)", "score",
+               "other's score", "closer on", "compared")  # fmt: skip
+    return make_table(caption, columns, rows, words=("answer", other, "finding", "compared"), axis=axis.ticks())
+
+
+def calibration_table(task: TaskComparison) -> Table | None:
+    """How honest the uncertainties are; None where no answer has any."""
+    rows = [
+        [
+            word(run.name), number(run.calibration.materials),
+            Cell(f"{run.calibration.coverage_95:.1%}", run.calibration.coverage_95), number(run.calibration.sharpness),
+            Cell(f"{run.calibration.miscalibration:.1%}", run.calibration.miscalibration),
+            number(run.calibration.ranking, 2),
+        ]
+        for run in task.runs if run.calibration is not None
+    ]  # fmt: skip
+    columns = ("answer", "materials", "95 % intervals hold", f"sharpness{_unit(task)}", "miscalibration", "ranking")
     note = (
-        "Error of the answer minus error of the other, below 0 the answer is better. A finding other than a tie needs "
-        "p < 0.05 after Holm's correction; * marks ties that more seeds of our runs would settle. Per fold is weaker "
-        "than per material: five numbers against five."
+        "Sharpness: root mean square of the standard deviations. Miscalibration: mean distance of promised and "
+        "observed shares, 0 is honest. Ranking: rank correlation of standard deviation and error, above 0 the answer "
+        "knows where it is bad."
     )
-    return make_table(caption, columns, rows, words=("answer", other, "finding", "compared"), axis=axis.ticks(),
-                      note=note)  # fmt: skip
+    return make_table(f"{task.task}: uncertainties", columns, rows, words=("answer",), note=note) if rows else None
 
 
 def arms_table(study: StudyNumbers) -> Table | None:
@@ -73,12 +101,8 @@ def tie_table(task: TaskComparison) -> Table:
         [number(k), number(len(group)), number(score.get(group[0])), word(", ".join(group))]
         for k, group in enumerate(task.groups, 1)
     ]
-    note = (
-        "Each group starts with the best answer that is in none yet, and takes in all that cannot be told from it; "
-        "answers without predictions are in none."
-    )
     columns = ("group", "answers", f"best {task.metric}", "who")
-    return make_table(f"{task.task}: tie groups", columns, rows, words=("who",), note=note)
+    return make_table(f"{task.task}: tie groups", columns, rows, words=("who",))
 
 
 def place_table(task: TaskComparison) -> Table:
@@ -93,8 +117,8 @@ def place_table(task: TaskComparison) -> Table:
             number(line["place"] or None), word(line["entry"]), number(line["score"]), number(line["std"], 3),
             number(group or None), word("yes" if line["own"] else ""), word(next(iter(whys), "")),
         ])  # fmt: skip
-    unit = f" ({task.unit})" if task.unit else ""
-    columns = ("place", "entry", f"{task.metric}{unit}", "sd over folds", "tie group", "ours", "left out because")
+    score = f"{task.metric}{_unit(task)}"
+    columns = ("place", "entry", score, "sd over folds", "tie group", "ours", "left out because")
     return make_table(f"{task.task}: all answers", columns, rows, words=("entry", "ours", "left out because"))
 
 
@@ -117,8 +141,8 @@ def strata_table(task: TaskComparison, run: RunStanding) -> Table:
             number(line["reference_error"]), number(line["guess"]), number(line["difference"], 3),
             Cell("" if drawn else "–", line["difference"], bar), word(line["finding"]),
         ])  # fmt: skip
-    unit = f" ({task.unit})" if task.unit else ""
-    columns = ("by", "kind", "materials", f"error{unit}", run.reference, "a guess", "difference", "drawn", "finding")
+    error = f"error{_unit(task)}"
+    columns = ("by", "kind", "materials", error, run.reference, "a guess", "difference", "drawn", "finding")
     caption = f"{run.name}, {task.task}: by kind of material, beside {run.reference}"
     return make_table(caption, columns, rows, words=("by", "kind", "finding"), axis=axis.ticks())
 
@@ -133,5 +157,4 @@ def worst_table(task: TaskComparison, run: RunStanding) -> Table:
     ]
     names = [name.replace("_", " ") for name in frame.columns]
     words = [name.replace("_", " ") for name in frame.columns if name not in numbers]
-    unit = f" ({task.unit})" if task.unit else ""
-    return make_table(f"{run.name}, {task.task}: largest errors{unit}", names, rows, words=words)
+    return make_table(f"{run.name}, {task.task}: largest errors{_unit(task)}", names, rows, words=words)

@@ -67,7 +67,7 @@ def read_study(folder: Path, name: str) -> StudyNumbers:
     except (OSError, ValueError) as error:
         raise InputError(f"{folder} holds no finished study ({error}). Run it again.") from error
     if list(curve.columns) != CURVE_COLUMNS:
-        raise InputError(f"{folder / CURVE} is no table of runs. Needed: {', '.join(CURVE_COLUMNS)}. Run the study again.")
+        raise InputError(f"{folder / CURVE} lacks columns. Needed: {', '.join(CURVE_COLUMNS)}. Run the study again.")
     by_run = _by_run(folder, cards)
     _curve_has_cards(folder, curve, by_run)
     _verdict_has_cards(folder, verdict, cards)

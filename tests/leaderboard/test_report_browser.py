@@ -59,7 +59,7 @@ def column(page, position):
 @pytest.fixture
 def cards(page):
     """The table of run cards, opened with the keyboard."""
-    page.locator("summary").first.focus()
+    page.locator("#cards ~ details summary").first.focus()
     page.keyboard.press("Enter")
     return page
 
