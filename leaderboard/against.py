@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -164,12 +165,11 @@ def _compare_folds(
     order = np.argsort(contest.resampled.means, kind="stable")
     groups = _groups(contest, order)
     table = entry_table(contest, published.table, by_fold, groups)
-    runs = [
-        _standing(a, contest, duels[a], table, details)
-        for a in sorted(range(len(answers)), key=lambda a: contest.resampled.means[a])
-    ]
-    pairs = [(a, b) for a in order for b in order if a < len(answers) and b < len(answers) and a != b]
-    own = [contest.duel(int(a), int(b)) for k, (a, b) in enumerate(pairs) if (b, a) not in pairs[:k]]
+    ours = [int(a) for a in order if a < len(answers)]
+    best = next((int(a) for a in order if a >= len(answers)), None)
+    strata = details.strata(contest, best)
+    runs = [_standing(a, contest, duels[a], table, (strata[a], best), details) for a in ours]
+    own = [contest.duel(a, b) for a, b in combinations(ours, 2)]
     notes = [*published.notes, *details.notes]
     if len(contest.folds) < N_FOLDS:
         said = ", ".join(map(str, contest.folds))
@@ -220,12 +220,16 @@ def _groups(contest: Contest, order: Any) -> list[list[int]]:
     return [[int(order[k]) for k in group] for group in tie_groups(corrected[np.ix_(order, order)])]
 
 
-def _standing(a: int, contest: Contest, duels: list[Duel], table: pd.DataFrame, details: Details) -> RunStanding:
-    """One answer of ours with all that is known of it."""
-    answer = contest.own[a]
-    published = range(len(contest.own), len(contest.names))
-    best = min(published, key=lambda k: contest.resampled.means[k]) if published else None
-    strata, worst = details.of(contest, a, best)
+def _standing(
+    a: int,
+    contest: Contest,
+    duels: list[Duel],
+    table: pd.DataFrame,
+    strata: tuple[pd.DataFrame, int | None],
+    details: Details,
+) -> RunStanding:
+    """One answer of ours with all that is known of it; strata come with the entry that they compare with."""
+    answer, (kinds, best) = contest.own[a], strata
     predictions = answer.table.assign(error=contest.errors[a])
     return RunStanding(
         name=answer.name,
@@ -241,9 +245,9 @@ def _standing(a: int, contest: Contest, duels: list[Duel], table: pd.DataFrame, 
         place=place_of(contest.names[a], table, duels),
         duels=tuple(duels),
         predictions=predictions,
-        strata=strata,
+        strata=kinds,
         reference=contest.names[best] if best is not None else "",
-        worst=worst,
+        worst=details.worst(contest, a, best),
         calibration=details.calibration(answer),
         notes=answer.notes,
     )

@@ -61,9 +61,10 @@ def resample(
 
 def _counts(n: int, draws: int, generator: np.random.Generator) -> NDArray[np.float32]:
     """How often each of n materials is drawn in each of some draws, (draws, n)."""
+    drawn = generator.integers(n, size=(draws, n), dtype=np.uint32)
     counts = np.empty((draws, n), dtype=np.float32)
-    for row in counts:  # one draw at a time stays in the processor's cache
-        row[:] = np.bincount(generator.integers(n, size=n, dtype=np.uint32), minlength=n)
+    for row, materials in zip(counts, drawn, strict=True):  # one draw at a time stays in the processor's cache
+        row[:] = np.bincount(materials, minlength=n)
     return counts
 
 

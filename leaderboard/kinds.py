@@ -137,7 +137,7 @@ def _ranges(name: str, values: NDArray[np.float64]) -> Kinds:
     """Parts of about equal size; fewer where many values are the same."""
     edges = np.unique(np.nanquantile(values, np.linspace(0, 1, PARTS + 1)))[1:-1]
     part = np.searchsorted(edges, values, side="right")
-    said = [f"{edge:.2g}" for edge in edges]
+    said = [f"{float(f'{edge:.2g}'):g}" for edge in edges]
     inner = [f"{low} to {high}" for low, high in pairwise(said)]
     names = [f"below {said[0]}", *inner, f"{said[-1]} and above"] if said else ["any"]
     return {(name, f"{k + 1}: {words}"): part == k for k, words in enumerate(names)}

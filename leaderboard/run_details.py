@@ -38,18 +38,22 @@ class Details:
     seed: int
     notes: tuple[str, ...]
 
-    def of(self, contest: Contest, a: int, reference: int | None) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Strata of an answer against a reference, and its largest errors."""
+    def strata(self, contest: Contest, reference: int | None) -> list[pd.DataFrame]:
+        """Where each answer of ours wins and loses against a reference; empty tables without one."""
+        import pandas as pd
+
+        own = contest.errors[: len(contest.own)]
+        if reference is None:
+            return [pd.DataFrame(columns=list(STRATA_COLUMNS)) for _ in own]
+        return split_differences(own, contest.errors[reference], self.guess, self.kinds, seed=self.seed)
+
+    def worst(self, contest: Contest, a: int, reference: int | None) -> pd.DataFrame:
+        """The largest errors of an answer; none for classes."""
         import pandas as pd
 
         errors = contest.errors[a]
-        if reference is None:
-            strata = pd.DataFrame(columns=list(STRATA_COLUMNS))
-        else:
-            other = contest.errors[reference]
-            strata = split_differences(errors[None], other, self.guess, self.kinds, seed=self.seed)[0]
         if contest.kind == "classification":
-            return strata, pd.DataFrame(columns=["id", "fold", "error", "times_mean", "reference_error"])
+            return pd.DataFrame(columns=["id", "fold", "error", "times_mean", "reference_error"])
         rows = np.argsort(-errors, kind="stable")[:WORST]
         worst = pd.DataFrame({
             "id": [self.ids[row] for row in rows],
@@ -61,7 +65,7 @@ class Details:
         if self.attributes is not None:
             facts = self.attributes.iloc[rows].reset_index(drop=True)
             worst = pd.concat([worst, facts[[name for name in facts if name not in worst]]], axis=1)
-        return strata, worst
+        return worst
 
     def calibration(self, answer: OwnAnswer) -> Calibration | None:
         """How honest the uncertainties of an answer are; None where it has none."""

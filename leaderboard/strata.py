@@ -23,6 +23,9 @@ STRATA_COLUMNS = ("by", "kind", "materials", "error", "reference_error", "guess"
                   "finding")  # fmt: skip
 """Columns of a table that says where an answer wins and loses."""
 
+FEWEST = 5
+"""Materials that a kind needs for a mean that says anything, and that gives away no single true value."""
+
 
 @dataclass(frozen=True)
 class Stratum:
@@ -125,7 +128,7 @@ def split_differences(
         seed: seed of the resampling.
 
     Returns:
-        One table per answer with the columns ``STRATA_COLUMNS``; kinds with fewer than two materials have no interval.
+        One table per answer with the columns ``STRATA_COLUMNS``; kinds of fewer than ``FEWEST`` materials are left out.
     """
     import pandas as pd
 
@@ -133,14 +136,12 @@ def split_differences(
     lines: list[list[dict[str, object]]] = [[] for _ in errors]
     for (by, kind), rows in kinds.items():
         n = int(rows.sum())
-        if not n:
+        if n < FEWEST:
             continue
         differences = errors[:, rows] - reference[rows]  # (A, n)
         found = resample(differences, np.zeros(n, dtype=np.int64), draws=draws, generator=generator)
         ends = np.quantile(found.deviations, [ALPHA / 2, 1 - ALPHA / 2], axis=0) + found.means  # (2, A)
         p = two_sided_p(found.means, found.deviations)
-        if n < 2:
-            ends, p = np.full_like(ends, np.nan), np.full_like(p, np.nan)
         for a, line in enumerate(lines):
             means = (errors[a, rows].mean(), reference[rows].mean(), guess[rows].mean(), found.means[a])
             numbers = (n, *means, *ends[:, a])
