@@ -116,13 +116,14 @@ def _file(name: str) -> str:
 def _templates(*, html: bool) -> Environment:
     """The templates; in HTML everything that is put in is escaped."""
     from jinja2 import Environment, FunctionLoader, StrictUndefined
-    from markupsafe import Markup
+    from markupsafe import Markup, escape
 
     found = Environment(loader=FunctionLoader(_file), autoescape=html, undefined=StrictUndefined,
                         trim_blocks=True, lstrip_blocks=True)  # fmt: skip
     # Only what this program wrote itself: its own files, and SVG in which matplotlib has escaped all text.
     found.filters["ours"] = Markup
     found.filters["plain"] = _markdown
+    found.filters["breakable"] = lambda text: escape(text).replace("_", Markup("_<wbr>"))
     return found
 
 

@@ -106,13 +106,7 @@ def task_answer(task: TaskComparison) -> Answer:
             f"told from it: {_names(by['tie'])}; beyond doubt worse: {_names(by['better'])}."
         )
     lines = [f"{run.name}: {_score(run, unit)}, place {run.place.to_text()}." for run in task.runs[1:]]
-    told = [duel for duel in task.own if duel.finding != "tie"]
-    # Every pair while they are few; of many, those that differ: the table of differences has all of them.
-    few = list(task.own) if len(task.own) <= MOST_PAIRS else told
-    lines += [own_sentence(duel, unit) for duel in few[:MOST_PAIRS]]
-    if len(task.own) > MOST_PAIRS:
-        lines.append(f"Of {len(task.own)} pairs of our answers {len(told)} differ beyond doubt (Paired differences).")
-    lines += task.notes
+    lines += [*_own_lines(task, unit), *task.notes]
     tone = "better" if best.place.place == 1 else "open"
     return Answer(f"{task.task}: where does it stand?", f"place {best.place.to_text()}", tone, " ".join(parts),
                   tuple(lines))  # fmt: skip
@@ -121,6 +115,17 @@ def task_answer(task: TaskComparison) -> Answer:
 def _score(run: RunStanding, unit: str) -> str:
     """'44.41 ± 7.44 meV/atom'."""
     return f"{shown(run.score)}{f' ± {shown(run.std, 3)}' if len(run.fold_scores) > 1 else ''}{unit}"
+
+
+def _own_lines(task: TaskComparison, unit: str) -> list[str]:
+    """Our answers against each other: every pair while they are few, of many those that differ."""
+    if len(task.own) <= MOST_PAIRS:
+        return [own_sentence(duel, unit) for duel in task.own]
+    told = [duel for duel in task.own if duel.finding != "tie"]
+    pairs = [f"{duel.ours} is {duel.finding} than {duel.other}" for duel in told[:MOST_PAIRS]]
+    more = f", and {len(told) - MOST_PAIRS} more" if len(told) > MOST_PAIRS else ""
+    said = f": {', '.join(pairs)}{more}" if pairs else ""
+    return [f"Of {len(task.own)} pairs of our answers {len(told)} differ beyond doubt{said}."]
 
 
 def own_sentence(duel: Duel, unit: str) -> str:
