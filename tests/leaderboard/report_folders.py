@@ -18,7 +18,7 @@ from matgl_infomax.leaderboard.verdict import judge
 from matgl_infomax.record import new_card
 from tests.leaderboard.finished import parquet
 
-EVIL = "<script>document.title='owned'</script>"
+EVIL = "<script>document.title='owned_'</script>"
 UNIT = "eV"
 N = 40
 """Test crystals per fold."""

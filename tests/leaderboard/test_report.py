@@ -14,7 +14,7 @@ from matgl_infomax.leaderboard.report import report
 from tests.leaderboard.kept import RESULTS
 from tests.leaderboard.report_folders import EVIL, write_all, write_benchmark, write_study
 
-VOID = {"meta", "link", "input", "br"}
+VOID = {"meta", "link", "input", "wbr"}
 
 
 @pytest.fixture(scope="module")
