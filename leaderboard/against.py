@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -60,10 +59,9 @@ def compare_with_published(config: CompareConfig | None = None, **options: Any) 
     answers = read_answers(config.run)
     if config.entries:
         chosen_rows(published_scores(), config.entries)  # an unknown name is refused before the long reading
-    kept: dict[Path, Any] = {}
     tasks = []
     for name in dict.fromkeys(answer.task.card.name for answer in answers):
-        tasks += _compare_task([answer for answer in answers if answer.task.card.name == name], config, kept)
+        tasks += _compare_task([answer for answer in answers if answer.task.card.name == name], config)
     result = LeaderboardComparison(
         tasks=tuple(tasks),
         draws=config.draws,
@@ -77,12 +75,12 @@ def compare_with_published(config: CompareConfig | None = None, **options: Any) 
     return result
 
 
-def _compare_task(answers: Sequence[OwnAnswer], config: CompareConfig, kept: dict[Path, Any]) -> list[TaskComparison]:
+def _compare_task(answers: Sequence[OwnAnswer], config: CompareConfig) -> list[TaskComparison]:
     """Our answers to one task; those of other folds are compared apart."""
     task = answers[0].task
     truth = _truth(task, answers, config)
     answers = [answer.with_truth(truth) for answer in answers]
-    published = _published(task, answers, config, kept)
+    published = _published(task, _all_known(task, answers, truth), config)
     found = []
     for folds in dict.fromkeys(answer.folds for answer in answers):
         same = [answer for answer in answers if answer.folds == folds]
@@ -110,10 +108,18 @@ def _truth(task: Task, answers: Sequence[OwnAnswer], config: CompareConfig) -> p
     return pd.Series([crystal.labels[task.card.target] for crystal in crystals], index=crystals.ids)
 
 
-def _published(
-    task: Task, answers: Sequence[OwnAnswer], config: CompareConfig, kept: dict[Path, Any]
-) -> Published:
-    """Scores and predictions of the entries that ours are compared with."""
+def _all_known(task: Task, answers: Sequence[OwnAnswer], truth: pd.Series | None) -> pd.Series | None:
+    """True values of all materials, for scoring published predictions again; None where only some are known."""
+    import pandas as pd
+
+    if truth is None:
+        truth = pd.concat([answer.table.set_index("id")["target"] for answer in answers])
+        truth = truth[~truth.index.duplicated()]
+    return truth if len(truth) == task.card.n_rows else None
+
+
+def _published(task: Task, truth: pd.Series | None, config: CompareConfig) -> Published:
+    """Scores and predictions of the entries that ours are compared with; true values by id check the predictions."""
     table = published_scores(task.card.name)
     ranked = ranked_rows(table, config.ranked)
     asked = chosen_rows(published_scores(), config.entries)[(published_scores()["task"] == task.card.name).to_numpy()]
@@ -124,32 +130,19 @@ def _published(
     if config.published is None:
         return Published(table, {}, tuple(notes))
     files = find_predictions(config.published.expanduser(), task)
-    truth = _known(answers, task, config)
     predictions = {}
     for row in table[table["asked"]].to_dict("records"):
         file = files.get(row["folder"])
         if file is None or truth is None:
             continue
         try:
-            found = checked_entry(file, row["folder"], task, truth, kept)
+            found = checked_entry(file, row["folder"], task, truth)
         except InputError as error:
             notes.append(f"Predictions of {row['algorithm']} were left out: {error}")
             continue
         if found is not None:
             predictions[row["algorithm"]] = found.set_index("id")["prediction"]
     return Published(table, predictions, tuple(notes))
-
-
-def _known(answers: Sequence[OwnAnswer], task: Task, config: CompareConfig) -> pd.Series | None:
-    """True values of all materials, for scoring published predictions again; None where only some are known."""
-    import pandas as pd
-
-    truth = _truth(task, answers, config)
-    if truth is not None:
-        return truth
-    known = pd.concat([answer.table.set_index("id")["target"] for answer in answers])
-    known = known[~known.index.duplicated()]
-    return known if len(known) == task.card.n_rows else None
 
 
 def _compare_folds(

@@ -59,13 +59,12 @@ def find_predictions(folder: Path, task: Task) -> dict[str, Path]:
     return {path.stem.partition("__")[2]: path for path in tables}
 
 
-def read_predictions(file: Path, task: Task, kept: dict[Path, Any] | None = None) -> pd.DataFrame | None:
+def read_predictions(file: Path, task: Task) -> pd.DataFrame | None:
     """Predictions of one entry: columns id, fold, prediction, std (NaN where there is none); None without this task.
 
     Args:
         file: a parquet table, or a result file of Matbench, compressed or plain.
         task: the task.
-        kept: result files that were read before, by path; this one is added.
 
     Raises:
         InputError: If the file is damaged or holds an id twice.
@@ -77,12 +76,7 @@ def read_predictions(file: Path, task: Task, kept: dict[Path, Any] | None = None
             return pd.read_parquet(file, columns=["id", "fold", "prediction"]).assign(std=np.nan)
         except (OSError, ValueError) as error:
             raise InputError(f"{file} is no table of predictions ({error}).") from error
-    document = kept.get(file) if kept is not None else None
-    if document is None:
-        document = read_json(file)
-        if kept is not None:
-            kept[file] = document
-    return results_table(document, task.card.name, str(file))
+    return results_table(read_json(file), task.card.name, str(file))
 
 
 def read_json(file: Path) -> dict[str, Any]:
@@ -176,9 +170,7 @@ def read_targets(folder: Path, task: Task) -> pd.Series | None:
     return found[task.ids]
 
 
-def checked_entry(
-    file: Path, name: str, task: Task, truth: pd.Series, kept: dict[Path, Any] | None = None
-) -> pd.DataFrame | None:
+def checked_entry(file: Path, name: str, task: Task, truth: pd.Series) -> pd.DataFrame | None:
     """Predictions of a published entry, checked, and scored again: they have to give the printed scores.
 
     Args:
@@ -186,7 +178,6 @@ def checked_entry(
         name: name of the entry's folder without 'matbench_v0.1_'.
         task: the task.
         truth: true values by id.
-        kept: result files that were read before.
 
     Returns:
         As ``read_predictions``, in official order of ids.
@@ -194,20 +185,24 @@ def checked_entry(
     Raises:
         InputError: If ids, folds, numbers or unit are wrong, or a fold's score is not the printed one.
     """
-    table = read_predictions(file, task, kept)
+    table = read_predictions(file, task)
     if table is None:
         return None
     card, where = task.card, f"{name}, {task.card.name}"
     fold_of = official_folds(task)
     check_predictions(where, table, fold_of, card.kind)
-    table = table.set_index("id").loc[fold_of.index[fold_of.isin(table["fold"].unique())]].reset_index()
+    if len(table) != card.n_rows:
+        raise InputError(f"{where}: {table['fold'].nunique()} of {N_FOLDS} folds are there, and all are needed.")
+    table = table.set_index("id").loc[fold_of.index].reset_index()
     known = truth[table["id"]].to_numpy(dtype=np.float64)
     if card.kind == "regression":
         check_unit(where, table["prediction"].to_numpy(dtype=np.float64), known, card.unit)
     printed = _printed(name, card.name)
-    for fold, rows in table.groupby("fold").indices.items():
+    numbers = table["fold"].to_numpy(dtype=np.int64)
+    for fold in range(N_FOLDS):
+        rows = np.flatnonzero(numbers == fold)
         again = fold_scores(card.kind, known[rows], table["prediction"].to_numpy(dtype=np.float64)[rows])[card.metric]
-        said = printed.get(int(fold))
+        said = printed.get(fold)
         if said is not None and abs(again - said) > SAME * max(1, abs(said)):
             raise InputError(f"{where}: the {card.metric} of fold {fold} is {again:.6g}, and {said:.6g} is printed.")
     return table
@@ -219,4 +214,4 @@ def _printed(name: str, task: str) -> dict[int, float]:
     algorithm = set(table.loc[table["folder"] == name, "algorithm"])
     folds = published_folds(task)
     folds = folds[folds["algorithm"].isin(algorithm)]
-    return {int(fold): float(score) for fold, score in zip(folds["fold"], folds["score"], strict=True)}
+    return dict(zip(folds["fold"].astype(int).tolist(), folds["score"].astype(float).tolist(), strict=True))

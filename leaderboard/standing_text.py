@@ -22,8 +22,9 @@ HOW = (
     "comparisons of one answer in one task; better and worse mean p < 5 %, anything else is a tie, with * where the "
     "interval of these seeds leaves out zero and that of all seeds does not. The brackets behind a place hold the "
     "places that these comparisons leave open. 'Per fold' compares the scores of the folds alone (t-test with the "
-    "variance of Nadeau and Bengio), which is much weaker: a tie there says little, and one fold "
-    "alone cannot be tested."
+    "variance of Nadeau and Bengio), which is much weaker: a tie there says little, and one fold alone cannot be "
+    "tested. Sign test and Wilcoxon's test ask which answer is closer on most materials; they may disagree with the "
+    "mean, which a few large errors can rule."
 )
 
 
@@ -64,10 +65,12 @@ def _summary(result: LeaderboardComparison) -> list[str]:
 def task_text(task: TaskComparison, details: bool = True) -> str:
     """One task: who stands where, ties, every answer of ours."""
     unit = f", {task.unit}" if task.unit else ""
+    classes = "; differences are those of 1 - rocauc, which Matbench computes from classes cut at one half"
     lines = [
         f"## {task.task}",
         "",
-        f"{task.target}{unit}; {task.metric}, fold {', '.join(map(str, task.folds))}; {task.materials:,} materials.",
+        f"{task.target}{unit}; {task.metric}, fold {', '.join(map(str, task.folds))}; {task.materials:,} materials"
+        f"{'' if task.metric == 'mae' else classes}.",
         "",
         *_places(task),
         "",
@@ -97,7 +100,8 @@ def _places(task: TaskComparison) -> list[str]:
     out = table[~table.index.isin(shown.index)]
     if len(out):
         flagged = out["flag"].value_counts()
-        why = [f"{FLAGS[flag]} ({n})" if flag else f"not merged ({n})" for flag, n in flagged.items()]
+        pairs = zip(flagged.index.astype(str), flagged.tolist(), strict=True)
+        why = [f"{FLAGS[flag]} ({n})" if flag else f"not merged ({n})" for flag, n in pairs]
         lines += ["", f"{len(out)} published entries are not ranked here: {'; '.join(why)}."]
     return lines
 
@@ -156,7 +160,7 @@ def _strata(run: RunStanding) -> list[str]:
 def _worst(run: RunStanding) -> list[str]:
     """Materials with the largest errors; errors as multiples of the mean, for true values are not ours to pass on."""
     mean = run.predictions["error"].mean()
-    facts = [name for name in run.worst if name not in ("id", "fold", "error", "times_mean", "reference_error")]
+    facts = [str(name) for name in run.worst if name not in ("id", "fold", "error", "times_mean", "reference_error")]
     rows = []
     for row in run.worst.to_dict("records"):
         reference = _times(row["reference_error"], mean)

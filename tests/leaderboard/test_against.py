@@ -11,10 +11,13 @@ import pandas as pd
 import pytest
 
 from matgl_infomax.cli import main
+from matgl_infomax.data.crystal import Crystal
+from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
 from matgl_infomax.leaderboard.against import compare_with_published
 from matgl_infomax.leaderboard.scores import fold_scores
 from matgl_infomax.leaderboard.standing_files import as_json
+from matgl_infomax.tasks import attributes, task_data
 from matgl_infomax.tasks.matbench import load_task
 from tests.leaderboard import invented
 from tests.leaderboard.finished import finished, invented_truth
@@ -202,6 +205,34 @@ def test_classes_are_compared_at_one_half(tmp_path):
               for _, part in table.groupby("fold")]  # fmt: skip
     assert run.score == pytest.approx(np.mean([one["balanced_accuracy"] for one in scores]))
     assert run.place.of == 1 and run.duels == () and not len(run.worst)
+
+
+@pytest.mark.usefixtures("_invented")
+def test_true_values_and_attributes_come_from_the_official_structures(folders, tmp_path, monkeypatch):
+    """Where no folder of targets is named: the reading of the data itself is tested elsewhere."""
+    kept = tmp_path / "kept"
+    shutil.copytree(folders / "single", kept, ignore=shutil.ignore_patterns("folds"))
+    table = pd.read_parquet(kept / "predictions.parquet")
+    table.drop(columns="target").to_parquet(kept / "predictions.parquet", index=False)
+    cell = np.eye(3) * 4
+    crystals = [Crystal(id, np.array([29]), cell, np.zeros((1, 3)), {"exfoliation_en": value})
+                for id, value in invented.truth().items()]  # fmt: skip
+    monkeypatch.setattr(task_data, "task_crystals", lambda *_, **__: Crystals(crystals))
+    monkeypatch.setattr(attributes, "space_group", lambda _: 221)
+    (run,) = compare_with_published(
+        run=[kept], data_dir=tmp_path, published=published_only(folders, tmp_path), attributes="structures", draws=200
+    ).tasks[0].runs  # fmt: skip
+    assert run.predictions["target"].tolist() == invented.truth().tolist()
+    assert ("crystal system", "cubic") in set(zip(run.strata["by"], run.strata["kind"], strict=True))
+    assert set(run.worst["formula"]) == {"Cu"}
+    with pytest.raises(InputError, match="kept without true values"):
+        compare_with_published(run=[kept])
+
+
+def published_only(folders, place):
+    """The folder of predictions without its targets."""
+    shutil.copytree(folders / "tables" / "predictions", place / "published" / "predictions")
+    return place / "published"
 
 
 @pytest.mark.usefixtures("_invented")

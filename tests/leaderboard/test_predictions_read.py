@@ -93,6 +93,10 @@ def large_unit(table):
     return table.assign(prediction=table["prediction"] * 1000)
 
 
+def two_folds(table):
+    return table[table["fold"] < 2]
+
+
 def other_scores(table):
     return table.assign(prediction=table["prediction"] + 1)
 
@@ -107,6 +111,7 @@ def other_scores(table):
         (wrong_fold, f"1 predictions are in a wrong fold, such as {TASK.ids[7]}"),
         (small_unit, "another unit (eV instead of meV, or the like). The unit of the task is meV/atom"),
         (large_unit, "another unit (meV instead of eV, or the like)"),
+        (two_folds, "2 of 5 folds are there"),
         (other_scores, "is printed"),
     ],
     ids=lambda value: value.__name__ if callable(value) else "",
