@@ -30,7 +30,7 @@ ENDINGS = {".html": "html", ".htm": "html", ".md": "markdown", ".markdown": "mar
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """The numbers of finished results, each traced to its run card; it shows them as a page."""
+    """The numbers of finished results, every score traced to its run card; it shows them as a page."""
 
     title: str
     studies: tuple[StudyNumbers, ...]
@@ -79,7 +79,7 @@ class Report:
 
 
 def report(folders: Sequence[Path | str], *, truth: Sequence[Path | str] = (), title: str | None = None) -> Report:
-    """Read finished results and trace every number to its run card.
+    """Read finished results and trace every score to its run card; intervals are taken as they were written.
 
     Args:
         folders: folders written by ``curve``, ``benchmark``, ``compare``, ``overlap`` or ``represent``, or folders of

@@ -254,7 +254,10 @@ def _cost(report: Report) -> Section:
 
 def _cards(report: Report) -> Section:
     """Run cards."""
-    text = "Every number above was traced to one of these cards; a number without a card stops the report."
+    text = (
+        "Every score above goes back to these cards; one without a card, or with another number there, stops the "
+        "report. Intervals, p-values and errors by kind are shown as the studies and comparisons wrote them."
+    )
     folded = [(f"{name}: {len(cards)} cards", (card_table(name, cards), common_table(name, cards)))
               for name, cards in report.cards]  # fmt: skip
     return Section("cards", "Run cards", text=text, folded=tuple(folded))

@@ -48,7 +48,9 @@ class StudyNumbers:
 
 
 def read_study(folder: Path, name: str) -> StudyNumbers:
-    """Open the folder that ``matgl-infomax curve`` wrote, and trace every number to its card.
+    """Open the folder that ``matgl-infomax curve`` wrote, and trace every error to its card.
+
+    The intervals of the verdict are taken as they are: they follow from predictions, which need not have been kept.
 
     Args:
         folder: the study's ``--out``.
@@ -132,7 +134,7 @@ def _curve_has_cards(folder: Path, curve: pd.DataFrame, by_run: dict[Run, RunCar
 
 
 def _verdict_has_cards(folder: Path, verdict: Verdict, cards: Sequence[RunCard]) -> None:
-    """Errors of the verdict are the means of the cards."""
+    """Errors of the verdict are the means of the cards, and ratios those of the errors, inside their intervals."""
     errors: dict[tuple[str, int], list[float]] = {}
     for card in cards:
         if isinstance(card.metrics, Metrics):
@@ -147,6 +149,9 @@ def _verdict_has_cards(folder: Path, verdict: Verdict, cards: Sequence[RunCard])
                     f"{folder / VERDICT}: the error of {arm} at {pair.labels} labels is {mae}, the mean of its run "
                     f"cards {np.mean(known)}."
                 )
+        inside = pair.ratio_low <= pair.ratio <= pair.ratio_high
+        if not (inside and np.isclose(pair.ratio * pair.against_mae, pair.mae)):
+            raise InputError(f"{folder / VERDICT}: the ratio at {pair.labels} labels is not that of {pair.sentence}")
     first = cards[0]
     about = (verdict.target, verdict.unit, verdict.test_crystals)
     if about != (first.target, first.unit, first.n_test):

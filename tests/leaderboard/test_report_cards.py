@@ -76,6 +76,7 @@ STUDY = [
     (lambda f: change_table(f / "curve.csv", lambda t: pd.concat([t, t.iloc[:1]])), "two lines of arm scratch"),
     (lambda f: change_table(f / "curve.csv", lambda t: t.drop(columns="mae")), "Needed: task, arm"),
     (lambda f: change_json(f / "verdict.json", lambda v: v["points"][0].update(mae=0.01)), "error of finetuned at 50"),
+    (lambda f: change_json(f / "verdict.json", lambda v: v["points"][0].update(ratio=0.5)), "the ratio at 50 labels"),
     (lambda f: change_json(f / "verdict.json", lambda v: v["others"][0].update(arm="x")), "x at 50 labels has no run"),
     (lambda f: change_json(f / "verdict.json", lambda v: v.update(target="x")), "its run cards are of something else"),
     (lambda f: change_json(f / "verdict.json", lambda v: v.update(more=1)), "is no verdict .more"),
