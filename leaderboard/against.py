@@ -90,14 +90,15 @@ def _compare_task(answers: Sequence[OwnAnswer], config: CompareConfig) -> list[T
 
 
 def _truth(task: Task, answers: Sequence[OwnAnswer], config: CompareConfig) -> pd.Series | None:
-    """True values by id from the published folder, or else from the official data where they are needed."""
+    """True values by id from the published folder, or else from the official data where they are needed or named.
+
+    None where our answers were kept with theirs and no folder has others to check them.
+    """
     found = read_targets(config.published.expanduser(), task) if config.published is not None else None
     kept = all(answer.table["target"].notna().all() for answer in answers)
     if found is not None or (kept and config.data_dir is None):
         return found
-    if config.data_dir is None:
-        return None  # with_truth says what is missing
-    found = read_targets(config.data_dir.expanduser(), task)
+    found = read_targets(config.data_dir.expanduser(), task) if config.data_dir is not None else None
     if found is not None:
         return found
     import pandas as pd
