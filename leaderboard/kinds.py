@@ -39,6 +39,15 @@ def read_attributes(file: Path, ids: Sequence[str]) -> pd.DataFrame:
     Raises:
         InputError: If it cannot be read, lacks the column or a material, or has one twice.
     """
+    table = _read_table(file)
+    missing = sorted(set(ids) - set(table.index))
+    if missing:
+        raise InputError(f"{file} lacks {len(missing)} materials, such as {missing[0]}.")
+    return table.loc[list(ids)]
+
+
+def _read_table(file: Path) -> pd.DataFrame:
+    """A table of facts about materials with their ids as index."""
     import pandas as pd
 
     try:
@@ -50,10 +59,7 @@ def read_attributes(file: Path, ids: Sequence[str]) -> pd.DataFrame:
     twice = table["id"][table["id"].duplicated()]
     if len(twice):
         raise InputError(f"{file} has {twice.iloc[0]} more than once.")
-    missing = sorted(set(ids) - set(table["id"]))
-    if missing:
-        raise InputError(f"{file} lacks {len(missing)} materials, such as {missing[0]}.")
-    return table.set_index("id").loc[list(ids)]
+    return table.set_index("id")
 
 
 def value_kinds(truth: NDArray[np.float64]) -> Kinds:
@@ -117,7 +123,7 @@ def overlap_kinds(files: Sequence[Path], ids: Sequence[str]) -> Kinds:
     """Kinds by what a pretraining corpus shares with each material, from ``crystals.csv`` of overlap reports.
 
     Args:
-        files: these tables, or the folders of the reports.
+        files: these tables, or the folders of the reports; those of other tasks are passed over.
         ids: the materials, (M,).
 
     Raises:
@@ -126,6 +132,8 @@ def overlap_kinds(files: Sequence[Path], ids: Sequence[str]) -> Kinds:
     found: Kinds = {}
     for place in files:
         file = place / "crystals.csv" if place.is_dir() else place
+        if not _read_table(file).index.isin(ids).any():
+            continue
         table = read_attributes(file, ids)
         if "level" not in table:
             raise InputError(f"{file} is no table of an overlap report: it has no column 'level'.")

@@ -12,7 +12,7 @@ from sklearn.metrics import balanced_accuracy_score
 
 from matgl_infomax.leaderboard.contest import hold_contest
 from matgl_infomax.leaderboard.own_answers import OwnAnswer
-from matgl_infomax.leaderboard.predictions_read import official_folds
+from matgl_infomax.leaderboard.predictions_read import checked_entry, find_predictions, official_folds, read_targets
 from matgl_infomax.tasks.matbench import load_task
 from tests.leaderboard import invented
 from tests.leaderboard.finished import invented_truth
@@ -91,3 +91,19 @@ def test_fold_scores_alone_give_the_weaker_test():
     assert duel.way == "per fold" and duel.difference == pytest.approx(-1.5) and duel.folds_won == 5
     t = -1.5 / np.sqrt((1 / 5 + 1 / 4) * np.var([1, 2, 1.5, 0.5, 2.5], ddof=1))
     assert duel.p == pytest.approx(2 * stats.t.cdf(t, 4))
+
+
+@pytest.mark.parametrize(
+    ("name", "other", "low", "high", "closer"),
+    [("jdft2d", "automatminer_expressv2020", -7.7, 0.54, 0.55), ("phonons", "alignn", -3.02, 1.58, 0.54),
+     ("dielectric", "automatminer_expressv2020", -0.030, 0.033, 0.70)],
+)  # fmt: skip
+def test_the_leader_among_published_files_is_tied_as_an_independent_count_found(shared, name, other, low, high, closer):
+    """coNGN against the next one; the intervals were found before with other code, over materials without folds."""
+    task, folder = load_task(f"matbench_{name}"), shared / "leaderboard"
+    files, truth = find_predictions(folder, task), read_targets(folder, task)
+    leader, next_one = (checked_entry(files[entry], entry, task, truth)["prediction"] for entry in ("coNGN", other))
+    duel = hold_contest([own(task, truth.to_numpy(), leader)], {"next": next_one.to_numpy()}, draws=2000).duel(0, 1)
+    width = high - low
+    assert (duel.low, duel.high) == pytest.approx((low, high), abs=0.08 * width)
+    assert duel.p > 0.05 and duel.closer == pytest.approx(closer, abs=0.01)

@@ -72,6 +72,9 @@ def test_tables_are_read_in_the_order_that_is_asked_for(tmp_path):
     assert {kind: rows.tolist() for (_, kind), rows in kinds.items()} == {
         "novel": [True, False, True], "twin": [False, True, False]}  # fmt: skip
     assert all(by == f"overlap {tmp_path.name}" for by, _ in kinds)
+    assert overlap_kinds([tmp_path], ["x"]) == {}  # the report of another task
+    with pytest.raises(InputError, match="lacks 1 materials, such as x"):
+        overlap_kinds([tmp_path], ["a", "x"])
 
 
 @pytest.mark.parametrize(
