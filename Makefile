@@ -25,7 +25,7 @@ export OMP_NUM_THREADS := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-slow bench bench-quick lint typecheck-tree wheel freeze clean
+.PHONY: help venv browser demo test test-slow bench bench-quick lint typecheck-tree wheel freeze clean
 
 help:  ## show this list
 	@echo "make TARGET [STACK=dgl|pyg]"
@@ -40,6 +40,11 @@ $(READY): pyproject.toml $(CONSTRAINTS)
 	PIP_CONSTRAINT=$(CONSTRAINTS) $(PY) -m pip install -qq -e '.[dev,$(STACK)]'
 	$(PY) -m pip install -qq --no-deps $(MATBENCH)
 	@touch $@
+
+# Tests of the report's page need a browser: Debian's, for playwright would download one of its own. As root.
+browser:  ## install Chromium where there is none
+	@command -v chromium > /dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium > /dev/null; }
+	@chromium --version
 
 demo: $(READY)  ## "does pretraining help?" on generated crystals, under five minutes
 	$(PY) -m matgl_infomax.tasks.demo --out $(OUT)

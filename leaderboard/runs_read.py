@@ -137,10 +137,10 @@ def read_benchmark(folder: Path) -> BenchmarkResult:
     """
     asked = read_asked(folder)
     predictions = _read_predictions(folder / PREDICTIONS, asked)
-    cards = _read_cards(folder / CARDS)
+    cards = read_cards(folder / CARDS)
     scores = score_table(predictions, asked.kind)
     _same_scores(folder / SCORES_FILE, scores)
-    _cards_fit(folder, asked, predictions, cards)
+    cards_fit(folder, asked, predictions, cards)
     return BenchmarkResult(asked, predictions, scores, cards)
 
 
@@ -187,8 +187,12 @@ def _read_predictions(file: Path, asked: Asked) -> pd.DataFrame:
     return table
 
 
-def _read_cards(file: Path) -> tuple[RunCard, ...]:
-    """All run cards."""
+def read_cards(file: Path) -> tuple[RunCard, ...]:
+    """All run cards of a file with one per line.
+
+    Raises:
+        InputError: If it cannot be read, or a line is no run card.
+    """
     cards = []
     for number, line in enumerate(_bytes(file).decode(errors="replace").splitlines(), 1):
         try:
@@ -211,8 +215,18 @@ def _same_scores(file: Path, scores: pd.DataFrame) -> None:
         raise InputError(f"{file} holds other scores than those of {PREDICTIONS}. Run the benchmark again.")
 
 
-def _cards_fit(folder: Path, asked: Asked, predictions: pd.DataFrame, cards: Sequence[RunCard]) -> None:
-    """Each fold has one card per seed, of this benchmark; with one seed the card's error is that of the table."""
+def cards_fit(folder: Path, asked: Asked, predictions: pd.DataFrame, cards: Sequence[RunCard]) -> None:
+    """Each fold has one card per seed, of this benchmark.
+
+    Args:
+        folder: the benchmark's folder, named in errors; its runs are compared where they were kept.
+        asked: what the benchmark is about.
+        predictions: with the columns id, fold, prediction; true values are not needed.
+        cards: its run cards.
+
+    Raises:
+        InputError: If a card is missing, one too many, of another benchmark, or of other predictions.
+    """
     wanted = {(int(fold), seed) for fold in set(predictions["fold"]) for seed in asked.seeds}
     found = [(card.fold, card.seed) for card in cards]
     if sorted(found) != sorted(wanted):

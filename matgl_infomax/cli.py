@@ -107,6 +107,8 @@ COMMANDS: dict[str, Command] = {
     "curve": (config_tasks.CurveConfig, cli_tasks.curve),
     "benchmark": (config_tasks.BenchmarkConfig, cli_tasks.benchmark),
     "submit": (config_tasks.SubmitConfig, cli_tasks.submit),
+    "compare": (config_tasks.CompareConfig, cli_tasks.compare),
+    "report": (config_tasks.ReportConfig, cli_tasks.report),
     "overlap": (config_tasks.OverlapConfig, cli_tasks.overlap),
     "represent": (config_tasks.RepresentConfig, cli_tasks.represent),
     "pretrain": (config.PretrainConfig, pretrain),

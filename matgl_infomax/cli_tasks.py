@@ -52,3 +52,21 @@ def submit(settings: config_tasks.SubmitConfig) -> None:
     from matgl_infomax.leaderboard.submit import submit as run
 
     print(run(settings).to_text())
+
+
+def report(settings: config_tasks.ReportConfig) -> None:
+    """Turn finished results into one page to read: verdict, figures, tables, run cards."""
+    from matgl_infomax.leaderboard.report import write_report
+
+    made = write_report(settings)
+    print(f"{len(made.cards)} folders, {sum(len(cards) for _, cards in made.cards)} run cards. Page: {settings.out}")
+
+
+def compare(settings: config_tasks.CompareConfig) -> None:
+    """Compare finished benchmarks or submissions with the published leaderboard, material by material."""
+    from matgl_infomax.leaderboard.against import compare_with_published
+
+    result = compare_with_published(settings)
+    print(result.to_markdown(details=False))
+    if settings.out is not None:
+        print(f"\nWith strata, largest errors and uncertainty: {settings.out / 'comparison.md'}")

@@ -1,4 +1,4 @@
-"""Settings of the commands that ask questions of a model: curve, benchmark, overlap, represent, submit.
+"""Settings of the commands that ask questions of a model: curve, benchmark, overlap, represent, submit, compare.
 
 Like ``config.py``, of which this is the second half, it imports neither torch nor MatGL.
 """
@@ -117,3 +117,27 @@ class SubmitConfig(Settings):
     run: list[Path] = Field(min_length=1, json_schema_extra={"positional": "DIR"}, description="Folders of finished benchmarks, one per task.")
     info: Path = Field(description="YAML file with authors, algorithm, algorithm_long, bibtex_refs, notes, requirements.")
     out: Path = Field(description="Folder for the submission, matbench_v0.1_NAME.")
+
+
+class CompareConfig(TaskDataSettings):
+    """Everything that ``matgl-infomax compare`` reads."""
+
+    run: list[Path] = Field(min_length=1, json_schema_extra={"positional": "DIR"}, description="Folders of finished benchmarks, or submissions with results.json.gz.")
+    published: Path | None = Field(default=None, description="Folder with published predictions: a checkout of materialsproject/matbench, or tables in predictions/ and targets/. Without it only the published scores of the folds are compared, which is weaker.")
+    entries: list[str] = Field(default=[], description="Published entries to compare with, by algorithm or folder, such as alignn; all ranked ones when left out.")
+    ranked: Literal["merged", "comparable", "all"] = Field(default="merged", description="Published entries that count for places: accepted submissions, also open ones, or also those flagged as not comparable.")
+    attributes: str | None = Field(default=None, description="Table (csv, parquet) with a column id and facts about the materials by which errors are split; 'structures' makes it from the official data of each task.")
+    overlap: list[Path] = Field(default=[], description="Folders of overlap reports of the task; errors are split by what the corpus shares with each material.")
+    draws: int = Field(default=10000, ge=100, description="Resamplings behind every interval.")
+    seed: int = Field(default=0, ge=0, description="Seed of the resampling.")
+    out: Path | None = Field(default=None, description="Folder for comparison.json, comparison.md and tables; printed only when left out.")
+
+
+class ReportConfig(Settings):
+    """Everything that ``matgl-infomax report`` reads."""
+
+    run: list[Path] = Field(min_length=1, json_schema_extra={"positional": "DIR"}, description="Folders written by curve, benchmark, compare, overlap or represent, or folders of such folders.")
+    truth: list[Path] = Field(default=[], description="CSV or parquet files with true values (columns id and target), for predictions that were kept without them.")
+    title: str | None = Field(default=None, description="Heading of the page; the names of the folders when left out.")
+    format: Literal["html", "markdown"] | None = Field(default=None, description="Form of the page; by the ending of --out when left out.")
+    out: Path = Field(description="File for the page, .html or .md.")
