@@ -50,8 +50,8 @@ class Score:
 
     value: float
     """R² of all held-out numbers, or share of the held-out classes that are right."""
-    sd: float
-    """Sample standard deviation of the same over the folds."""
+    sd: float | None
+    """Sample standard deviation of the same over the folds; none where they are too small to have one."""
     mae: float | None
     """Mean absolute error in the target's unit; none for classes."""
     balanced: float | None
@@ -172,8 +172,9 @@ def _score(kind: str, truth: NDArray[np.float64], found: NDArray[np.float64], fo
         value, mae = _r2(truth, errors), float(errors.mean())
     each = [folds.fold == number for number in range(FOLDS)]
     parts = [float(1 - errors[test].mean()) if kind == "class" else _r2(truth[test], errors[test]) for test in each]
-    # A part without two different numbers has no R².
-    return Score(value, float(np.nanstd(parts, ddof=1)), mae, balanced, errors)
+    finite = [part for part in parts if np.isfinite(part)]  # a part without two different numbers has no R²
+    sd = float(np.std(finite, ddof=1)) if len(finite) > 1 else None
+    return Score(value, sd, mae, balanced, errors)
 
 
 def _r2(truth: NDArray[np.float64], errors: NDArray[np.float64]) -> float:

@@ -8,7 +8,7 @@ begins at the next distance.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,27 @@ class Target:
     values: NDArray[np.float64]
     """Numbers in their unit, or numbers of classes; NaN where there is no answer, (N,) or (B,)."""
     unit: str = ""
+
+    def of(self, rows: NDArray[np.int64]) -> Target:
+        """The same question for some sites or crystals.
+
+        Args:
+            rows: their positions, (n,).
+        """
+        return replace(self, values=self.values[rows])
+
+
+def chosen_sites(n_sites: NDArray[np.int64], most: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Sites to ask, drawn at random from all where there are too many: their positions and their crystals, (n,) each.
+
+    Args:
+        n_sites: sites of each crystal, (B,).
+        most: how many sites are wanted at most.
+        seed: seed of the draw.
+    """
+    owner = np.repeat(np.arange(len(n_sites)), n_sites)  # (N,)
+    rows = np.sort(np.random.default_rng(seed).permutation(len(owner))[:most])
+    return rows, owner[rows]
 
 
 def site_targets(crystals: Sequence[Crystal]) -> list[Target]:
