@@ -109,6 +109,7 @@ COMMANDS: dict[str, Command] = {
     "submit": (config_tasks.SubmitConfig, cli_tasks.submit),
     "overlap": (config_tasks.OverlapConfig, cli_tasks.overlap),
     "represent": (config_tasks.RepresentConfig, cli_tasks.represent),
+    "probe": (config_tasks.ProbeConfig, cli_tasks.probe),
     "pretrain": (config.PretrainConfig, pretrain),
     "finetune": (config.FinetuneConfig, finetune),
     "predict": (config.PredictConfig, predict),
