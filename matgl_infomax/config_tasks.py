@@ -10,7 +10,14 @@ from typing import Literal
 
 from pydantic import Field
 
-from matgl_infomax.config import DataSettings, FinetuneSettings, ModelSettings, PretrainSettings, Settings
+from matgl_infomax.config import (
+    DataSettings,
+    FinetuneSettings,
+    ModelSettings,
+    PretrainSettings,
+    Settings,
+    StoreSettings,
+)
 
 BENCHMARK_RATES = [0.0003, 0.001, 0.003]
 """Learning rates among which every arm of a benchmark chooses."""
@@ -111,7 +118,7 @@ class RepresentConfig(DataSettings):
     out: Path = Field(description="Folder for tables and pictures; finished parts are not repeated.")
 
 
-class ProbeConfig(DataSettings):
+class ProbeConfig(StoreSettings):
     """Everything that ``matgl-infomax probe`` reads."""
 
     checkpoint: Path = Field(description="Folder of a pretrained or fine-tuned encoder.")

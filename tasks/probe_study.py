@@ -137,7 +137,8 @@ def probe(
         "code version": CODE_VERSION,
     }
     claim_folder(config.out, "probe", decides)
-    store = build_store(table, encoder.edges, config.cache, progress=progress)
+    workers = config.prepare_processes or None
+    store = build_store(table, encoder.edges, config.cache, progress=progress, workers=workers)
     result = _study(store, labels, encoder, config, progress)
     cost = {"seconds": time.perf_counter() - started, "peak_memory_mb": peak_memory_mb(), "versions": versions()}
     result.facts.update(decides | {"store": store.key} | cost)
