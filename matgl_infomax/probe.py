@@ -133,6 +133,9 @@ def _answers(model: Any, known: NDArray[Any], truth: NDArray[Any], wanted: NDArr
     """Predictions of one fold; where a training part holds one answer only, that one."""
     if len(np.unique(truth)) == 1:
         return np.full(len(wanted), truth[0])
+    middle, width = known.mean(0), known.std(0)  # (D,), (D,)
+    width[width <= 1e-12 * np.abs(middle)] = 1.0
+    known, wanted = (np.clip((vectors - middle) / width, -LIMIT, LIMIT) for vectors in (known, wanted))
     return np.asarray(model.fit(known, truth).predict(wanted), dtype=np.float64)
 
 
@@ -144,21 +147,13 @@ def _frequent(classes: NDArray[np.float64], owner: NDArray[np.int64]) -> NDArray
 
 
 def _new_probe(probe: str, kind: str, n: int) -> Any:
-    """A scikit-learn model on standardised vectors."""
-    from sklearn.compose import TransformedTargetRegressor
+    """A scikit-learn model for n vectors of zero mean and unit spread."""
     from sklearn.linear_model import LogisticRegression, RidgeCV
     from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-    cut = FunctionTransformer(np.clip, kw_args={"a_min": -LIMIT, "a_max": LIMIT})
     if probe == "knn":
-        kinds: Any = KNeighborsClassifier if kind == "class" else KNeighborsRegressor
-        return make_pipeline(StandardScaler(), cut, kinds(min(NEIGHBOURS, n)))
-    if kind == "class":
-        return make_pipeline(StandardScaler(), cut, LogisticRegression(max_iter=STEPS, tol=1e-3))
-    ridge = make_pipeline(StandardScaler(), cut, RidgeCV(PENALTIES))
-    return TransformedTargetRegressor(ridge, transformer=StandardScaler())
+        return (KNeighborsClassifier if kind == "class" else KNeighborsRegressor)(min(NEIGHBOURS, n))
+    return LogisticRegression(max_iter=STEPS, tol=1e-3) if kind == "class" else RidgeCV(PENALTIES)
 
 
 def _score(kind: str, truth: NDArray[np.float64], found: NDArray[np.float64], folds: Folds) -> Score:

@@ -148,9 +148,9 @@ def test_networks_of_matgl_are_asked_too(name, crystals, tmp_path):
 
 
 def test_tiny_data_get_a_sentence(crystals, tmp_path, encoder):
-    with pytest.raises(InputError, match="5 folds need at least 5 crystals. Received: 4"):
+    with pytest.raises(InputError, match=r"5 folds need at least 5 crystals. Received: 4"):
         run(crystals[:4], tmp_path, encoder)
-    with pytest.raises(InputError, match="not both. Received both: untrained"):
+    with pytest.raises(InputError, match=r"not both. Received both: untrained"):
         probe(crystals, module.ProbeConfig(data="none", checkpoint=encoder, out=tmp_path), untrained=2)
     alike = [replace(crystals[0], id=f"{k}") for k in range(5)]
     with pytest.raises(InputError, match=r"Nothing can be asked of these crystals: element has fewer than two classes"):

@@ -97,7 +97,7 @@ def test_a_look_leaves_the_encoder_as_it_is(store):
 
 def test_too_few_held_out_crystals_get_a_sentence_before_anything_is_written(store, tmp_path):
     few = LOOKS.model_copy(update={"validation_fraction": 0.1})
-    with pytest.raises(InputError, match="at least 5 held-out crystals, one per fold. Held out: 4. Raise validation"):
+    with pytest.raises(InputError, match=r"at least 5 held-out crystals, one per fold. Held out: 4. Raise validation"):
         run(store, tmp_path / "run", few)
     assert not (tmp_path / "run").exists()
 
