@@ -111,6 +111,7 @@ COMMANDS: dict[str, Command] = {
     "report": (config_tasks.ReportConfig, cli_tasks.report),
     "overlap": (config_tasks.OverlapConfig, cli_tasks.overlap),
     "represent": (config_tasks.RepresentConfig, cli_tasks.represent),
+    "probe": (config_tasks.ProbeConfig, cli_tasks.probe),
     "pretrain": (config.PretrainConfig, pretrain),
     "finetune": (config.FinetuneConfig, finetune),
     "predict": (config.PredictConfig, predict),

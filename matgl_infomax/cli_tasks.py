@@ -47,6 +47,14 @@ def represent(settings: config_tasks.RepresentConfig) -> None:
     print(run(read_data(settings), settings).to_text())
 
 
+def probe(settings: config_tasks.ProbeConfig) -> None:
+    """Ask what site and crystal vectors know of structure, beside untrained encoders and composition alone."""
+    from matgl_infomax.cli import read_data
+    from matgl_infomax.tasks.probe_study import probe as run
+
+    print(run(read_data(settings), settings).to_text())
+
+
 def submit(settings: config_tasks.SubmitConfig) -> None:
     """Turn finished benchmarks into a folder that Matbench accepts."""
     from matgl_infomax.leaderboard.submit import submit as run

@@ -74,6 +74,7 @@ class PretrainSettings(Settings):
     gradient_clip: float = Field(default=1.0, gt=0, description="Largest gradient norm.")
     validation_fraction: float = Field(default=0.05, gt=0, lt=0.5, description="Share of the crystals held out for the self-supervised validation loss.")
     validate_every: int = Field(default=250, ge=1, description="Steps between validations, and between checkpoints.")
+    probe_every: int = Field(default=0, ge=0, description="Validations from one look of linear probes at the held-out crystals' vectors to the next (element, shells, symmetry, density; no label), written into the history; 0 never looks.")
     seed: int = Field(default=0, ge=0, description="Seed of initial weights, data order and noise.")
     processes: int = Field(default=1, ge=1, description="Processes of one training, each with a share of every batch: GPUs, or CPU processes where there is no GPU; under torchrun or SLURM the number that they started.")
     accumulate: int = Field(default=1, ge=1, description="Batches per optimiser step; the gradient is that of the mean of their losses.")

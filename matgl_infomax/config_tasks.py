@@ -1,4 +1,4 @@
-"""Settings of the commands that ask questions of a model: curve, benchmark, overlap, represent, submit, compare.
+"""Settings of the commands that ask questions of a model: curve, benchmark, overlap, represent, probe, submit, compare.
 
 Like ``config.py``, of which this is the second half, it imports neither torch nor MatGL.
 """
@@ -10,7 +10,14 @@ from typing import Literal
 
 from pydantic import Field
 
-from matgl_infomax.config import DataSettings, FinetuneSettings, ModelSettings, PretrainSettings, Settings
+from matgl_infomax.config import (
+    DataSettings,
+    FinetuneSettings,
+    ModelSettings,
+    PretrainSettings,
+    Settings,
+    StoreSettings,
+)
 
 BENCHMARK_RATES = [0.0003, 0.001, 0.003]
 """Learning rates among which every arm of a benchmark chooses."""
@@ -109,6 +116,18 @@ class RepresentConfig(DataSettings):
     seed: int = Field(default=0, ge=0, description="Seed of the draws, the untrained encoders and the heads.")
     workers: int = Field(default=1, ge=1, description="Processes that compute descriptors and fit heads at the same time, one thread each.")
     out: Path = Field(description="Folder for tables and pictures; finished parts are not repeated.")
+
+
+class ProbeConfig(StoreSettings):
+    """Everything that ``matgl-infomax probe`` reads."""
+
+    checkpoint: Path = Field(description="Folder of a pretrained or fine-tuned encoder.")
+    target: list[str] = Field(default=[], description="Column(s) with measured values that are asked too, besides what the structures say; missing values are allowed, and a column of 0 and 1 holds classes.")
+    probes: list[Literal["linear", "knn"]] = Field(default=["linear", "knn"], min_length=1, description="What reads the vectors: ridge for numbers and logistic regression for classes, or the five nearest vectors.")
+    untrained: int = Field(default=3, ge=1, description="Untrained encoders of the same architecture, each with its own random weights: the floor.")
+    sites: int = Field(default=2000, ge=5, description="Sites that are asked at most, drawn at random from those of all crystals.")
+    seed: int = Field(default=0, ge=0, description="Seed of the folds, of the choice of sites and of the untrained encoders.")
+    out: Path = Field(description="Folder for table, card and picture.")
 
 
 class SubmitConfig(Settings):

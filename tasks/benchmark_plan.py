@@ -34,7 +34,7 @@ CODE_VERSION = 1
 ELSEWHERE: Any = {
     **dict.fromkeys(["data_dir", "cache", "out", "workers", "launcher", "folds", "seeds"], True),
     **dict.fromkeys(["init", "corpus", "source"], True),
-    "pretrain": {"processes"},
+    "pretrain": {"processes", "probe_every"},
     "finetune": {"processes"},
 }
 """Settings that do not decide the result of one run: where things lie, and which runs there are. The weights learnt

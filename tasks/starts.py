@@ -238,8 +238,9 @@ def claim_start(asked: Asked, claim: dict[str, Any]) -> None:
     Raises:
         InputError: If other weights live there; the first difference is named.
     """
-    # How many processes share the work decides nothing but rounding.
-    settings = {"model": asked.model.model_dump(), "pretrain": asked.pretrain.model_dump(exclude={"processes"})}
+    # How many processes share the work decides nothing but rounding; probes only look on.
+    learnt = asked.pretrain.model_dump(exclude={"processes", "probe_every"})
+    settings = {"model": asked.model.model_dump(), "pretrain": learnt}
     claim_folder(asked.folder, asked.folder.name, {"code version": CODE_VERSION, **claim, **settings})
 
 

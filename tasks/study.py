@@ -35,6 +35,7 @@ ELSEWHERE: Any = {
     **dict.fromkeys(["data", "labels_file", "id_column", "on_error", "cache", "data_dir", "out"], True),
     **dict.fromkeys(["target", "labels", "seeds", "arms", "study", "workers", "launcher"], True),
     **dict.fromkeys(StartSettings.model_fields, True),
+    "pretrain": {"probe_every"},
     "finetune": {"seed"},
 }
 """Settings that do not decide the result of one run: where things lie, which runs there are, and its own seed.

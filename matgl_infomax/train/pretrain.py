@@ -31,6 +31,7 @@ from matgl_infomax.objectives.health import effective_rank, spread
 from matgl_infomax.train.claim import claim_folder
 from matgl_infomax.train.loop import CHECKPOINT, run_steps
 from matgl_infomax.train.module import StepModule
+from matgl_infomax.train.probes import OnlineProbes
 from matgl_infomax.train.pulls import pulls
 from matgl_infomax.train.ranks import HeldOut, from_all, is_first, wait_for_all
 from matgl_infomax.train.weights import Encoder, new_model, save_model
@@ -66,6 +67,7 @@ class PretrainModule(StepModule):
         )
         self.encoder, self.objective, self.seed = encoder, objective, settings.seed
         self.held_out = held_out
+        self.probes: OnlineProbes | None = None
 
     def training_step(self, batch: SiteBatch, batch_idx: int) -> Tensor:
         """The objective's loss, with the randomness of this batch."""
@@ -91,6 +93,8 @@ class PretrainModule(StepModule):
         for level, vectors in (("site", [e[3] for e in found]), ("crystal", [e[4] for e in found])):
             means[f"{level}_spread"] = spread(torch.cat(vectors))
             means[f"{level}_rank"] = effective_rank(torch.cat(vectors))
+        if self.probes is not None and self.probes.due(len(self.history) + 1):
+            means |= from_all([self.probes.look(self.encoder) if is_first() else {}])[0]
         return {**means, "score": means["loss"]}, _Both(self.encoder, self.objective)
 
 
@@ -135,8 +139,9 @@ def pretrain(
     encoder = new_encoder(model, 1, settings.seed, store.elements(rows))
     store.check_rule(encoder.edges)
     objective = _new_objective(encoder, settings)
-    # How many processes share the work decides nothing but rounding.
-    plain = settings.model_dump(exclude={"processes"})
+    probes = OnlineProbes(store, held_out, settings.probe_every, settings.seed) if settings.probe_every else None
+    # How many processes share the work decides nothing but rounding; probes only look on.
+    plain = settings.model_dump(exclude={"processes", "probe_every"})
     claim = {"settings": plain, "model": model.model_dump(), "store": store.key, "rows": rows}
     claim_folder(out, "pretrain", claim)
     if (out / "pretrain.json").is_file():
@@ -147,6 +152,7 @@ def pretrain(
     order = StepOrder(training.sizes, batches, chunk, settings.batch_sites, settings.seed, least=2)
     fixed = group_by_sites(validation.sizes, np.arange(len(held_out)), settings.batch_sites, least=2)
     module = PretrainModule(encoder, objective, settings, HeldOut(validation, fixed))
+    module.probes = probes
     run_steps(module, training.loader(order), settings, out=out, description="Pretraining" if progress else None)
     return _save(module, out, time.perf_counter() - started)
 

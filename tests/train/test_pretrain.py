@@ -186,6 +186,7 @@ OTHER = {
     "gradient_clip": 0.01,
     "validation_fraction": 0.4,
     "validate_every": 5,
+    "probe_every": 1,
     "seed": 1,
     "accumulate": 2,
     "precision": "bf16",

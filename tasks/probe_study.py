@@ -1,0 +1,247 @@
+"""What do site and crystal vectors know? Simple probes on them, beside untrained encoders and composition alone."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from matgl_infomax.arguments import read_settings
+from matgl_infomax.config_tasks import ProbeConfig
+from matgl_infomax.data.crystal import Crystal
+from matgl_infomax.data.read import Crystals
+from matgl_infomax.errors import InputError
+from matgl_infomax.files import atomic_write, sha256_of
+from matgl_infomax.probe import FOLDS, Folds, Score, cross_validate, make_folds
+from matgl_infomax.probe_targets import (
+    Target,
+    chosen_sites,
+    composition_of_crystals,
+    composition_of_sites,
+    crystal_targets,
+    site_targets,
+)
+from matgl_infomax.record import peak_memory_mb, versions
+from matgl_infomax.tasks.probe_plot import plot_probes
+from matgl_infomax.tasks.probe_table import NOTES, compared, probe_table, score_frame, vector_table
+from matgl_infomax.tasks.represent_study import PRETRAINED, UNTRAINED, fresh, unique
+from matgl_infomax.tasks.study import data_hash
+from matgl_infomax.train.claim import claim_folder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from matgl_infomax.data.store import Store
+    from matgl_infomax.train.weights import Encoder
+
+COMPOSITION = "composition"
+IN_MEMORY = "(given in Python)"
+
+CODE_VERSION = 1
+"""Raise it whenever the same study would give other results."""
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """The numbers of a study with probes."""
+
+    scores: pd.DataFrame
+    """One line per level, target, probe and arm: arm, group, level, target, kind, unit, probe, n, crystals, classes,
+    dropped, chance, score, sd, mae, balanced_accuracy."""
+    comparisons: pd.DataFrame
+    """Pretrained against each baseline: ratio of the errors with its interval, and the answer."""
+    vectors: pd.DataFrame
+    """Of each arm and level: dimensions, effective rank, spread."""
+    left_out: tuple[str, ...]
+    """Targets that could not be asked, each with its reason."""
+    facts: dict[str, Any]
+    """The run card: settings, hashes, versions, cost."""
+    out: Path
+    """Folder with table, card and picture."""
+
+    def to_frame(self) -> pd.DataFrame:
+        """A copy of the table of scores."""
+        return self.scores.copy()
+
+    def to_text(self) -> str:
+        """The tables, and where they are."""
+        return f"{self.summary()}\nTable, card and picture: {self.out}"
+
+    def summary(self) -> str:
+        """One page of Markdown."""
+        facts = self.facts
+        lines = ["# What do the vectors know?", ""]
+        lines += [f"{facts['crystals']} crystals, {facts['sites']} of {facts['all_sites']} sites, {FOLDS} folds.", ""]
+        lines += [probe_table(self.scores, self.comparisons), vector_table(self.vectors), ""]
+        lines += [f"- left out: {line}" for line in self.left_out]
+        return "\n".join([*lines, *([""] if self.left_out else []), *(f"{note}\n" for note in NOTES)])
+
+
+@dataclass(frozen=True)
+class _Arm:
+    """The frozen vectors of one arm."""
+
+    name: str
+    group: str
+    vectors: dict[str, NDArray[np.float64]]
+    """Of the chosen sites, (N, D), and of the crystals, (B, C), by level."""
+
+
+def probe(
+    crystals: Crystals | Sequence[Crystal],
+    config: ProbeConfig | None = None,
+    *,
+    progress: bool = True,
+    **options: Any,
+) -> ProbeResult:
+    """Read facts about structure off the vectors of an encoder, of untrained encoders and off composition alone.
+
+    Args:
+        crystals: all crystals, labelled or not.
+        config: the study; or give its fields as ``options``, such as ``checkpoint="encoder", out="probed"``.
+        progress: show bars.
+        options: fields of ``ProbeConfig``, instead of ``config``.
+
+    Raises:
+        InputError: If there are fewer crystals than folds, nothing can be asked, a target is unknown, the encoder does
+            not know an element or diverged, or the folder holds another study or cannot be written.
+    """
+    from matgl_infomax.data.elements_guard import check_elements
+    from matgl_infomax.data.store import build_store
+    from matgl_infomax.tasks.arms import state_hash
+    from matgl_infomax.train.weights import load_encoder
+
+    if config is None:
+        config = read_settings(ProbeConfig, {"data": IN_MEMORY, **options})
+    elif options:
+        raise InputError(f"Give a config or single options, not both. Received both: {', '.join(options)}.")
+    started = time.perf_counter()
+    table = crystals if isinstance(crystals, Crystals) else Crystals(crystals)
+    if len(table) < FOLDS:
+        raise InputError(f"{FOLDS} folds need at least {FOLDS} crystals. Received: {len(table)}.")
+    labels = table.labels(unique(config.target))  # (B, T)
+    encoder = load_encoder(config.checkpoint)
+    elements = {int(z) for crystal in table for z in np.unique(crystal.numbers)}
+    check_elements(elements, encoder.element_types, str(config.checkpoint))
+    decides: dict[str, Any] = {
+        "encoder": state_hash(encoder),
+        "data": sha256_of(" ".join([data_hash(table, np.zeros(len(table))), sha256_of(labels.tobytes())])),
+        **config.model_dump(mode="json", include={"target", "probes", "untrained", "sites", "seed"}),
+        "code version": CODE_VERSION,
+    }
+    claim_folder(config.out, "probe", decides)
+    workers = config.prepare_processes or None
+    store = build_store(table, encoder.edges, config.cache, progress=progress, workers=workers)
+    result = _study(store, labels, encoder, config, progress)
+    cost = {"seconds": time.perf_counter() - started, "peak_memory_mb": peak_memory_mb(), "versions": versions()}
+    result.facts.update(decides | {"store": store.key} | cost)
+    _write(result)
+    return result
+
+
+def _study(
+    store: Store, labels: NDArray[np.float64], encoder: Encoder, config: ProbeConfig, progress: bool
+) -> ProbeResult:
+    """Vectors of all arms, then every probe on every target."""
+    prepared = [store.crystal(row) for row in range(len(store))]
+    sites, owner = chosen_sites(store.n_sites, config.sites, config.seed)
+    asked = _targets(prepared, sites, owner)
+    asked += [_labelled(name, labels[:, k]) for k, name in enumerate(unique(config.target))]
+    parts, left_out = _parts(asked, owner, config.seed)
+    if not parts:
+        raise InputError(f"Nothing can be asked of these crystals: {' '.join(left_out)}")
+    arms = [_embedded(PRETRAINED, PRETRAINED, encoder, store, sites, progress)]
+    for seed in range(config.seed, config.seed + config.untrained):
+        arms.append(_embedded(f"{UNTRAINED}-{seed}", UNTRAINED, fresh(encoder, seed), store, sites, progress))
+    features = {"site": composition_of_sites(prepared)[sites], "crystal": composition_of_crystals(prepared)}
+    arms.append(_Arm(COMPOSITION, COMPOSITION, features))
+    jobs = [(target, folds, name) for target, folds in parts for name in unique(config.probes)]
+    found: list[tuple[Target, Folds, str, dict[str, Score]]] = []
+    for target, folds, name in tqdm(jobs, desc="Probes", unit="probe", disable=not progress):
+        scores = {arm.name: cross_validate(arm.vectors[target.level], target, folds, name) for arm in arms}
+        found.append((target, folds, name, scores))
+    groups = {arm.name: arm.group for arm in arms}
+    facts = {"crystals": len(store), "sites": len(sites), "all_sites": int(store.n_sites.sum())}
+    table = score_frame(found, groups, owner)
+    return ProbeResult(table, compared(found, groups, owner), _shapes(arms), tuple(left_out), facts, config.out)
+
+
+def _targets(
+    prepared: Sequence[Crystal], sites: NDArray[np.int64], owner: NDArray[np.int64]
+) -> list[Target]:
+    """What the structures say, shells only of crystals that hold a chosen site."""
+    used = np.unique(owner)
+    first = np.concatenate([[0], np.cumsum([crystal.n_sites for crystal in prepared])])
+    kept = np.concatenate([np.arange(first[row], first[row + 1]) for row in used])
+    of_sites = [target.of(np.searchsorted(kept, sites)) for target in site_targets([prepared[row] for row in used])]
+    return [*of_sites, *crystal_targets(prepared)]
+
+
+def _labelled(name: str, values: NDArray[np.float64]) -> Target:
+    """A measured column; 0 and 1 alone are classes."""
+    known = values[np.isfinite(values)]
+    return Target(name, "crystal", "class" if np.isin(known, (0, 1)).all() else "number", values)
+
+
+def _parts(
+    asked: Sequence[Target], owner: NDArray[np.int64], seed: int
+) -> tuple[list[tuple[Target, Folds]], list[str]]:
+    """Folds of every target, and why some have none."""
+    parts, left_out = [], []
+    for target in asked:
+        try:
+            of = owner if target.level == "site" else np.arange(len(target.values))
+            parts.append((target, make_folds(target, of, seed)))
+        except InputError as error:
+            left_out.append(str(error))
+    return parts, left_out
+
+
+def _embedded(
+    name: str, group: str, encoder: Encoder, store: Store, sites: NDArray[np.int64], progress: bool
+) -> _Arm:
+    """Site and crystal vectors of an encoder."""
+    from matgl_infomax.train.predict import embed_rows
+
+    rows = np.arange(len(store))
+    site = np.concatenate(embed_rows(encoder, store, rows, level="site", progress=progress))[sites]
+    return _Arm(name, group, {"site": site, "crystal": embed_rows(encoder, store, rows, progress=progress)})
+
+
+def _shapes(arms: Sequence[_Arm]) -> pd.DataFrame:
+    """How many directions the vectors of every arm use."""
+    import pandas as pd
+    import torch
+
+    from matgl_infomax.objectives.health import effective_rank, spread
+
+    lines = []
+    for arm in arms:
+        for level, vectors in arm.vectors.items():
+            v = torch.from_numpy(np.ascontiguousarray(vectors))
+            lines.append(
+                {"arm": arm.name, "group": arm.group, "level": level, "dimensions": vectors.shape[1],
+                 "effective_rank": effective_rank(v), "spread": spread(v)}
+            )  # fmt: skip
+    return pd.DataFrame(lines)
+
+
+def _write(result: ProbeResult) -> None:
+    """All files of a study, the summary last."""
+    out = result.out
+    frames = {"scores": result.scores, "comparisons": result.comparisons, "vectors": result.vectors}
+    for name, frame in frames.items():
+        atomic_write(out / f"{name}.csv", frame.to_csv(index=False))
+    lines = {name: json.loads(frame.to_json(orient="records")) for name, frame in frames.items()}
+    card = {**result.facts, "left_out": list(result.left_out), **lines}
+    atomic_write(out / "probe.json", json.dumps(card, indent=1) + "\n")
+    title = f"What the vectors of {result.facts['crystals']} crystals know, {FOLDS}-fold cross-validation"
+    plot_probes(result.scores, out / "probes.png", title=title)
+    atomic_write(out / "summary.md", result.summary())
