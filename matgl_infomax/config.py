@@ -55,7 +55,7 @@ class ModelSettings(Settings):
         return self
 
 
-OBJECTIVE_NAMES = ("infomax", "masked", "denoise", "fingerprint")
+OBJECTIVE_NAMES = ("infomax", "masked", "denoise", "fingerprint", "twins", "dual")
 """Keys of ``objectives.OBJECTIVES``, named here because this file imports no torch."""
 
 

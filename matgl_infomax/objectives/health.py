@@ -13,8 +13,13 @@ def spread(vectors: Tensor) -> float:
     Args:
         vectors: (N, D).
     """
-    width = vectors.shape[1]
-    return float(normalize(vectors, dim=1).std(dim=0, correction=0).mean() * width**0.5)
+    return float(spread_of(vectors))
+
+
+def spread_of(vectors: Tensor) -> Tensor:
+    """The same as a tensor, (), without a gradient; reading a number in every step would make a GPU wait."""
+    vectors = vectors.detach()
+    return normalize(vectors, dim=1).std(dim=0, correction=0).mean() * vectors.shape[1] ** 0.5
 
 
 def effective_rank(vectors: Tensor) -> float:
