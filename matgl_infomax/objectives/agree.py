@@ -28,11 +28,15 @@ class Projector(nn.Module):
         widths: of the input and of every layer after it; the identity for one width.
         activation: between layers, a key of ``ACTIVATIONS``.
         batch_norm: normalise every column over the batch before each activation.
+        shifted: whether the last layer has a bias; one whose columns are standardised next would forget it.
     """
 
-    def __init__(self, widths: Sequence[int], activation: str, *, batch_norm: bool) -> None:
+    def __init__(self, widths: Sequence[int], activation: str, *, batch_norm: bool, shifted: bool = True) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
+        last = len(widths) - 2
+        self.layers = nn.ModuleList(
+            nn.Linear(a, b, bias=shifted if k == last else not batch_norm) for k, (a, b) in enumerate(pairwise(widths))
+        )
         inner = list(widths[1:-1]) if batch_norm else []
         self.norms = nn.ModuleList(nn.BatchNorm1d(n, eps=NORM_EPS, track_running_stats=False) for n in inner)
         self.activation = ACTIVATIONS[activation]

@@ -91,7 +91,8 @@ class Dual(Objective):
         self.settings = s = settings
         width = encoder.crystal_vector_width
         self.guess = element_head(encoder, s.hidden_width)
-        self.project = Projector([width] * (s.projector_layers + 1), "mish", batch_norm=False)
+        widths, shifted = [width] * (s.projector_layers + 1), s.contrast != "barlow"
+        self.project = Projector(widths, "mish", batch_norm=False, shifted=shifted)
         self.micro: Micro | None = None
         if s.micro != "none":
             self.micro = MICRO[s.micro](encoder.site_vector_width, s.hidden_width, s.micro_raw)

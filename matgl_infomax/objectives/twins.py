@@ -96,7 +96,8 @@ class Twins(Objective):
         self.geometry = bool(s.move_angstrom)
         width = encoder.crystal_vector_width
         layers = [s.projector_factor * width] * s.projector_layers
-        self.project = Projector([width, *layers], s.activation, batch_norm=s.batch_norm)
+        shifted = s.method == "simsiam" or s.unit_length
+        self.project = Projector([width, *layers], s.activation, batch_norm=s.batch_norm, shifted=shifted)
         self.predict: Projector | None = None
         if s.method == "simsiam":
             compared = [width, *layers][-1]

@@ -27,7 +27,7 @@ from matgl_infomax.files import atomic_write
 from matgl_infomax.nn.matgl_net import MatGLNet
 from matgl_infomax.nn.presets import ELEMENTS
 from matgl_infomax.objectives import Objective, new_objective
-from matgl_infomax.objectives.health import effective_rank, spread
+from matgl_infomax.objectives.health import collapsed, effective_rank, spread
 from matgl_infomax.train.claim import claim_folder
 from matgl_infomax.train.loop import CHECKPOINT, run_steps
 from matgl_infomax.train.module import StepModule
@@ -91,7 +91,19 @@ class PretrainModule(StepModule):
         for level, vectors in (("site", [e[3] for e in found]), ("crystal", [e[4] for e in found])):
             means[f"{level}_spread"] = spread(torch.cat(vectors))
             means[f"{level}_rank"] = effective_rank(torch.cat(vectors))
+        means["collapsed"] = float(collapsed(torch.cat([e[4] for e in found])))
+        self._warn(means)
         return {**means, "score": means["loss"]}, _Both(self.encoder, self.objective)
+
+    def _warn(self, means: dict[str, float]) -> None:
+        """Say that the vectors collapsed, the first time that they did."""
+        before = any(entry.get("validation/collapsed") for entry in self.history)
+        if means["collapsed"] and not before and is_first():
+            numbers = f"spread {means['crystal_spread']:.3f}, effective rank {means['crystal_rank']:.1f}"
+            say(
+                f"the crystal vectors collapsed ({numbers} after {self.global_step} steps): crystals can hardly be "
+                "told apart. Choose another objective, add one that needs them apart (such as masked), or learn slower."
+            )
 
 
 class _Both(torch.nn.Module):
