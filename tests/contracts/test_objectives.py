@@ -196,9 +196,11 @@ def test_saved_and_loaded_it_gives_the_same_loss(name, kind):
 
 def test_a_few_steps_lower_the_loss(name, kind):
     encoder, objective = made(name, kind)
-    optimiser = torch.optim.AdamW([*encoder.parameters(), *objective.parameters()], lr=3e-3)
+    # Deep InfoMax starts far away: its critics see raw numbers.
+    rate, steps = (3e-3, 10) if name == "infomax" else (1e-4, 5)
+    optimiser = torch.optim.AdamW([*encoder.parameters(), *objective.parameters()], lr=rate)
     losses = []
-    for _ in range(4 if issubclass(kind, encoders.MatGLCase) else 10):
+    for _ in range(steps):
         optimiser.zero_grad()
         total, _ = objective.loss(encoder, usual(kind), generator())
         total.backward()
