@@ -12,7 +12,7 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,7 +30,6 @@ from matgl_infomax.files import atomic_write
 from matgl_infomax.nn.matgl_net import MatGLNet
 from matgl_infomax.objectives.views import moved
 
-Kind = Literal["curvature", "hessian"]
 LOG_VOLUME_STEP = 0.03
 """Steps of the five-point formula: the edges of the cell change by one and two percent."""
 FIVE_POINTS = {-2: -1.0, -1: 16.0, 0: -30.0, 1: 16.0, 2: -1.0}
@@ -135,7 +134,7 @@ KINDS: dict[str, Callable[[SiteEnergies, Crystal], NDArray[np.float64]]] = {"cur
 
 
 def site_stiffness(
-    store: Store, kind: Kind, potential: Path | str, *, progress: bool = False
+    store: Store, kind: str, potential: Path | str, *, progress: bool = False
 ) -> list[NDArray[np.float64]]:
     """Stiffness of every site of a store, computed once and kept beside it.
 
@@ -151,6 +150,8 @@ def site_stiffness(
     Raises:
         InputError: If there is no potential in the folder, or it has no energies of sites.
     """
+    if kind not in KINDS:
+        raise InputError(f"Unknown stiffness {kind!r}. Choose one of: {', '.join(KINDS)}.")
     energies = SiteEnergies.open(potential)
     file = store.path.parent / f"{kind}-{store.key}-{digest(potential)}.npy"
     if file.is_file():
@@ -172,4 +173,7 @@ def site_stiffness(
 
 def digest(potential: Path | str) -> str:
     """What tells the weights of a saved potential from those of another."""
-    return hashlib.sha256((Path(potential) / "state.pt").read_bytes()).hexdigest()[:16]
+    file = Path(potential) / "state.pt"
+    if not file.is_file():
+        raise InputError(f"{potential} holds no saved potential: state.pt is missing. Give the folder save() wrote.")
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]

@@ -17,11 +17,11 @@ from torch import Tensor
 from matgl_infomax.config import Settings
 from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.objectives.agree import Projector, at_least_two, barlow_twins, cosine, nt_xent
-from matgl_infomax.objectives.base import Objective, TwoLevelEncoder
+from matgl_infomax.objectives.base import Objective, SiteNumber, TwoLevelEncoder
 from matgl_infomax.objectives.health import spread_of
 from matgl_infomax.objectives.levels import site_vectors
 from matgl_infomax.objectives.masked import element_head, guessed
-from matgl_infomax.objectives.micro import MICRO, Micro
+from matgl_infomax.objectives.micro import FROM_POTENTIAL, MICRO, Micro
 from matgl_infomax.objectives.options import chosen
 from matgl_infomax.objectives.share import Share, at_least_single
 from matgl_infomax.objectives.twins import both_whole
@@ -40,8 +40,9 @@ class DualSettings(Settings):
     temperature: float = Field(default=0.1, gt=0, description="NT-Xent: smaller is sharper.")
     redundancy: float = Field(default=0.0051, gt=0, description="Barlow Twins: weight of what two dimensions say both.")
     projector_layers: int = Field(default=2, ge=0, description="Layers between the crystal's vector and the compared one; 0 compares the vector itself.")  # noqa: E501
-    micro: Literal["none", "valence", "stiffness"] = Field(default="none", description="Physical number that is told of hidden sites: none, valence electrons, or the stiffness of the element.")  # noqa: E501
-    micro_raw: bool = Field(default=False, description="Stiffness: absolute error in eV, as published, instead of the smooth error of its standardised logarithm.")  # noqa: E501
+    micro: Literal["none", "valence", "stiffness", "curvature", "hessian"] = Field(default="none", description="Physical number that is told of hidden sites: none, valence electrons, the stiffness of the element, or that of the site by a potential: curvature of its energy with volume, or trace of its Hessian.")  # noqa: E501
+    potential: str | None = Field(default=None, description="Folder of the potential that curvature or hessian come from; any that MatGL opens.")  # noqa: E501
+    micro_raw: bool = Field(default=False, description="Stiffness: absolute error in its unit, as published, instead of the smooth error of its standardised logarithm.")  # noqa: E501
     hidden_width: int = Field(default=64, ge=0, description="Hidden width of the heads of hidden sites; 0 for linear ones.")  # noqa: E501
     mask_weight: float = Field(default=1.0, ge=0, description="Weight of the hidden elements.")
     contrast_weight: float = Field(default=1.0, ge=0, description="Weight of the agreement of the copies.")
@@ -55,6 +56,9 @@ class DualSettings(Settings):
         if not self.mask_weight and not self.contrast_weight and self.micro == "none":
             raise ValueError("nothing is left to be learnt")
         vain = {"temperature": self.contrast != "nt_xent", "redundancy": self.contrast != "barlow"}
+        vain["potential"] = self.micro not in FROM_POTENTIAL
+        if self.micro in FROM_POTENTIAL and self.potential is None:
+            raise ValueError(f"micro {self.micro} comes from a potential. Give the folder of one as potential")
         vain |= {"micro_weight": self.micro == "none", "micro_raw": self.micro in ("none", "valence")}
         given = [name for name, unread in vain.items() if unread and name in self.model_fields_set]
         if given:
@@ -96,6 +100,7 @@ class Dual(Objective):
         self.micro: Micro | None = None
         if s.micro != "none":
             self.micro = MICRO[s.micro](encoder.site_vector_width, s.hidden_width, s.micro_raw)
+        self.asks = SiteNumber(s.micro, s.potential) if s.potential else None
 
     @classmethod
     def for_encoder(cls, encoder: TwoLevelEncoder, preset: str, options: Mapping[str, Any]) -> Dual:

@@ -28,6 +28,7 @@ from matgl_infomax.nn.matgl_net import MatGLNet
 from matgl_infomax.nn.presets import ELEMENTS
 from matgl_infomax.objectives import Objective, new_objective
 from matgl_infomax.objectives.health import collapsed, effective_rank, spread
+from matgl_infomax.stiffness import digest, site_stiffness
 from matgl_infomax.train.claim import claim_folder
 from matgl_infomax.train.loop import CHECKPOINT, run_steps
 from matgl_infomax.train.module import StepModule
@@ -149,11 +150,14 @@ def pretrain(
     objective = _new_objective(encoder, settings)
     # How many processes share the work decides nothing but rounding.
     plain = settings.model_dump(exclude={"processes"})
-    claim = {"settings": plain, "model": model.model_dump(), "store": store.key, "rows": rows}
+    claim: dict[str, Any] = {"settings": plain, "model": model.model_dump(), "store": store.key, "rows": rows}
+    asks = objective.asks
+    claim |= {} if asks is None else {"potential": digest(asks.potential)}
     claim_folder(out, "pretrain", claim)
     if (out / "pretrain.json").is_file():
         return _finished(out)
-    shown: dict[str, Any] = {"view": objective.view, "geometry": objective.geometry}
+    micro = None if asks is None else site_stiffness(store, asks.kind, asks.potential, progress=progress)
+    shown: dict[str, Any] = {"view": objective.view, "geometry": objective.geometry, "micro": micro}
     training, validation = (StoreBatches(store, part, **shown) for part in (train, held_out))
     batches, chunk = settings.steps * settings.accumulate, settings.validate_every * settings.accumulate
     order = StepOrder(training.sizes, batches, chunk, settings.batch_sites, settings.seed, least=2)

@@ -69,6 +69,7 @@ WALK: dict[str, dict[str, Case]] = {
         "redundancy": (BARLOW, {"redundancy": 0.1}),
         "projector_layers": ({}, {"projector_layers": 0}),
         "micro": ({}, {"micro": "valence"}),
+        # Another potential gives other numbers, not another loss of the same ones: see test_stiffness.py.
         "micro_raw": (STIFF, {"micro_raw": True}),
         "hidden_width": ({}, {"hidden_width": 0}),
         "mask_weight": ({}, {"mask_weight": 0.3}),
@@ -115,7 +116,9 @@ def test_names_are_those_of_the_objectives():
 
 def test_every_option_is_tried():
     # Those of infomax: see test_infomax.py; objectives that read labels are tried where they are tested.
-    assert {name: set(kind.model_fields) for name, kind in SETTINGS.items()} == {k: set(v) for k, v in WALK.items()}
+    tried = {name: set(options) for name, options in WALK.items()}
+    tried["dual"].add("potential")
+    assert {name: set(kind.model_fields) for name, kind in SETTINGS.items()} == tried
 
 
 @pytest.mark.parametrize(("name", "option"), [(name, option) for name in WALK for option in WALK[name]])
@@ -151,6 +154,7 @@ def test_unknown_preset_and_option_are_refused(name, encoder):
         ("dual", {"redundancy": 0.1}),
         ("dual", {"micro_weight": 0.3}),
         ("dual", {"micro": "valence", "micro_raw": True}),
+        ("dual", {"micro": "valence", "potential": "somewhere"}),
     ],
 )
 def test_options_that_would_do_nothing_are_refused(name, options, encoder):
@@ -162,5 +166,7 @@ def test_options_that_contradict_each_other_are_refused(encoder):
     for name in ("dual", "denoise"):
         with pytest.raises(InputError, match=r"least_angstrom 0\.4 is above most_angstrom 0\.2"):
             new_objective(encoder, name, "default", {"least_angstrom": 0.4, "most_angstrom": 0.2})
+    with pytest.raises(InputError, match="micro hessian comes from a potential"):
+        new_objective(encoder, "dual", "default", {"micro": "hessian"})
     with pytest.raises(InputError, match="nothing is left"):
         new_objective(encoder, "dual", "default", {"mask_weight": 0, "contrast_weight": 0})
