@@ -94,7 +94,8 @@ def test_hessian_is_that_of_one_atom_moved_by_hand(potential, energies):
         there, back = (total(potential, replace(large, frac=large.frac + sign * move)) for sign in (1, -1))
         trace += (there - 2 * rest + back) / step**2
     assert found.shape == (1,) and abs(found[0]) > 1e-6
-    assert found[0] == pytest.approx(trace / 3, rel=5e-3)
+    rounded = energies.net.name == "chgnet"  # some of its numbers are in single precision
+    assert found[0] == pytest.approx(trace / 3, rel=1e-2 if rounded else 1e-3)
 
 
 def test_hessian_of_sites_goes_to_the_right_sites(energies):
