@@ -58,7 +58,8 @@ class Combined(Objective):
             generator: source of randomness; each part gets a stream of its own from it.
             share: which crystals are this process's own.
         """
-        losses, numbers = {}, {}
+        losses: dict[str, Tensor] = {}
+        numbers: dict[str, Tensor] = {}
         for name, part in self._parts():
             seed = int(torch.randint(1 << 62, (), generator=generator))
             loss, found = part.loss(encoder, batch, torch.Generator().manual_seed(seed), share)

@@ -165,7 +165,7 @@ def keep_pairs(batch: SiteBatch, kept: Tensor) -> SiteBatch:
     if bool(kept.all()):
         return replace(batch, merged=None, kind=None)
     fields = {name: getattr(batch, name) for name in ("src", "dst", "distance", "offset", "copies")}
-    cut = {name: None if value is None else value[kept] for name, value in fields.items()}
+    cut: dict[str, Any] = {name: None if value is None else value[kept] for name, value in fields.items()}
     return replace(batch, **cut, merged=None, kind=None)
 
 

@@ -55,7 +55,7 @@ DRAWN = [
 """What is drawn for each site."""
 
 ALL_ENCODERS = pytest.mark.parametrize("kind", encoders.ALL, ids=lambda kind: kind.__name__)
-pytestmark = [pytest.mark.parametrize("name", sorted(OBJECTIVES)), ALL_ENCODERS]
+pytestmark = [pytest.mark.parametrize("name", sorted(LEVELS)), ALL_ENCODERS]
 
 
 @functools.cache

@@ -12,6 +12,7 @@ from matgl_infomax.nn.matgl_net import MatGLNet
 from matgl_infomax.nn.sitenet import SiteNet
 from matgl_infomax.objectives import OBJECTIVES
 from tests.build import generator, store_of
+from tests.contracts.test_objectives import LEVELS
 
 SMALL = {
     "megnet": {"hidden_layer_sizes_input": (16, 8), "hidden_layer_sizes_conv": (16, 8), "nblocks": 1},
@@ -60,7 +61,7 @@ def loss_of(name, network, crystals, folder):
 
 @pytest.mark.parametrize("case", sorted(CASES))
 @pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("name", sorted(OBJECTIVES))
+@pytest.mark.parametrize("name", sorted(LEVELS))
 def test_loss_and_gradient_are_finite(name, network, case, tmp_path):
     encoder, loss, parts = loss_of(name, network, CASES[case](), tmp_path)
     assert loss.isfinite() and all(value.isfinite() for value in parts.values())
@@ -71,7 +72,7 @@ def test_loss_and_gradient_are_finite(name, network, case, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("name", sorted(OBJECTIVES))
+@pytest.mark.parametrize("name", sorted(LEVELS))
 def test_two_hundred_atoms_work(name, network, tmp_path):
     _, loss, _ = loss_of(name, network, [*large_cells(), *example_crystals()], tmp_path)
     assert loss.isfinite()

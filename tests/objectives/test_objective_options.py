@@ -18,6 +18,7 @@ from matgl_infomax.objectives.fingerprint import FINGERPRINT_PRESETS, Fingerprin
 from matgl_infomax.objectives.masked import MASKED_PRESETS, MaskedSettings
 from matgl_infomax.objectives.twins import TWINS_PRESETS, TwinsSettings
 from tests.build import generator, store_of
+from tests.contracts.test_objectives import LEVELS
 
 Case = tuple[dict[str, Any], dict[str, Any]]
 """Options that go with it, and the option in question with another value."""
@@ -112,6 +113,11 @@ def loss(name, encoder, batch, preset="default", **options):
 
 def test_names_are_those_of_the_objectives():
     assert tuple(OBJECTIVES) == OBJECTIVE_NAMES
+
+
+def test_every_objective_is_in_the_contract():
+    # Where it reads labels, it is tested beside them.
+    assert set(OBJECTIVES) - {"supervised"} == set(LEVELS)
 
 
 def test_every_option_is_tried():
