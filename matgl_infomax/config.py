@@ -55,7 +55,7 @@ class ModelSettings(Settings):
         return self
 
 
-OBJECTIVE_NAMES = ("infomax", "masked", "denoise")
+OBJECTIVE_NAMES = ("infomax", "masked", "denoise", "fingerprint", "twins", "dual")
 """Keys of ``objectives.OBJECTIVES``, named here because this file imports no torch."""
 
 
@@ -101,10 +101,20 @@ class FinetuneSettings(Settings):
     validate_every: int = Field(default=50, ge=1, description="Steps between validations, and between checkpoints.")
     patience: int = Field(default=0, ge=0, description="Validations without improvement before training stops; 0 never stops early.")
     ema_decay: float = Field(default=0.99, ge=0, lt=1, description="Decay of the running average of the weights that predicts; 0 switches it off.")
+    noisy_nodes: float = Field(default=0.0, ge=0, description="Weight of denoising beside the labels (Noisy Nodes): atoms are moved a little in training, and their sites tell the clean distances; 0 switches it off.")
+    noise_angstrom: float | None = Field(default=None, gt=0, description="Noisy Nodes: standard deviation of the displacements along each axis; 0.02 when left out.")
     seed: int = Field(default=0, ge=0, description="Seed of the head, the data order and the validation part.")
     processes: int = Field(default=1, ge=1, description="Processes of one training, each with a share of every batch: GPUs, or CPU processes where there is no GPU; under torchrun or SLURM the number that they started.")
     accumulate: int = Field(default=1, ge=1, description="Batches per optimiser step; the gradient is that of the mean of their losses.")
     precision: Literal["32", "bf16"] = Field(default="32", description="Matrix products in single precision, or in bfloat16 (faster on a GPU); weights, softmax and losses stay in single precision.")
+
+
+    @model_validator(mode="after")
+    def _noise_for_somebody(self) -> FinetuneSettings:
+        """A strength of noise that nobody adds would do nothing: say so."""
+        if self.noise_angstrom is not None and not self.noisy_nodes:
+            raise ValueError("noise_angstrom is for Noisy Nodes. Give noisy_nodes a weight, or leave it out")
+        return self
 
 
 class EnsembleSettings(Settings):

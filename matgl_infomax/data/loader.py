@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -122,6 +123,7 @@ class StoreBatches(Dataset[Any]):
         labels: normalised labels, NaN where missing, (n, T).
         view: which pairs the batches hold, see ``Store.batch``.
         geometry: also give positions, lattices and image offsets.
+        micro: a number of each site of every crystal of the store, (N,) each; none for no such numbers.
     """
 
     def __init__(
@@ -132,9 +134,10 @@ class StoreBatches(Dataset[Any]):
         *,
         view: View = "full",
         geometry: bool = False,
+        micro: Sequence[NDArray[np.float64]] | None = None,
     ) -> None:
         self.store, self.rows = store, np.asarray(rows, dtype=np.int64)
-        self.view, self.geometry = view, geometry
+        self.view, self.geometry, self.micro = view, geometry, micro
         self.labels = None if labels is None else torch.from_numpy(np.asarray(labels)).float()
 
     @property
@@ -143,7 +146,11 @@ class StoreBatches(Dataset[Any]):
         return self.store.n_sites[self.rows]
 
     def __getitem__(self, positions: list[int]) -> SiteBatch | tuple[SiteBatch, Tensor]:
-        batch = self.store.batch(self.rows[positions], view=self.view, geometry=self.geometry)
+        rows = self.rows[positions]
+        batch = self.store.batch(rows, view=self.view, geometry=self.geometry)
+        if self.micro is not None:
+            numbers = np.concatenate([self.micro[row] for row in rows])
+            batch = replace(batch, micro=torch.from_numpy(numbers).to(batch.distance.dtype))
         return batch if self.labels is None else (batch, self.labels[positions])
 
     def loader(self, order: Sampler[list[int]] | list[list[int]]) -> DataLoader[Any]:

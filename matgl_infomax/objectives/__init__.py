@@ -9,16 +9,33 @@ from matgl_infomax.errors import InputError
 from matgl_infomax.objectives.base import Objective, TwoLevelEncoder
 from matgl_infomax.objectives.combine import Combined, names_in
 from matgl_infomax.objectives.denoise import Denoise
+from matgl_infomax.objectives.dual import Dual
+from matgl_infomax.objectives.fingerprint import Fingerprint
 from matgl_infomax.objectives.infomax import InfoMax
 from matgl_infomax.objectives.masked import Masked
+from matgl_infomax.objectives.twins import Twins
 
 OBJECTIVES: dict[str, type[Objective]] = {
     "infomax": InfoMax,
     "masked": Masked,
     "denoise": Denoise,
+    "fingerprint": Fingerprint,
+    "twins": Twins,
+    "dual": Dual,
 }
 
-__all__ = ["OBJECTIVES", "Combined", "Denoise", "InfoMax", "Masked", "Objective", "new_objective"]
+__all__ = [
+    "OBJECTIVES",
+    "Combined",
+    "Denoise",
+    "Dual",
+    "Fingerprint",
+    "InfoMax",
+    "Masked",
+    "Objective",
+    "Twins",
+    "new_objective",
+]
 
 
 def new_objective(

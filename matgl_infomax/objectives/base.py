@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import torch
@@ -62,6 +63,16 @@ class SeparableEncoder(TwoLevelEncoder, Protocol):
     def encode_crystals(self, site: Tensor, batch: SiteBatch) -> LevelLike: ...  # noqa: D102 - (B, C)
 
 
+@dataclass(frozen=True)
+class SiteNumber:
+    """A number of each site that the trainer has to put into ``SiteBatch.micro``."""
+
+    kind: str
+    """A key of ``stiffness.KINDS``."""
+    potential: str
+    """Folder of the potential that it comes from."""
+
+
 class Objective(nn.Module, ABC):
     """A loss that needs no labels. Its own weights (critics, heads) are thrown away after pretraining."""
 
@@ -70,6 +81,8 @@ class Objective(nn.Module, ABC):
     equal. One that changes crystals but also encodes them as they are takes ``both``."""
     geometry: bool = False
     """Whether its batches need positions, because it moves atoms."""
+    asks: SiteNumber | None = None
+    """What its batches hold beside the crystals, computed from structures alone."""
     learns: ClassVar[frozenset[str]] = frozenset()
     """What it teaches, in words; two objectives that teach the same cannot be combined."""
 

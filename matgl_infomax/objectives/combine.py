@@ -32,6 +32,8 @@ class Combined(Objective):
         self.parts = nn.ModuleDict(parts)
         self.weights = {name: float(weights.get(name, 1.0)) for name in parts}
         self.geometry = any(part.geometry for part in parts.values())
+        # Two that asked for different numbers would teach the same, and were refused.
+        self.asks = next((part.asks for part in parts.values() if part.asks), None)
         views = {part.view for part in parts.values()}
         # All sites and pairs are in "both" too; only where nobody wants equal ones merged are they not made.
         self.view = views.pop() if len(views) == 1 else "both"
@@ -56,7 +58,8 @@ class Combined(Objective):
             generator: source of randomness; each part gets a stream of its own from it.
             share: which crystals are this process's own.
         """
-        losses, numbers = {}, {}
+        losses: dict[str, Tensor] = {}
+        numbers: dict[str, Tensor] = {}
         for name, part in self._parts():
             seed = int(torch.randint(1 << 62, (), generator=generator))
             loss, found = part.loss(encoder, batch, torch.Generator().manual_seed(seed), share)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -52,6 +53,18 @@ DENOISE_PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
+@dataclass(frozen=True)
+class Noise:
+    """What was done to a batch."""
+
+    noisy: SiteBatch
+    """The crystals with their atoms moved and their cells strained."""
+    size_angstrom: Tensor
+    """Standard deviation of the displacements of each crystal along an axis, (B,)."""
+    shift: Tensor
+    """The displacements, (N, 3), angstrom."""
+
+
 class Denoise(Objective):
     """Tell clean distances, or displacements, from a noisy crystal; the loss is about 0.8 for an answer of zero.
 
@@ -86,28 +99,41 @@ class Denoise(Objective):
         self, encoder: TwoLevelEncoder, batch: SiteBatch, generator: torch.Generator, share: Share | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean absolute error in units of the expected noise, and the same for an answer of zero."""
-        s = self.settings
         share = share or Share.of(batch)
+        noise = self.noise(batch, generator)
+        vectors = site_vectors(encoder, share.cut(within(noise.noisy, encoder.reach_angstrom)))  # (n, D)
+        loss, zero = self.told(vectors, noise, share)
+        return loss, {"noise": loss.detach(), "blind": zero.detach()}
+
+    def noise(self, batch: SiteBatch, generator: torch.Generator) -> Noise:
+        """Fresh noise for all crystals, which keep the pairs of the clean ones."""
         size = self.sizes(batch, generator)  # (B,)
         shift = displacements(batch, size, generator)  # (N, 3)
-        strain = strains(batch, s.strain, generator) if s.strain else None  # (B, 3, 3)
-        noisy = share.cut(moved(batch, shift, strain))
-        vectors = at_least_single(site_vectors(encoder, within(noisy, encoder.reach_angstrom)))  # (n, D)
+        strain = strains(batch, self.settings.strain, generator) if self.settings.strain else None  # (B, 3, 3)
+        return Noise(moved(batch, shift, strain), size, shift)
+
+    def told(self, vectors: Tensor, noise: Noise, share: Share) -> tuple[Tensor, Tensor]:
+        """Mean absolute error of what the head tells of the clean crystals, and the same for an answer of zero.
+
+        Args:
+            vectors: vectors of the own sites of the noisy crystals, (n, D).
+            noise: what was done to all crystals.
+            share: which crystals are this process's own.
+        """
+        s, vectors = self.settings, at_least_single(vectors)
         # The pairs are those of the clean crystal, so that each has a clean distance; a site's own never changes.
         asked = (share.own.distance > 0) & (share.own.distance <= s.reach_angstrom)  # (E,)
-        near, clean = keep_pairs(noisy, asked), share.own.distance[asked]  # (M,)
-        answer, own = self.answer(vectors, near), size[share.crystals]  # (M,), (b,)
+        near, clean = keep_pairs(share.cut(noise.noisy), asked), share.own.distance[asked]  # (M,)
+        answer, own = self.answer(vectors, near), noise.size_angstrom[share.crystals]  # (M,), (b,)
         if s.answer == "distances":
             owner = near.owner[near.src]  # (M,)
             wanted = (clean - near.distance) / expected_change(own[owner], clean, s.strain)  # (M,)
             pairs = torch.bincount(owner, minlength=near.n_crystals)  # (b,)
             error, blind = (segment_mean(v.abs(), owner, pairs) for v in (answer - wanted, wanted))  # (b,)
-            loss, zero = share.mean(error), share.mean(blind)
-        else:
-            wanted = centred(-shift[share.sites] / own[near.owner].unsqueeze(1), near)  # (n, 3)
-            told = centred(summed(answer, near), near)  # (n, 3)
-            loss, zero = (share.mean_of_sites(v.abs().mean(1)) for v in (told - wanted, wanted))
-        return loss, {"noise": loss.detach(), "blind": zero.detach()}
+            return share.mean(error), share.mean(blind)
+        wanted = centred(-noise.shift[share.sites] / own[near.owner].unsqueeze(1), near)  # (n, 3)
+        found = centred(summed(answer, near), near)  # (n, 3)
+        return share.mean_of_sites((found - wanted).abs().mean(1)), share.mean_of_sites(wanted.abs().mean(1))
 
     def sizes(self, batch: SiteBatch, generator: torch.Generator) -> Tensor:
         """Strength of the noise of each crystal, (B,), angstrom."""

@@ -6,6 +6,23 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+COLLAPSED_SPREAD = 0.02
+"""Below this all crystals have one vector, up to its length; untrained networks have 0.2 and more."""
+COLLAPSED_RANK = 1.5
+"""Below this all crystals lie on a line."""
+FEWEST_FOR_RANK = 4
+"""Two or three crystals hardly span more than a line."""
+
+
+def collapsed(vectors: Tensor) -> bool:
+    """Whether vectors of different crystals are as good as one: spread or effective rank below their limits.
+
+    Args:
+        vectors: (N, D).
+    """
+    few = len(vectors) < FEWEST_FOR_RANK
+    return spread(vectors) < COLLAPSED_SPREAD or (not few and effective_rank(vectors) < COLLAPSED_RANK)
+
 
 def spread(vectors: Tensor) -> float:
     """How widely unit vectors spread per dimension: about 1 when they point everywhere, 0 when they are one vector.
@@ -13,8 +30,13 @@ def spread(vectors: Tensor) -> float:
     Args:
         vectors: (N, D).
     """
-    width = vectors.shape[1]
-    return float(normalize(vectors, dim=1).std(dim=0, correction=0).mean() * width**0.5)
+    return float(spread_of(vectors))
+
+
+def spread_of(vectors: Tensor) -> Tensor:
+    """The same as a tensor, (), without a gradient; reading a number in every step would make a GPU wait."""
+    vectors = vectors.detach()
+    return normalize(vectors, dim=1).std(dim=0, correction=0).mean() * vectors.shape[1] ** 0.5
 
 
 def effective_rank(vectors: Tensor) -> float:

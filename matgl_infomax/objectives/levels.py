@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import cast
 
+import torch
 from torch import Tensor
 
 from matgl_infomax.data.batch import SiteBatch
@@ -44,8 +45,14 @@ def site_vectors(encoder: TwoLevelEncoder, batch: SiteBatch) -> Tensor:
 
 
 def _of_nothing(encoder: TwoLevelEncoder, batch: SiteBatch) -> tuple[_Level, _Level]:
-    """What a process without crystals has: MatGL's networks do not run on none."""
-    like = batch.distance
-    site = _Level(like.new_zeros(0, encoder.site_hidden_width), like.new_zeros(0, encoder.site_vector_width))
-    hidden, width = encoder.crystal_hidden_width, encoder.crystal_vector_width
-    return site, _Level(like.new_zeros(0, hidden), like.new_zeros(0, width))
+    """What a process without crystals has: MatGL's networks do not run on none.
+
+    Its rows want a gradient, so that it takes part where all processes hand back theirs.
+    """
+    wants = torch.is_grad_enabled()
+
+    def rows(width: int) -> Tensor:
+        return batch.distance.new_zeros(0, width).requires_grad_(wants)
+
+    site = _Level(rows(encoder.site_hidden_width), rows(encoder.site_vector_width))
+    return site, _Level(rows(encoder.crystal_hidden_width), rows(encoder.crystal_vector_width))

@@ -17,7 +17,7 @@ from torch import Tensor, distributed
 from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.nn.layers import segment_mean
 
-PER_SITE = {"number", "frac", "weight", "hidden"}
+PER_SITE = {"number", "frac", "weight", "hidden", "micro"}
 PER_PAIR = {"distance", "offset", "copies"}
 PER_CRYSTAL = {"lattice"}
 RENUMBERED = {"owner", "src", "dst", "n_crystals", "merged", "kind"}

@@ -6,32 +6,53 @@ ones from, are made in ``corrupt``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.errors import InputError
 from matgl_infomax.graphs import length, rows_times
 from matgl_infomax.objectives.corrupt import order_within
 
+Rounding = Literal["nearest", "down", "up"]
+"""How a share of a crystal's sites becomes a whole number; "up" is down and one more."""
+ROUNDINGS: dict[str, Callable[[Tensor], Tensor]] = {
+    "nearest": torch.round,
+    "down": torch.floor,
+    "up": lambda count: count.floor() + 1,
+}
 
-def some_sites(batch: SiteBatch, share: float, generator: torch.Generator, *, single: bool = False) -> Tensor:
+
+def some_sites(
+    batch: SiteBatch,
+    share: float,
+    generator: torch.Generator,
+    *,
+    single: bool = False,
+    rounding: Rounding = "nearest",
+) -> Tensor:
     """A share of the sites of each crystal, at least one, drawn at random, (N,) bool.
 
     Args:
         batch: B crystals.
-        share: share of each crystal's sites; max(1, round(share * sites)) are chosen.
+        share: share of each crystal's sites; max(1, share * sites as a whole number) are chosen.
         generator: source of randomness.
         single: also choose the only site of a crystal; its element cannot be told from any other.
+        rounding: how the share becomes a whole number.
     """
     key = torch.rand(batch.n_sites, generator=generator, dtype=torch.float64).to(batch.owner.device)
     order = order_within(batch.owner, key)  # (N,)
     first = batch.size.cumsum(0) - batch.size  # (B,)
     rank = torch.empty_like(order)
     rank[order] = torch.arange(batch.n_sites, device=order.device) - first[batch.owner]
-    count = (share * batch.size).round().clamp(min=1)  # (B,)
+    # In double precision and rounded first, so that a tenth of 30 is three.
+    share_of = (share * batch.size.double()).mul(1e9).round().div(1e9)  # (B,)
+    count = ROUNDINGS[rounding](share_of).clamp(min=1)  # (B,)
     if not single:
         count = count.masked_fill(batch.size == 1, 0)
     return rank < count[batch.owner]
@@ -58,6 +79,21 @@ def displacements(batch: SiteBatch, size_angstrom: Tensor, generator: torch.Gene
     """
     drawn = torch.randn((batch.n_sites, 3), generator=generator, dtype=batch.distance.dtype)
     return drawn.to(batch.distance.device) * size_angstrom[batch.owner].unsqueeze(1)
+
+
+def nudges(batch: SiteBatch, least: float, most: float, generator: torch.Generator) -> Tensor:
+    """Displacements of all sites in random directions, their lengths even between two limits, (N, 3), angstrom.
+
+    Args:
+        batch: N sites.
+        least: shortest displacement, angstrom.
+        most: longest displacement, angstrom.
+        generator: source of randomness.
+    """
+    kind: dict[str, Any] = {"generator": generator, "dtype": batch.distance.dtype}
+    direction = normalize(torch.randn((batch.n_sites, 3), **kind), dim=1)
+    size = least + (most - least) * torch.rand((batch.n_sites, 1), **kind)
+    return (direction * size).to(batch.distance.device)
 
 
 def strains(batch: SiteBatch, size: float, generator: torch.Generator) -> Tensor:
@@ -112,7 +148,11 @@ def within(batch: SiteBatch, reach_angstrom: float | None) -> SiteBatch:
         batch: crystals.
         reach_angstrom: longest pair; none keeps all.
     """
-    return batch if reach_angstrom is None else keep_pairs(batch, batch.distance <= reach_angstrom)
+    if reach_angstrom is None:
+        return batch
+    short = batch.distance <= reach_angstrom  # (E,)
+    # Rounding may tell a pair from its way back, but networks that look at triples need both.
+    return keep_pairs(batch, short if bool(short.all()) else short & short[ways_back(batch)])
 
 
 def keep_pairs(batch: SiteBatch, kept: Tensor) -> SiteBatch:
@@ -125,7 +165,7 @@ def keep_pairs(batch: SiteBatch, kept: Tensor) -> SiteBatch:
     if bool(kept.all()):
         return replace(batch, merged=None, kind=None)
     fields = {name: getattr(batch, name) for name in ("src", "dst", "distance", "offset", "copies")}
-    cut = {name: None if value is None else value[kept] for name, value in fields.items()}
+    cut: dict[str, Any] = {name: None if value is None else value[kept] for name, value in fields.items()}
     return replace(batch, **cut, merged=None, kind=None)
 
 
@@ -144,6 +184,46 @@ def some_pairs(batch: SiteBatch, share: float, generator: torch.Generator) -> Te
     # Rounded first, so that 0.9 * 10 keeps nine and not ten.
     count = ((1.0 - share) * batch.degree.double()).mul(1e9).round().div(1e9).ceil()  # (N,)
     return rank < count[batch.src]
+
+
+def some_bonds(batch: SiteBatch, share: float, generator: torch.Generator) -> Tensor:
+    """All pairs but a share of each crystal's bonds, drawn at random, (E,) bool; a pair goes with its way back.
+
+    Args:
+        batch: B crystals with geometry.
+        share: share of each crystal's bonds that is left out, rounded down.
+        generator: source of randomness.
+    """
+    key = torch.rand(batch.n_pairs, generator=generator, dtype=torch.float64).to(batch.src.device)
+    back = ways_back(batch)  # (E,)
+    first = torch.nonzero(torch.arange(batch.n_pairs, device=back.device) <= back).squeeze(1)  # (M,)
+    owner = batch.owner[batch.src[first]]  # (M,) ascending
+    bonds = torch.bincount(owner, minlength=batch.n_crystals)  # (B,)
+    order = order_within(owner, key[first])  # (M,)
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(len(order), device=order.device) - (bonds.cumsum(0) - bonds)[owner]
+    count = (share * bonds.double()).mul(1e9).round().div(1e9).floor()  # (B,)
+    gone = first[rank < count[owner]]
+    kept = torch.ones(batch.n_pairs, dtype=torch.bool, device=back.device)
+    kept[gone], kept[back[gone]] = False, False
+    return kept
+
+
+def ways_back(batch: SiteBatch) -> Tensor:
+    """For each pair the one from its neighbour back to its receiver, (E,); the pair itself where there is none.
+
+    Raises:
+        InputError: For a batch without geometry.
+    """
+    offset = _geometry(batch)[2].round().long()  # (E, 3)
+    reach = int(offset.abs().max()) if len(offset) else 0
+    span = 2 * reach + 1
+    cell, back = (((o[:, 0] * span + o[:, 1]) * span + o[:, 2]) for o in (offset + reach, reach - offset))  # (E,) each
+    there = (batch.src * batch.n_sites + batch.dst) * span**3 + cell  # (E,)
+    here = (batch.dst * batch.n_sites + batch.src) * span**3 + back  # (E,)
+    names, order = there.sort()
+    place = torch.searchsorted(names, here).clamp(max=max(0, batch.n_pairs - 1))
+    return torch.where(names[place] == here, order[place], torch.arange(batch.n_pairs, device=order.device))
 
 
 def _geometry(batch: SiteBatch) -> tuple[Tensor, Tensor, Tensor]:

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from matgl_infomax.config import FinetuneSettings
 from matgl_infomax.data.batch import SiteBatch
-from matgl_infomax.data.loader import StepOrder, StoreBatches, group_by_sites, random_stream
+from matgl_infomax.data.loader import StepOrder, StoreBatches, group_by_sites, random_stream, step_generator
 from matgl_infomax.data.store import Store
 from matgl_infomax.errors import InputError
 from matgl_infomax.objectives.share import at_least_single
@@ -26,6 +26,7 @@ from matgl_infomax.train.groups import freeze
 from matgl_infomax.train.loop import run_steps
 from matgl_infomax.train.losses import GOALS, Goal, declare_output
 from matgl_infomax.train.module import StepModule
+from matgl_infomax.train.noisy_nodes import NoisyNodes
 from matgl_infomax.train.ranks import HeldOut, from_all
 from matgl_infomax.train.rates import Thawing, rate_groups
 from matgl_infomax.train.views import view_for
@@ -34,6 +35,8 @@ from matgl_infomax.train.weights import Encoder
 FEWEST_FOR_VALIDATION = 10
 """A validation part of fewer crystals is noise: then none is held out and the last weights count."""
 VALIDATION_STREAM = 1_000_033
+NOISE_STREAM = 2_000_003
+"""Streams of random numbers that are not those of the order of crystals."""
 
 
 @dataclass(frozen=True)
@@ -67,30 +70,35 @@ class FinetuneModule(StepModule):
         groups = rate_groups(model, settings.learning_rate, *rates)
         if not groups:
             raise InputError("Every layer group is frozen, so nothing can be trained. Leave one out of freeze.")
-        super().__init__(
-            groups,
-            settings.steps,
-            settings.weight_decay,
-            settings.warmup_fraction,
-            settings.patience,
-            settings.accumulate,
-        )
-        self.model, self.goal = model, goal
+        noise = NoisyNodes(model, settings) if settings.noisy_nodes else None
+        more = [] if noise is None else [{"params": list(noise.parameters()), "lr": settings.learning_rate}]
+        s = settings
+        schedule = s.steps, s.weight_decay, s.warmup_fraction, s.patience, s.accumulate
+        super().__init__([*groups, *more], *schedule)
+        self.model, self.goal, self.noise, self.seed = model, goal, noise, settings.seed
         self.thawing = Thawing(groups, settings.unfreeze_every if pretrained else 0, settings.steps)
         self.average = WeightAverage(model, settings.ema_decay)
         self.held_out = held_out
 
-    def training_step(self, batch: tuple[SiteBatch, Tensor], batch_idx: int) -> Tensor:  # noqa: ARG002
+    def training_step(self, batch: tuple[SiteBatch, Tensor], batch_idx: int) -> Tensor:
         """This process's share of the mean loss over the labels that are there, in units of the normaliser."""
         crystals, labels = batch
         share = self.share(crystals)
         own = labels[share.crystals]  # (b, T)
-        prediction = at_least_single(self.model.scaled(self.model.encode(share.own).crystal))  # (b, T)
+        if self.noise is None:
+            vectors, denoising = self.model.encode(share.own).crystal, None  # (b, C)
+        else:
+            generator = step_generator(self.seed, NOISE_STREAM + self.batch_number(batch_idx))
+            vectors, denoising = self.noise(self.model, share, generator)
+        prediction = at_least_single(self.model.scaled(vectors))  # (b, T)
         # A batch without labels still has to give a gradient, of zero.
         total = (~labels.isnan()).sum().clamp(min=1)
         loss = self.goal.total(prediction, own) / total * share.ranks
-        self.count({"loss": loss})
-        return loss
+        if denoising is None:
+            self.count({"loss": loss})
+            return loss
+        self.count({"loss": loss, "denoising": denoising})
+        return loss + denoising
 
     def on_fit_start(self) -> None:
         """The running average lives where the model does."""
@@ -200,7 +208,9 @@ def _prepare(
     """What is trained and the batches it sees: those of the training part, and those held out."""
     freeze(model, settings.freeze)
     view = view_for(model)
-    training, validation = (StoreBatches(store, rows[part], scaled[part], view=view) for part in parts)
+    noisy: dict[str, Any] = {"view": "full", "geometry": True} if settings.noisy_nodes else {"view": view}
+    training = StoreBatches(store, rows[parts[0]], scaled[parts[0]], **noisy)  # atoms that move are not equal
+    validation = StoreBatches(store, rows[parts[1]], scaled[parts[1]], view=view)
     fixed = group_by_sites(validation.sizes, np.arange(len(parts[1])), 10 * settings.batch_sites)
     module = FinetuneModule(model, settings, goal, HeldOut(validation, fixed), pretrained)
     batches, chunk = settings.steps * settings.accumulate, settings.validate_every * settings.accumulate

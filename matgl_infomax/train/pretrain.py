@@ -27,7 +27,8 @@ from matgl_infomax.files import atomic_write
 from matgl_infomax.nn.matgl_net import MatGLNet
 from matgl_infomax.nn.presets import ELEMENTS
 from matgl_infomax.objectives import Objective, new_objective
-from matgl_infomax.objectives.health import effective_rank, spread
+from matgl_infomax.objectives.health import collapsed, effective_rank, spread
+from matgl_infomax.stiffness import digest, site_stiffness
 from matgl_infomax.train.claim import claim_folder
 from matgl_infomax.train.loop import CHECKPOINT, run_steps
 from matgl_infomax.train.module import StepModule
@@ -95,7 +96,19 @@ class PretrainModule(StepModule):
             means[f"{level}_rank"] = effective_rank(torch.cat(vectors))
         if self.probes is not None and self.probes.due(len(self.history) + 1):
             means |= from_all([self.probes.look(self.encoder) if is_first() else {}])[0]
+        means["collapsed"] = float(collapsed(torch.cat([e[4] for e in found])))
+        self._warn(means)
         return {**means, "score": means["loss"]}, _Both(self.encoder, self.objective)
+
+    def _warn(self, means: dict[str, float]) -> None:
+        """Say that the vectors collapsed, the first time that they did."""
+        before = any(entry.get("validation/collapsed") for entry in self.history)
+        if means["collapsed"] and not before and is_first():
+            numbers = f"spread {means['crystal_spread']:.3f}, effective rank {means['crystal_rank']:.1f}"
+            say(
+                f"the crystal vectors collapsed ({numbers} after {self.global_step} steps): crystals can hardly be "
+                "told apart. Choose another objective, add one that needs them apart (such as masked), or learn slower."
+            )
 
 
 class _Both(torch.nn.Module):
@@ -142,11 +155,14 @@ def pretrain(
     probes = OnlineProbes(store, held_out, settings.probe_every, settings.seed) if settings.probe_every else None
     # How many processes share the work decides nothing but rounding; probes only look on.
     plain = settings.model_dump(exclude={"processes", "probe_every"})
-    claim = {"settings": plain, "model": model.model_dump(), "store": store.key, "rows": rows}
+    claim: dict[str, Any] = {"settings": plain, "model": model.model_dump(), "store": store.key, "rows": rows}
+    asks = objective.asks
+    claim |= {} if asks is None else {"potential": digest(asks.potential)}
     claim_folder(out, "pretrain", claim)
     if (out / "pretrain.json").is_file():
         return _finished(out)
-    shown: dict[str, Any] = {"view": objective.view, "geometry": objective.geometry}
+    micro = None if asks is None else site_stiffness(store, asks.kind, asks.potential, progress=progress)
+    shown: dict[str, Any] = {"view": objective.view, "geometry": objective.geometry, "micro": micro}
     training, validation = (StoreBatches(store, part, **shown) for part in (train, held_out))
     batches, chunk = settings.steps * settings.accumulate, settings.validate_every * settings.accumulate
     order = StepOrder(training.sizes, batches, chunk, settings.batch_sites, settings.seed, least=2)

@@ -186,6 +186,7 @@ OTHER = {
     "validate_every": 5,
     "patience": 1,
     "ema_decay": 0.0,
+    "noisy_nodes": 0.5,
     "seed": 1,
     "accumulate": 2,
     "precision": "bf16",
@@ -193,8 +194,9 @@ OTHER = {
 
 
 def test_every_setting_is_tried():
-    # Processes must not change anything: see test_ranks.py. Classes are tried in test_classification.py.
-    assert {*OTHER, "processes", "task", "class_weight"} == set(FinetuneSettings.model_fields)
+    # Processes must not change anything: see test_ranks.py. Classes are tried in test_classification.py, the strength
+    # of noise in test_noisy_nodes.py.
+    assert {*OTHER, "processes", "task", "class_weight", "noise_angstrom"} == set(FinetuneSettings.model_fields)
 
 
 @pytest.mark.parametrize("name", sorted(OTHER))

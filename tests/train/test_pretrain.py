@@ -176,6 +176,7 @@ def test_too_few_crystals_get_a_sentence(store, tmp_path):
 
 
 OTHER = {
+    "objective": "masked",
     "objective_preset": "published",
     "objective_options": {"kl_weight": 0.0},
     "steps": 11,
@@ -194,8 +195,8 @@ OTHER = {
 
 
 def test_every_setting_is_tried():
-    # One objective so far: choosing it cannot change anything. Processes must not change anything: see test_ranks.py.
-    assert {*OTHER, "objective", "processes"} == set(PretrainSettings.model_fields)
+    # Weights are for combinations: see test_pretrain_objectives.py. Processes must not change anything: test_ranks.py.
+    assert {*OTHER, "objective_weights", "processes"} == set(PretrainSettings.model_fields)
 
 
 @pytest.mark.parametrize("name", sorted(OTHER))
