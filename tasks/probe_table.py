@@ -28,7 +28,8 @@ NOTES = (
     "the trained one adds is its lead over them. Composition: elemental properties of the site and their mean over the "
     "crystal, or mean and spread over the crystal, without any structure.",
     "The interval of the ratio of errors (95 %) covers other crystals, not another training of the encoder; better "
-    "(worse) needs the whole interval and a smaller (larger) error than each single untrained encoder.",
+    "(worse) needs the whole interval and a smaller (larger) error than each single untrained encoder. Whether the "
+    "encoder was pretrained on these very crystals is not checked.",
 )
 
 
@@ -78,10 +79,10 @@ def compared(found: Found, groups: dict[str, str], owner: NDArray[np.int64]) -> 
             arm: (np.bincount(crystals, weights=score.errors) * share)[None] for arm, score in scores.items()
         }
     table = comparisons(errors, groups).rename(columns={"head": "probe", "labels": "crystals"})
-    level, name = table["scaling"].str.split(":", n=1, expand=True).T.to_numpy()
+    asked = [str(key).split(":", 1) for key in table["scaling"]]
     table = table.drop(columns="scaling").rename(columns={"mae": "error", "baseline_mae": "baseline_error"})
-    table.insert(0, "target", name)
-    table.insert(0, "level", level)
+    table.insert(0, "target", [name for _, name in asked])
+    table.insert(0, "level", [level for level, _ in asked])
     return table
 
 

@@ -83,6 +83,7 @@ def test_hashes_move_with_what_decides_a_result_and_with_nothing_else(crystals, 
         {"out": tmp_path},
     ]
     same += [{"finetune": {**config(tmp_path).finetune.model_dump(), "processes": 2}}, {"task": "matbench_jdft2d"}]
+    same += [{"pretrain": {**config(tmp_path).pretrain.model_dump(), "probe_every": 1}}]
     assert [hash_of(**change) for change in same] == [known] * len(same)
     other = [{"labels": 30}, {"arm": "untrained"}, {"model": {"primitive": False}}, {"learning_rates": [0.1]}]
     other += [{"finetune": {**FAST, "steps": 5}}, {"finetune": {**FAST, "seed": 1}}]
