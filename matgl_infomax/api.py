@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from matgl_infomax.config import DataSettings, EnsembleSettings, FinetuneSettings, ModelSettings, PretrainSettings
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.elements_guard import check_elements, knowing
+from matgl_infomax.data.forces import ForceLabels, force_labels
 from matgl_infomax.data.read import read_crystals
 from matgl_infomax.data.store import build_store
 from matgl_infomax.data.supercell import SupercellRule
 from matgl_infomax.errors import InputError
+from matgl_infomax.objectives import label_columns
 from matgl_infomax.train.finetune import Fitted
 from matgl_infomax.train.finetuned import (
     Ensemble,
@@ -66,10 +68,10 @@ def pretrain(
     prepare_processes: int = 0,
     progress: bool = True,
 ) -> Pretrained:
-    """Teach an encoder from structures alone; labels the crystals may carry are not looked at.
+    """Teach an encoder from structures alone; of the labels crystals may carry only those are seen that are named.
 
     Args:
-        crystals: the unlabelled database.
+        crystals: the unlabelled database; with labels for an objective whose options name some.
         out: folder for the encoder, to be opened by ``matgl.load_model`` or given to ``finetune`` as ``init``.
         model: encoder.
         settings: objective and training.
@@ -78,10 +80,28 @@ def pretrain(
         progress: show bars.
 
     Raises:
-        InputError: If there are too few crystals, or the folder holds another run.
+        InputError: If there are too few crystals, named labels are missing, or the folder holds another run.
     """
-    store = build_store(crystals, edge_rule(model), cache, progress=progress, workers=prepare_processes or None)
-    return pretrain_store(store, np.arange(len(store)), Path(out), settings, model, progress=progress)
+    rule, labels = edge_rule(model), named_labels(crystals, settings, model)
+    store = build_store(crystals, rule, cache, progress=progress, workers=prepare_processes or None)
+    return pretrain_store(store, np.arange(len(store)), Path(out), settings, model, labels=labels, progress=progress)
+
+
+def named_labels(
+    crystals: Sequence[Crystal], settings: PretrainSettings, model: ModelSettings
+) -> ForceLabels | None:
+    """The labels that the objective of a pretraining names; none for those that see no label.
+
+    Raises:
+        InputError: If the objective needs labels and names none, they are missing, or belong to other cells.
+    """
+    columns = label_columns(settings.objective, settings.objective_preset, settings.objective_options)
+    if columns is None:
+        return None
+    labels = force_labels(crystals, columns)
+    if model.name == "sitenet" and model.primitive and (columns.forces or columns.stress):
+        raise InputError("Forces and stresses belong to the cells they were computed for. Give --no-model.primitive.")
+    return labels
 
 
 def finetune(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from matgl_infomax import cli_tasks, config, config_tasks
+from matgl_infomax import cli_tasks, config, config_forces, config_tasks
 from matgl_infomax.arguments import build_parser, read_settings
 from matgl_infomax.errors import InputError
 
@@ -22,11 +22,13 @@ def check(settings: config.CheckConfig) -> None:
 
 
 def pretrain(settings: config.PretrainConfig) -> None:
-    """Learn an encoder from structures alone."""
+    """Learn an encoder from structures alone, or from the labels that its objective names."""
     from matgl_infomax.api import pretrain as run
+    from matgl_infomax.objectives import label_columns
 
+    columns = label_columns(settings.objective, settings.objective_preset, settings.objective_options)
     result = run(
-        read_data(settings),
+        read_data(settings, columns),
         settings.out,
         model=settings.model,
         settings=_part(config.PretrainSettings, settings),
@@ -162,13 +164,15 @@ def exit_code(program: str, job: Callable[[], None]) -> int:
     return 0
 
 
-def read_data(settings: config.DataSettings) -> Any:
-    """The crystals a command works on; what was skipped is listed."""
+def read_data(settings: config.DataSettings, columns: config_forces.LabelColumns | None = None) -> Any:
+    """The crystals a command works on, with columns of energies, forces and stresses; what was skipped is listed."""
     from matgl_infomax.data.read import read_crystals
 
+    energy, arrays = ([], []) if columns is None else columns.names
     crystals = read_crystals(
         settings.data,
-        targets=settings.target,
+        targets=list(dict.fromkeys([*settings.target, *energy])),
+        arrays=arrays,
         labels_file=settings.labels_file,
         id_column=settings.id_column,
         on_error=settings.on_error,

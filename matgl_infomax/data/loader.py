@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from matgl_infomax.data.batch import SiteBatch, View
+from matgl_infomax.data.forces import ForceLabels
 from matgl_infomax.data.layout import shard_rows
 from matgl_infomax.data.store import Store
 from matgl_infomax.errors import InputError
@@ -122,6 +123,7 @@ class StoreBatches(Dataset[Any]):
         labels: normalised labels, NaN where missing, (n, T).
         view: which pairs the batches hold, see ``Store.batch``.
         geometry: also give positions, lattices and image offsets.
+        physics: energies, forces and stresses of the store's crystals, which the batches then hold.
     """
 
     def __init__(
@@ -132,9 +134,10 @@ class StoreBatches(Dataset[Any]):
         *,
         view: View = "full",
         geometry: bool = False,
+        physics: ForceLabels | None = None,
     ) -> None:
         self.store, self.rows = store, np.asarray(rows, dtype=np.int64)
-        self.view, self.geometry = view, geometry
+        self.view, self.geometry, self.physics = view, geometry, physics
         self.labels = None if labels is None else torch.from_numpy(np.asarray(labels)).float()
 
     @property
@@ -144,6 +147,8 @@ class StoreBatches(Dataset[Any]):
 
     def __getitem__(self, positions: list[int]) -> SiteBatch | tuple[SiteBatch, Tensor]:
         batch = self.store.batch(self.rows[positions], view=self.view, geometry=self.geometry)
+        if self.physics is not None:
+            batch = self.physics.onto(batch, self.rows[positions])
         return batch if self.labels is None else (batch, self.labels[positions])
 
     def loader(self, order: Sampler[list[int]] | list[list[int]]) -> DataLoader[Any]:

@@ -32,6 +32,7 @@ class Combined(Objective):
         self.parts = nn.ModuleDict(parts)
         self.weights = {name: float(weights.get(name, 1.0)) for name in parts}
         self.geometry = any(part.geometry for part in parts.values())
+        self.columns = next((part.columns for part in parts.values() if part.columns is not None), None)
         views = {part.view for part in parts.values()}
         # All sites and pairs are in "both" too; only where nobody wants equal ones merged are they not made.
         self.view = views.pop() if len(views) == 1 else "both"

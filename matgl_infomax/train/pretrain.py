@@ -1,4 +1,4 @@
-"""Pretraining: an encoder and an objective, structures without labels, a folder that MatGL can open."""
+"""Pretraining: an encoder and an objective, structures, a folder that MatGL can open."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from torch import Tensor
 from matgl_infomax.config import ModelSettings, PretrainSettings
 from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.data.elements_guard import say, unknown_elements
+from matgl_infomax.data.forces import ForceLabels, energy_scale
 from matgl_infomax.data.loader import StepOrder, StoreBatches, group_by_sites, random_stream, step_generator
 from matgl_infomax.data.radius import EdgeRule
 from matgl_infomax.data.store import Store
@@ -54,7 +55,7 @@ class Pretrained:
 
 
 class PretrainModule(StepModule):
-    """One step of self-supervised learning; its validation never sees a label."""
+    """One step of learning; its validation sees no label but those that the objective names."""
 
     def __init__(
         self, encoder: Encoder, objective: Objective, settings: PretrainSettings, held_out: Sequence[SiteBatch]
@@ -109,9 +110,10 @@ def pretrain(
     settings: PretrainSettings = PretrainSettings(),
     model: ModelSettings = ModelSettings(),
     *,
+    labels: ForceLabels | None = None,
     progress: bool = True,
 ) -> Pretrained:
-    """Teach an encoder from structures alone.
+    """Teach an encoder from structures alone, or from the labels that its objective names.
 
     A run that was stopped goes on from its last checkpoint and ends with the same weights, bit for bit on the CPU.
     The weights kept are those of the lowest self-supervised validation loss.
@@ -122,11 +124,12 @@ def pretrain(
         out: folder of the run.
         settings: objective and training.
         model: encoder.
+        labels: energies, forces and stresses of all crystals of the store, for an objective that names some.
         progress: show a bar.
 
     Raises:
-        InputError: If the folder holds another run, cannot be written, there are fewer than four crystals, or the
-            store's pairs are not those of the network.
+        InputError: If labels are named and not given, the folder holds another run, cannot be written, there are
+            fewer than four crystals, or the store's pairs are not those of the network.
     """
     out, rows = Path(out), np.asarray(rows, dtype=np.int64)
     started = time.perf_counter()
@@ -135,20 +138,21 @@ def pretrain(
     encoder = new_encoder(model, 1, settings.seed, store.elements(rows))
     store.check_rule(encoder.edges)
     objective = _new_objective(encoder, settings)
+    physics, scale = _named_labels(objective, labels, store, train)
     # How many processes share the work decides nothing but rounding.
     plain = settings.model_dump(exclude={"processes"})
     claim = {"settings": plain, "model": model.model_dump(), "store": store.key, "rows": rows}
-    claim_folder(out, "pretrain", claim)
+    claim_folder(out, "pretrain", claim if labels is None else claim | labels.claim())
     if (out / "pretrain.json").is_file():
         return _finished(out)
-    shown: dict[str, Any] = {"view": objective.view, "geometry": objective.geometry}
+    shown: dict[str, Any] = {"view": objective.view, "geometry": objective.geometry, "physics": physics}
     training, validation = (StoreBatches(store, part, **shown) for part in (train, held_out))
     batches, chunk = settings.steps * settings.accumulate, settings.validate_every * settings.accumulate
     order = StepOrder(training.sizes, batches, chunk, settings.batch_sites, settings.seed, least=2)
     fixed = group_by_sites(validation.sizes, np.arange(len(held_out)), settings.batch_sites, least=2)
     module = PretrainModule(encoder, objective, settings, HeldOut(validation, fixed))
     run_steps(module, training.loader(order), settings, out=out, description="Pretraining" if progress else None)
-    return _save(module, out, time.perf_counter() - started)
+    return _save(module, out, time.perf_counter() - started, scale)
 
 
 def edge_rule(model: ModelSettings) -> EdgeRule:
@@ -195,7 +199,25 @@ def _without_head(encoder: Encoder) -> list[torch.nn.Parameter]:
     return [p for name, group in encoder.layer_groups().items() if name != "head" for p in group]
 
 
-def _save(module: PretrainModule, out: Path, seconds: float) -> Pretrained:
+def _named_labels(
+    objective: Objective, labels: ForceLabels | None, store: Store, train: NDArray[np.int64]
+) -> tuple[ForceLabels | None, dict[str, Any]]:
+    """The labels that an objective names, in its units, and what these units are; fitted on the training rows alone."""
+    if objective.columns is None:
+        return None, {}
+    if labels is None or len(labels) != len(store):
+        raise InputError(
+            "This objective learns from labels, and was given none here. Name them where crystals are read: "
+            "matgl-infomax pretrain --objective-options energy=COLUMN."
+        )
+    numbers = [store.numbers(row) for row in range(len(store))]
+    scale = energy_scale(labels.pick(train), [numbers[row] for row in train])
+    known = {str(z): float(e) for z, e in enumerate(scale.reference) if e}
+    noted = {"energy_scale": {"mean": scale.mean, "unit": scale.unit, "reference": known}}
+    return scale.scaled(labels, numbers), noted
+
+
+def _save(module: PretrainModule, out: Path, seconds: float, scale: dict[str, Any]) -> Pretrained:
     """Write the best weights in MatGL's format, the objective's own weights beside them, and the record last."""
     best = module.best_state
     module.encoder.load_state_dict(_under("encoder.", best))
@@ -208,7 +230,7 @@ def _save(module: PretrainModule, out: Path, seconds: float) -> Pretrained:
         buffer = io.BytesIO()
         torch.save(module.objective.cpu().state_dict(), buffer)
         atomic_write(out / "objective.pt", buffer.getvalue())
-        record = {"history": module.history, "best_step": module.best_step, "seconds": seconds}
+        record = {"history": module.history, "best_step": module.best_step, "seconds": seconds, **scale}
         atomic_write(out / "pretrain.json", json.dumps(record))
         (out / CHECKPOINT).unlink(missing_ok=True)
     wait_for_all()
