@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from matgl_infomax.api_forces import named_labels
 from matgl_infomax.config import DataSettings, EnsembleSettings, FinetuneSettings, ModelSettings, PretrainSettings
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.elements_guard import check_elements, knowing
-from matgl_infomax.data.forces import ForceLabels, force_labels
 from matgl_infomax.data.read import read_crystals
 from matgl_infomax.data.store import build_store
 from matgl_infomax.data.supercell import SupercellRule
 from matgl_infomax.errors import InputError
-from matgl_infomax.objectives import label_columns
 from matgl_infomax.train.finetune import Fitted
 from matgl_infomax.train.finetuned import (
     Ensemble,
@@ -85,23 +84,6 @@ def pretrain(
     rule, labels = edge_rule(model), named_labels(crystals, settings, model)
     store = build_store(crystals, rule, cache, progress=progress, workers=prepare_processes or None)
     return pretrain_store(store, np.arange(len(store)), Path(out), settings, model, labels=labels, progress=progress)
-
-
-def named_labels(
-    crystals: Sequence[Crystal], settings: PretrainSettings, model: ModelSettings
-) -> ForceLabels | None:
-    """The labels that the objective of a pretraining names; none for those that see no label.
-
-    Raises:
-        InputError: If the objective needs labels and names none, they are missing, or belong to other cells.
-    """
-    columns = label_columns(settings.objective, settings.objective_preset, settings.objective_options)
-    if columns is None:
-        return None
-    labels = force_labels(crystals, columns)
-    if model.name == "sitenet" and model.primitive and (columns.forces or columns.stress):
-        raise InputError("Forces and stresses belong to the cells they were computed for. Give --no-model.primitive.")
-    return labels
 
 
 def finetune(

@@ -82,6 +82,30 @@ def _validation_lines(result: Any) -> list[str]:
     return lines
 
 
+def forcefield(settings: config_forces.ForceFieldConfig) -> None:
+    """Learn a force field for ASE and MatGL's relaxers from energies, forces and stresses."""
+    from matgl_infomax.api_forces import forcefield as run
+
+    result = run(
+        read_data(settings, settings),
+        settings,
+        settings.out,
+        init=settings.init,
+        model=settings.model,
+        settings=_part(config_forces.ForceFieldSettings, settings),
+        cache=settings.cache,
+        prepare_processes=settings.prepare_processes,
+    )
+    last = next((entry for entry in result.history if entry["step"] == result.best_step), {})
+    units = {"energy": "eV/atom", "force": "eV/angstrom", "stress": "GPa"}
+    there = {name: last[f"validation/{name}"] for name in units if f"validation/{name}" in last}
+    found = [f"{name} {value:.4g} {units[name]}" for name, value in there.items()]
+    print(
+        f"Trained on {result.n_train} crystals ({result.n_validation} held out) in {result.seconds:.0f} s.\n"
+        f"Mean absolute errors held out: {', '.join(found) or 'none held out'}.\nPotential: {result.path}"
+    )
+
+
 def predict(settings: config.PredictConfig) -> None:
     """Predict crystals with a fine-tuned model."""
     from matgl_infomax.api import predict as run
@@ -113,6 +137,7 @@ COMMANDS: dict[str, Command] = {
     "represent": (config_tasks.RepresentConfig, cli_tasks.represent),
     "pretrain": (config.PretrainConfig, pretrain),
     "finetune": (config.FinetuneConfig, finetune),
+    "forcefield": (config_forces.ForceFieldConfig, forcefield),
     "predict": (config.PredictConfig, predict),
     "embed": (config.EmbedConfig, embed),
     "check": (config.CheckConfig, check),

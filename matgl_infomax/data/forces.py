@@ -59,20 +59,15 @@ class ForceLabels:
             self, energy=self.energy[rows], forces=tuple(self.forces[r] for r in rows), stress=self.stress[rows]
         )
 
-    def onto(self, batch: SiteBatch, rows: NDArray[np.int64]) -> SiteBatch:
-        """A batch with its labels.
-
-        Args:
-            batch: B crystals; forces are put on if it has all its sites.
-            rows: their numbers here, (B,).
-        """
-        forces = np.concatenate([self.forces[row] for row in rows])  # (N, 3)
+    def onto(self, batch: SiteBatch) -> SiteBatch:
+        """A batch of these n crystals with its labels; forces are put on if it has all sites."""
+        forces = np.concatenate(self.forces)  # (N, 3)
         complete = len(forces) == batch.n_sites and batch.weight is None
         return replace(
             batch,
-            energy=torch.from_numpy(self.energy[rows]).float(),
+            energy=torch.from_numpy(self.energy).float(),
             forces=torch.from_numpy(forces).float() if complete else None,
-            stress=torch.from_numpy(self.stress[rows]).float(),
+            stress=torch.from_numpy(self.stress).float(),
         )
 
     def claim(self) -> dict[str, Reals]:

@@ -123,7 +123,7 @@ class StoreBatches(Dataset[Any]):
         labels: normalised labels, NaN where missing, (n, T).
         view: which pairs the batches hold, see ``Store.batch``.
         geometry: also give positions, lattices and image offsets.
-        physics: energies, forces and stresses of the store's crystals, which the batches then hold.
+        physics: energies, forces and stresses of these rows, (n,), which the batches then hold.
     """
 
     def __init__(
@@ -148,7 +148,7 @@ class StoreBatches(Dataset[Any]):
     def __getitem__(self, positions: list[int]) -> SiteBatch | tuple[SiteBatch, Tensor]:
         batch = self.store.batch(self.rows[positions], view=self.view, geometry=self.geometry)
         if self.physics is not None:
-            batch = self.physics.onto(batch, self.rows[positions])
+            batch = self.physics.pick(positions).onto(batch)
         return batch if self.labels is None else (batch, self.labels[positions])
 
     def loader(self, order: Sampler[list[int]] | list[list[int]]) -> DataLoader[Any]:

@@ -117,7 +117,7 @@ class Supervised(Objective):
             total = (energy * batch.atoms).sum() + 0.0 * (shift.sum() + strain.sum())  # of no crystals too
             gradients = torch.autograd.grad(total, (shift, strain), create_graph=training)
         work = 0.5 * (gradients[1] + gradients[1].transpose(1, 2)) / batch.atoms.view(-1, 1, 1)  # (b, 3, 3)
-        return energy, -gradients[0], work
+        return (energy, -gradients[0], work) if training else (energy.detach(), -gradients[0], work.detach())
 
     def energies(self, encoder: TwoLevelEncoder, batch: SiteBatch) -> Tensor:
         """Energy per atom, (b,): from the crystal vector, or as the mean of what each site contributes."""

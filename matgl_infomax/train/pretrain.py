@@ -145,8 +145,11 @@ def pretrain(
     claim_folder(out, "pretrain", claim if labels is None else claim | labels.claim())
     if (out / "pretrain.json").is_file():
         return _finished(out)
-    shown: dict[str, Any] = {"view": objective.view, "geometry": objective.geometry, "physics": physics}
-    training, validation = (StoreBatches(store, part, **shown) for part in (train, held_out))
+    shown: dict[str, Any] = {"view": objective.view, "geometry": objective.geometry}
+    training, validation = (
+        StoreBatches(store, part, **shown, physics=physics and physics.pick(part))
+        for part in (train, held_out)
+    )
     batches, chunk = settings.steps * settings.accumulate, settings.validate_every * settings.accumulate
     order = StepOrder(training.sizes, batches, chunk, settings.batch_sites, settings.seed, least=2)
     fixed = group_by_sites(validation.sizes, np.arange(len(held_out)), settings.batch_sites, least=2)
