@@ -132,6 +132,7 @@ Command = tuple[type[config.Settings], Callable[[Any], None]]
 COMMANDS: dict[str, Command] = {
     "curve": (config_tasks.CurveConfig, cli_tasks.curve),
     "benchmark": (config_tasks.BenchmarkConfig, cli_tasks.benchmark),
+    "force-study": (config_tasks.ForceStudyConfig, cli_tasks.force_study),
     "submit": (config_tasks.SubmitConfig, cli_tasks.submit),
     "overlap": (config_tasks.OverlapConfig, cli_tasks.overlap),
     "represent": (config_tasks.RepresentConfig, cli_tasks.represent),
