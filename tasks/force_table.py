@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,7 +99,8 @@ Errors = dict[tuple[str, float, str, str], NDArray[np.float64]]
 def _errors(predictions: pd.DataFrame) -> Errors:
     """Absolute errors of energies and forces; frames in the same order for all arms of an element."""
     found: Errors = {}
-    for (element, share, arm), part in predictions.groupby(["element", "share", "arm"], sort=False):
+    for group, part in predictions.groupby(["element", "share", "arm"], sort=False):
+        element, share, arm = cast(tuple[str, float, str], group)
         tables = {"energy": (part["prediction"] - part["target"]).abs(), "force": part["force_error"] * part["n_sites"]}
         for kind, error in tables.items():
             table = error.groupby([part["seed"], part["id"]]).mean().unstack()
@@ -136,5 +137,5 @@ def _made(
     element: str, share: float, arm: str, kind: str, mae: float | None, c: Comparison | None, shape: tuple[int, ...]
 ) -> ForceLine:
     """A line from a comparison."""
-    ratio = (None, None, None) if c is None else (c.ratio, c.ratio_low, c.ratio_high)
-    return ForceLine(element, share, arm, kind, mae, *ratio, seeds=shape[0], frames=shape[1])
+    ratio, low, high = (None, None, None) if c is None else (c.ratio, c.ratio_low, c.ratio_high)
+    return ForceLine(element, share, arm, kind, mae, ratio, low, high, shape[0], shape[1])

@@ -139,14 +139,8 @@ def fit_forces(
     fixed = group_by_sites(validation.sizes, np.arange(len(held_out)), settings.batch_sites)
     module = ForceModule(potential, settings, HeldOut(validation, fixed), learnt)
     run_steps(module, training.loader(order), settings, out=out, description="Force field" if progress else None)
-    potential.load_state_dict(module.best_state)
-    potential = potential.cpu().eval()
-    save_model(potential, out, {"matgl_infomax": "forcefield", "step": module.best_step})
-    seconds = time.perf_counter() - began
-    record = {"history": module.history, "best_step": module.best_step, "seconds": seconds}
-    atomic_write(out / RECORD, json.dumps({**record, "n_train": len(train), "n_validation": len(held_out)}))
-    (out / CHECKPOINT).unlink(missing_ok=True)
-    return _finished(out)
+    facts = {"seconds": time.perf_counter() - began, "n_train": len(train), "n_validation": len(held_out)}
+    return _save(module, out, facts)
 
 
 def force_scale(labels: ForceLabels, numbers: Sequence[NDArray[np.int64]]) -> EnergyScale:
@@ -166,6 +160,16 @@ def _split(n: int, settings: ForceFieldSettings) -> tuple[NDArray[np.int64], NDA
     held_out = round(n * settings.validation_fraction)
     held_out = held_out if held_out >= FEWEST_FOR_VALIDATION else 0
     return np.sort(order[held_out:]), np.sort(order[:held_out])
+
+
+def _save(module: ForceModule, out: Path, facts: dict[str, Any]) -> FittedForces:
+    """Write the best weights as MatGL's potential, and the record last."""
+    module.potential.load_state_dict(module.best_state)
+    save_model(module.potential.cpu().eval(), out, {"matgl_infomax": "forcefield", "step": module.best_step})
+    record = {"history": module.history, "best_step": module.best_step, **facts}
+    atomic_write(out / RECORD, json.dumps(record))
+    (out / CHECKPOINT).unlink(missing_ok=True)
+    return _finished(out)
 
 
 def _finished(out: Path) -> FittedForces:

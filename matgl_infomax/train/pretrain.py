@@ -145,11 +145,7 @@ def pretrain(
     claim_folder(out, "pretrain", claim if labels is None else claim | labels.claim())
     if (out / "pretrain.json").is_file():
         return _finished(out)
-    shown: dict[str, Any] = {"view": objective.view, "geometry": objective.geometry}
-    training, validation = (
-        StoreBatches(store, part, **shown, physics=physics and physics.pick(part))
-        for part in (train, held_out)
-    )
+    training, validation = (_batches(objective, store, part, physics) for part in (train, held_out))
     batches, chunk = settings.steps * settings.accumulate, settings.validate_every * settings.accumulate
     order = StepOrder(training.sizes, batches, chunk, settings.batch_sites, settings.seed, least=2)
     fixed = group_by_sites(validation.sizes, np.arange(len(held_out)), settings.batch_sites, least=2)
@@ -186,6 +182,14 @@ def _new_objective(encoder: Encoder, settings: PretrainSettings) -> Objective:
         torch.manual_seed(settings.seed + 1)
         s = settings
         return new_objective(encoder, s.objective, s.objective_preset, s.objective_options, s.objective_weights)
+
+
+def _batches(
+    objective: Objective, store: Store, rows: NDArray[np.int64], physics: ForceLabels | None
+) -> StoreBatches:
+    """Batches of some rows as an objective takes them, with the labels of the store's crystals if it names any."""
+    own = None if physics is None else physics.pick(rows)
+    return StoreBatches(store, rows, view=objective.view, geometry=objective.geometry, physics=own)
 
 
 def _split(rows: NDArray[np.int64], settings: PretrainSettings) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
