@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from matgl_infomax.api_forces import named_labels
 from matgl_infomax.config import DataSettings, EnsembleSettings, FinetuneSettings, ModelSettings, PretrainSettings
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.elements_guard import check_elements, knowing
@@ -66,10 +67,10 @@ def pretrain(
     prepare_processes: int = 0,
     progress: bool = True,
 ) -> Pretrained:
-    """Teach an encoder from structures alone; labels the crystals may carry are not looked at.
+    """Teach an encoder from structures alone; of the labels crystals may carry only those are seen that are named.
 
     Args:
-        crystals: the unlabelled database.
+        crystals: the unlabelled database; with labels for an objective whose options name some.
         out: folder for the encoder, to be opened by ``matgl.load_model`` or given to ``finetune`` as ``init``.
         model: encoder.
         settings: objective and training.
@@ -78,10 +79,11 @@ def pretrain(
         progress: show bars.
 
     Raises:
-        InputError: If there are too few crystals, or the folder holds another run.
+        InputError: If there are too few crystals, named labels are missing, or the folder holds another run.
     """
-    store = build_store(crystals, edge_rule(model), cache, progress=progress, workers=prepare_processes or None)
-    return pretrain_store(store, np.arange(len(store)), Path(out), settings, model, progress=progress)
+    rule, labels = edge_rule(model), named_labels(crystals, settings, model)
+    store = build_store(crystals, rule, cache, progress=progress, workers=prepare_processes or None)
+    return pretrain_store(store, np.arange(len(store)), Path(out), settings, model, labels=labels, progress=progress)
 
 
 def finetune(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from matgl_infomax import cli_tasks, config, config_tasks
+from matgl_infomax import cli_tasks, config, config_forces, config_tasks
 from matgl_infomax.arguments import build_parser, read_settings
 from matgl_infomax.errors import InputError
 
@@ -22,11 +22,13 @@ def check(settings: config.CheckConfig) -> None:
 
 
 def pretrain(settings: config.PretrainConfig) -> None:
-    """Learn an encoder from structures alone."""
+    """Learn an encoder from structures alone, or from the labels that its objective names."""
     from matgl_infomax.api import pretrain as run
+    from matgl_infomax.objectives import label_columns
 
+    columns = label_columns(settings.objective, settings.objective_preset, settings.objective_options)
     result = run(
-        read_data(settings),
+        read_data(settings, columns),
         settings.out,
         model=settings.model,
         settings=_part(config.PretrainSettings, settings),
@@ -80,6 +82,30 @@ def _validation_lines(result: Any) -> list[str]:
     return lines
 
 
+def forcefield(settings: config_forces.ForceFieldConfig) -> None:
+    """Learn a force field for ASE and MatGL's relaxers from energies, forces and stresses."""
+    from matgl_infomax.api_forces import forcefield as run
+
+    result = run(
+        read_data(settings, settings),
+        settings,
+        settings.out,
+        init=settings.init,
+        model=settings.model,
+        settings=_part(config_forces.ForceFieldSettings, settings),
+        cache=settings.cache,
+        prepare_processes=settings.prepare_processes,
+    )
+    last = next((entry for entry in result.history if entry["step"] == result.best_step), {})
+    units = {"energy": "eV/atom", "force": "eV/angstrom", "stress": "GPa"}
+    there = {name: last[f"validation/{name}"] for name in units if f"validation/{name}" in last}
+    found = [f"{name} {value:.4g} {units[name]}" for name, value in there.items()]
+    print(
+        f"Trained on {result.n_train} crystals ({result.n_validation} held out) in {result.seconds:.0f} s.\n"
+        f"Mean absolute errors held out: {', '.join(found) or 'none held out'}.\nPotential: {result.path}"
+    )
+
+
 def predict(settings: config.PredictConfig) -> None:
     """Predict crystals with a fine-tuned model."""
     from matgl_infomax.api import predict as run
@@ -106,6 +132,7 @@ Command = tuple[type[config.Settings], Callable[[Any], None]]
 COMMANDS: dict[str, Command] = {
     "curve": (config_tasks.CurveConfig, cli_tasks.curve),
     "benchmark": (config_tasks.BenchmarkConfig, cli_tasks.benchmark),
+    "force-study": (config_tasks.ForceStudyConfig, cli_tasks.force_study),
     "submit": (config_tasks.SubmitConfig, cli_tasks.submit),
     "compare": (config_tasks.CompareConfig, cli_tasks.compare),
     "report": (config_tasks.ReportConfig, cli_tasks.report),
@@ -114,6 +141,7 @@ COMMANDS: dict[str, Command] = {
     "probe": (config_tasks.ProbeConfig, cli_tasks.probe),
     "pretrain": (config.PretrainConfig, pretrain),
     "finetune": (config.FinetuneConfig, finetune),
+    "forcefield": (config_forces.ForceFieldConfig, forcefield),
     "predict": (config.PredictConfig, predict),
     "embed": (config.EmbedConfig, embed),
     "check": (config.CheckConfig, check),
@@ -165,13 +193,15 @@ def exit_code(program: str, job: Callable[[], None]) -> int:
     return 0
 
 
-def read_data(settings: config.DataSettings) -> Any:
-    """The crystals a command works on; what was skipped is listed."""
+def read_data(settings: config.DataSettings, columns: config_forces.LabelColumns | None = None) -> Any:
+    """The crystals a command works on, with columns of energies, forces and stresses; what was skipped is listed."""
     from matgl_infomax.data.read import read_crystals
 
+    energy, arrays = ([], []) if columns is None else columns.names
     crystals = read_crystals(
         settings.data,
-        targets=settings.target,
+        targets=list(dict.fromkeys([*settings.target, *energy])),
+        arrays=arrays,
         labels_file=settings.labels_file,
         id_column=settings.id_column,
         on_error=settings.on_error,

@@ -32,6 +32,13 @@ def benchmark(settings: config_tasks.BenchmarkConfig) -> None:
     print(run(settings).to_text())
 
 
+def force_study(settings: config_tasks.ForceStudyConfig) -> None:
+    """Ask whether pretraining helps force fields: six elements, few frames to all, pretrained against scratch."""
+    from matgl_infomax.tasks.force_study import force_study as run
+
+    print(run(settings).to_text())
+
+
 def overlap(settings: config_tasks.OverlapConfig) -> None:
     """Compare a corpus with the test folds of a task: same formula, twin, same structure."""
     from matgl_infomax.tasks.overlap_report import overlap_report

@@ -55,12 +55,12 @@ class ModelSettings(Settings):
         return self
 
 
-OBJECTIVE_NAMES = ("infomax", "masked", "denoise", "fingerprint", "twins", "dual")
+OBJECTIVE_NAMES = ("infomax", "masked", "denoise", "fingerprint", "twins", "dual", "supervised")
 """Keys of ``objectives.OBJECTIVES``, named here because this file imports no torch."""
 
 
 class PretrainSettings(Settings):
-    """How an encoder learns from structures alone."""
+    """How an encoder learns before the labels of its task: from structures alone, unless the objective names labels."""
 
     objective: str = Field(default="infomax", description=f"What is learnt before the labels: {', '.join(OBJECTIVE_NAMES)}, or several joined by plus signs.")
     objective_preset: str = Field(default="default", description="A set of options of the objective: default with the recommended corrections, published as in its paper.")

@@ -18,6 +18,7 @@ from matgl_infomax.config import (
     Settings,
     StoreSettings,
 )
+from matgl_infomax.config_forces import ForceFieldSettings
 
 BENCHMARK_RATES = [0.0003, 0.001, 0.003]
 """Learning rates among which every arm of a benchmark chooses."""
@@ -89,6 +90,20 @@ class BenchmarkConfig(BenchmarkSettings, TaskDataSettings, StartSettings, Launch
     pretrain: PretrainSettings = PretrainSettings()
     finetune: FinetuneSettings = FinetuneSettings()
     out: Path = Field(description="Folder for the answer; a benchmark that was stopped goes on where it was.")
+
+
+class ForceStudyConfig(LaunchSettings):
+    """Everything that ``matgl-infomax force-study`` reads."""
+
+    data: Path = Field(description="Parquet file of the mlearn force-field data.")
+    elements: list[str] = Field(default=["Ni", "Cu", "Li", "Mo", "Si", "Ge"], min_length=1, description="Elements, each with force fields of its own.")
+    shares: list[float] = Field(default=[0.1, 0.25, 1.0], min_length=1, description="Shares of the training frames that are used, each smaller set within the larger.")
+    seeds: int = Field(default=3, ge=1, description="Repetitions, each with its own frames and initial weights.")
+    arms: list[str] = Field(default=["scratch"], min_length=1, description="Arms to compare: scratch, or NAME=FOLDER for a pretrained encoder.")
+    cache: Path = Field(default=Path("~/.cache/matgl_infomax"), description="Folder for the stores of prepared crystals, each under a hash of its content.")
+    model: ModelSettings = ModelSettings(name="m3gnet")
+    forcefield: ForceFieldSettings = Field(default=ForceFieldSettings(), description="How every force field is trained, the same for all arms.")
+    out: Path = Field(description="Folder for the results; a study that was stopped goes on where it was.")
 
 
 class OverlapConfig(DataSettings, TaskDataSettings):

@@ -110,6 +110,17 @@ class ClassMetrics(Part):
     log_loss: float = Field(ge=0)
 
 
+class ForceMetrics(Part):
+    """Errors of a force field on the test part."""
+
+    energy: Metrics = Field(description="Energy, eV/atom.")
+    forces: Metrics = Field(description="Force components, eV/angstrom.")
+    stress: Metrics = Field(description="Stress components, GPa.")
+
+
+METRICS = (Metrics.__name__, ClassMetrics.__name__, ForceMetrics.__name__)
+
+
 class RunCard(Part):
     """One run of a study: one arm, one number of labels, one fold, one seed."""
 
@@ -129,7 +140,7 @@ class RunCard(Part):
     tried: list[Tried] = Field(description="Search for the learning rate, within the mask; empty without one.")
     hashes: Hashes
     cost: Cost
-    metrics: Metrics | ClassMetrics
+    metrics: Metrics | ClassMetrics | ForceMetrics
 
 
 def new_card(**fields: Any) -> RunCard:
@@ -167,7 +178,7 @@ def read_card(path: Path | str) -> RunCard:
     except ValidationError as error:
         first = error.errors()[0]
         # Pydantic counts the class of a union's member as a step; no file has it.
-        steps = [str(step) for step in first["loc"] if step not in (Metrics.__name__, ClassMetrics.__name__)]
+        steps = [str(step) for step in first["loc"] if step not in METRICS]
         place = ".".join(steps) or "the file"
         reason = f"{path} is no valid run card ({place}: {first['msg']})."
         raise InputError(f"{reason} Delete it, and the run is repeated.") from error

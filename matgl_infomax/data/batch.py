@@ -36,6 +36,9 @@ class SiteBatch:
     kind: Tensor | None = None  # (N,)     int64   row of ``merged`` that each site is equal to, with ``merged``
     micro: Tensor | None = None  # (N,)     float   a number of each site that an objective asks for; NaN where missing
     hidden: Tensor | None = None  # (N,)     bool    sites whose element no network is told; none means none
+    energy: Tensor | None = None  # (B,)     float   label: energy per atom; NaN where missing, as in the next two
+    forces: Tensor | None = None  # (N, 3)   float   label: force on each site
+    stress: Tensor | None = None  # (B, 3, 3) float  label: stress times volume per atom, negative under compression
 
     @property
     def n_sites(self) -> int:

@@ -31,6 +31,8 @@ class Crystal:
     """Measured values by target name; a missing label is absent, never NaN."""
     source: str = ""
     """File (and row) it was read from, for messages."""
+    arrays: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    """Measured values that are no single number, such as forces, by column name; a missing one is absent."""
 
     @property
     def n_sites(self) -> int:

@@ -256,7 +256,7 @@ def _ase_db(path: Path, id: str, wanted: frozenset[str], alone: bool) -> list[Dr
 
 def _db_row(id: str, source: str, row: Any, wanted: frozenset[str]) -> Draft:
     """One row of an ASE database."""
-    results = {key: row.get(key) for key in ("energy", "free_energy") if row.get(key) is not None}
+    results = {key: row.get(key) for key in ("energy", "free_energy", "forces", "stress") if row.get(key) is not None}
     fields, names = _kept({**results, **row.key_value_pairs}, wanted)
     return Draft(id, source, *decode_atoms(row.toatoms()), fields, names)
 

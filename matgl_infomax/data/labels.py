@@ -10,6 +10,9 @@ from math import isfinite, isnan
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from matgl_infomax.data.draft import BadEntry, shorten
 from matgl_infomax.data.formats import plain_stem
 from matgl_infomax.errors import InputError
@@ -71,6 +74,23 @@ def numeric_labels(cells: Mapping[str, Any], source: str, id: str) -> tuple[dict
         if number is not None:
             labels[target] = number
     return labels, bad
+
+
+def array_labels(
+    cells: Mapping[str, Any], source: str, id: str
+) -> tuple[dict[str, NDArray[np.float64]], list[BadEntry]]:
+    """The arrays among some cells, flat, and the cells that are none; a missing array is absent."""
+    arrays: dict[str, NDArray[np.float64]] = {}
+    bad: list[BadEntry] = []
+    for name, cell in cells.items():
+        if cell is None or (isinstance(cell, float) and isnan(cell)):
+            continue
+        try:
+            rows = [np.ravel(np.asarray(part, dtype=np.float64)) for part in cell]
+            arrays[name] = np.concatenate(rows) if rows else np.zeros(0)
+        except (TypeError, ValueError):
+            bad.append(BadEntry(source, id, f"column '{name}': {shorten(repr(cell), 60)} is no list of numbers"))
+    return arrays, bad
 
 
 def read_label_table(path: Path, targets: Sequence[str], id_column: str | None = None) -> LabelTable:

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from matgl_infomax.data.batch import SiteBatch, View
+from matgl_infomax.data.forces import ForceLabels
 from matgl_infomax.data.layout import shard_rows
 from matgl_infomax.data.store import Store
 from matgl_infomax.errors import InputError
@@ -124,6 +125,7 @@ class StoreBatches(Dataset[Any]):
         view: which pairs the batches hold, see ``Store.batch``.
         geometry: also give positions, lattices and image offsets.
         micro: a number of each site of every crystal of the store, (N,) each; none for no such numbers.
+        physics: energies, forces and stresses of these rows, (n,), which the batches then hold.
     """
 
     def __init__(
@@ -135,9 +137,10 @@ class StoreBatches(Dataset[Any]):
         view: View = "full",
         geometry: bool = False,
         micro: Sequence[NDArray[np.float64]] | None = None,
+        physics: ForceLabels | None = None,
     ) -> None:
         self.store, self.rows = store, np.asarray(rows, dtype=np.int64)
-        self.view, self.geometry, self.micro = view, geometry, micro
+        self.view, self.geometry, self.micro, self.physics = view, geometry, micro, physics
         self.labels = None if labels is None else torch.from_numpy(np.asarray(labels)).float()
 
     @property
@@ -151,6 +154,8 @@ class StoreBatches(Dataset[Any]):
         if self.micro is not None:
             numbers = np.concatenate([self.micro[row] for row in rows])
             batch = replace(batch, micro=torch.from_numpy(numbers).to(batch.distance.dtype))
+        if self.physics is not None:
+            batch = self.physics.pick(positions).onto(batch)
         return batch if self.labels is None else (batch, self.labels[positions])
 
     def loader(self, order: Sampler[list[int]] | list[list[int]]) -> DataLoader[Any]:

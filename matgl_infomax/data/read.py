@@ -13,7 +13,14 @@ from matgl_infomax.data.check import why_bad
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.draft import BadEntry, Draft, guarded
 from matgl_infomax.data.formats import read_file
-from matgl_infomax.data.labels import ID_COLUMNS, LabelTable, match_labels, numeric_labels, read_label_table
+from matgl_infomax.data.labels import (
+    ID_COLUMNS,
+    LabelTable,
+    array_labels,
+    match_labels,
+    numeric_labels,
+    read_label_table,
+)
 from matgl_infomax.data.sources import find_files
 from matgl_infomax.data.tables import read_frame
 from matgl_infomax.errors import InputError
@@ -122,6 +129,7 @@ def read_crystals(
     source: str | Path | pd.DataFrame,
     *,
     targets: Sequence[str] = (),
+    arrays: Sequence[str] = (),
     labels_file: Path | None = None,
     id_column: str | None = None,
     on_error: Literal["stop", "skip"] = "stop",
@@ -132,6 +140,7 @@ def read_crystals(
     Args:
         source: file, folder (with all below it), glob, or pandas table.
         targets: columns that hold measured values; without any, all columns of ``labels_file`` are read.
+        arrays: columns beside the crystals that hold several numbers each, such as forces.
         labels_file: CSV with a column ``id`` and one column per target; it wins over columns beside the crystals.
         id_column: column that names each crystal; by default ``mbid``, ``material_id``, ``id`` or ``entry_id``,
             else the file's path or the row number.
@@ -149,15 +158,16 @@ def read_crystals(
         raise InputError(f"on_error is 'stop' or 'skip'. Received: {on_error!r}.")
     targets = [targets] if isinstance(targets, str) else list(targets)
     table = read_label_table(Path(labels_file), targets, id_column) if labels_file is not None else None
-    wanted = frozenset([*targets, *([id_column] if id_column else ID_COLUMNS)])
+    wanted = frozenset([*targets, *arrays, *([id_column] if id_column else ID_COLUMNS)])
     entries, ignored = _read_all(source, wanted, Path(labels_file) if labels_file is not None else None, progress)
 
     bad = [entry for entry in entries if isinstance(entry, BadEntry)]
     drafts = [entry for entry in entries if isinstance(entry, Draft)]
     _require_columns(drafts, targets, table, id_column)
+    _require_arrays(drafts, arrays)
     good = _checked(_named(drafts, id_column, bad), bad)
     names = targets or (list(table.targets) if table else [])
-    crystals = _labelled(good, names, table, bad)
+    crystals = _labelled(good, names, table, bad, arrays)
     if bad and (on_error == "stop" or not crystals):
         raise InputError(_complaint(bad, len(crystals), stop=on_error == "stop"))
     return Crystals(crystals, targets=names, bad=bad, ignored=ignored)
@@ -201,6 +211,13 @@ def _require_columns(
         raise InputError(f"No column of that name holds ids. Received: {id_column}. Columns found: {offered}.")
 
 
+def _require_arrays(drafts: Sequence[Draft], arrays: Sequence[str]) -> None:
+    """Refuse a column of arrays that no crystal has."""
+    for name in arrays if drafts else ():
+        if not any(draft.fields.get(name) is not None for draft in drafts):
+            raise InputError(f"No column holds the arrays. Received: {name}. Forces and stresses lie beside crystals.")
+
+
 def _named(drafts: Sequence[Draft], id_column: str | None, bad: list[BadEntry]) -> list[Draft]:
     """Drafts under their final ids; a second one of the same id is bad."""
     kept: list[Draft] = []
@@ -230,7 +247,11 @@ def _checked(drafts: Sequence[Draft], bad: list[BadEntry]) -> list[Draft]:
 
 
 def _labelled(
-    drafts: Sequence[Draft], targets: Sequence[str], table: LabelTable | None, bad: list[BadEntry]
+    drafts: Sequence[Draft],
+    targets: Sequence[str],
+    table: LabelTable | None,
+    bad: list[BadEntry],
+    arrays: Sequence[str] = (),
 ) -> list[Crystal]:
     """Crystals with their labels."""
     listed: dict[str, dict[str, float]] = {}
@@ -244,7 +265,9 @@ def _labelled(
         labels, wrong = numeric_labels(cells, draft.source, draft.id)
         bad += wrong
         labels |= listed.get(draft.id, {})
-        crystals.append(Crystal(draft.id, draft.numbers, draft.lattice, draft.frac, labels, draft.source))
+        found, wrong = array_labels({name: draft.fields.get(name) for name in arrays}, draft.source, draft.id)
+        bad += wrong
+        crystals.append(Crystal(draft.id, draft.numbers, draft.lattice, draft.frac, labels, draft.source, found))
     return crystals
 
 

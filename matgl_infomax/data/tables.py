@@ -39,7 +39,8 @@ def read_parquet(path: Path, id: str, wanted: frozenset[str], alone: bool) -> li
             plain = set(ENCODING) <= set(schema.names)
             if not plain and STRUCTURE not in schema.names:
                 raise UnreadableError(f"{_NEEDED}. Received: {', '.join(schema.names)}")
-            kept = [name for name in names if name in wanted]
+            # Forces and stresses are lists; they are read only where they are asked for.
+            kept = [name for name in schema.names if name in wanted and name not in ENCODING]
             columns = [*(ENCODING if plain else [STRUCTURE]), *kept]
             batches = list(file.iter_batches(16384, columns=columns))
     except pa.ArrowInvalid as error:
@@ -173,7 +174,7 @@ def _record(item: Any, id: str, source: str, wanted: frozenset[str]) -> Draft | 
         return BadEntry(source, id, f"a pymatgen Structure dict is needed. Received: {type(item).__name__}")
     beside = item if STRUCTURE in item else item.get("properties") or {}
     names = tuple(str(key) for key, value in beside.items() if not isinstance(value, dict | list))
-    fields = {name: beside[name] for name in names if name in wanted}
+    fields = {str(name): value for name, value in beside.items() if str(name) in wanted}
     return _row((item.get(STRUCTURE, item),), id, source, fields, names)
 
 

@@ -220,6 +220,17 @@ def _reset_in_order(network: nn.Module) -> None:
         own()
 
 
+def wrong_forces(name: str) -> str | None:
+    """Why the gradients of a network are no forces, none where they are.
+
+    On DGL MatGL computes CHGNet's angles without gradients: its forces differ from its energies' differences by up to
+    a few thousandths.
+    """
+    if name == "chgnet" and host.BACKEND == "DGL":
+        return "With DGL, MatGL leaves the angles out of CHGNet's forces; on PyG (MATGL_BACKEND=PYG) they are right."
+    return None
+
+
 def has_crystal_vector(network: Any) -> bool:
     """Whether there is one: potentials and CHGNet predict each site and add up."""
     return getattr(network, "is_intensive", True) and getattr(network, "target_property", "graph") == "graph"

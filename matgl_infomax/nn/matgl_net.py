@@ -151,6 +151,11 @@ class MatGLNet(PropertyModel):
         return float(self.network.cutoff)
 
     @property
+    def wrong_forces(self) -> str | None:
+        """Why gradients with respect to positions are not those of its energies; none where they are."""
+        return matgl_models.wrong_forces(self.name)
+
+    @property
     def site_features(self) -> int:
         """Number of fixed features per site, the raw input that objectives may predict."""
         return self.site_input.properties_width

@@ -36,6 +36,11 @@ class PropertyModel(host.MatGLModel):
     target_std: Tensor
     numbers_of_type: Tensor
 
+    @property
+    def wrong_forces(self) -> str | None:
+        """Why gradients with respect to positions are not those of its energies; none where they are."""
+        return None
+
     @abstractmethod
     def encode(self, batch: SiteBatch) -> Encoding:
         """One vector per site and one per crystal."""

@@ -1,10 +1,11 @@
-"""What can be learnt from structures alone; one file each, chosen by name from one dict."""
+"""What can be learnt before the labels of a task; one file each, chosen by name from one dict."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from matgl_infomax.config_forces import LabelColumns
 from matgl_infomax.errors import InputError
 from matgl_infomax.objectives.base import Objective, TwoLevelEncoder
 from matgl_infomax.objectives.combine import Combined, names_in
@@ -13,6 +14,7 @@ from matgl_infomax.objectives.dual import Dual
 from matgl_infomax.objectives.fingerprint import Fingerprint
 from matgl_infomax.objectives.infomax import InfoMax
 from matgl_infomax.objectives.masked import Masked
+from matgl_infomax.objectives.supervised import Supervised, supervised_settings
 from matgl_infomax.objectives.twins import Twins
 
 OBJECTIVES: dict[str, type[Objective]] = {
@@ -22,6 +24,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "fingerprint": Fingerprint,
     "twins": Twins,
     "dual": Dual,
+    "supervised": Supervised,
 }
 
 __all__ = [
@@ -33,7 +36,9 @@ __all__ = [
     "InfoMax",
     "Masked",
     "Objective",
+    "Supervised",
     "Twins",
+    "label_columns",
     "new_objective",
 ]
 
@@ -71,3 +76,22 @@ def new_objective(
         )
     parts = {name: OBJECTIVES[name].for_encoder(encoder, "default", options.get(name, {})) for name in names}
     return Combined(parts, weights)
+
+
+def label_columns(objective: str, preset: str, options: Mapping[str, Any]) -> LabelColumns | None:
+    """The labels that an objective names; none for those that see no label.
+
+    Args:
+        objective: a name, or a combination.
+        preset: preset of a single objective.
+        options: options of a single objective; of a combination one mapping for each part.
+
+    Raises:
+        InputError: For an unknown name, preset or option.
+    """
+    names = names_in(objective, list(OBJECTIVES))
+    if "supervised" not in names:
+        return None
+    if len(names) == 1:
+        return supervised_settings(preset, options)
+    return supervised_settings("default", options.get("supervised", {}))

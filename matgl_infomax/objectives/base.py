@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from matgl_infomax.data.batch import SiteBatch, View
 
 if TYPE_CHECKING:
+    from matgl_infomax.config_forces import LabelColumns
     from matgl_infomax.objectives.share import Share
 
 
@@ -45,6 +46,9 @@ class TwoLevelEncoder(Protocol):
     crystal_vector_width: int
 
     @property
+    def wrong_forces(self) -> str | None: ...  # noqa: D102 - why its gradients are no forces; none where they are
+
+    @property
     def reach_angstrom(self) -> float | None: ...  # noqa: D102 - longest pair it may be shown; none means any
 
     @property
@@ -74,7 +78,10 @@ class SiteNumber:
 
 
 class Objective(nn.Module, ABC):
-    """A loss that needs no labels. Its own weights (critics, heads) are thrown away after pretraining."""
+    """A loss that needs no labels, or those that it names.
+
+    Its own weights (critics, heads) are thrown away after pretraining.
+    """
 
     view: View = "full"
     """What its batches hold. An objective that moves atoms one by one needs ``full``: then equal sites are no longer
@@ -85,6 +92,8 @@ class Objective(nn.Module, ABC):
     """What its batches hold beside the crystals, computed from structures alone."""
     learns: ClassVar[frozenset[str]] = frozenset()
     """What it teaches, in words; two objectives that teach the same cannot be combined."""
+    columns: LabelColumns | None = None
+    """Labels that its batches have to hold; none for an objective that sees no label at all."""
 
     @classmethod
     @abstractmethod
@@ -105,7 +114,7 @@ class Objective(nn.Module, ABC):
 
         Args:
             encoder: the network that is trained.
-            batch: crystals without labels.
+            batch: crystals, without labels unless ``columns`` names some.
             generator: the only source of randomness.
             share: which crystals of the batch are this process's own; all without it. The losses of all processes
                 have as their mean the loss of the whole batch.

@@ -17,9 +17,9 @@ from torch import Tensor, distributed
 from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.nn.layers import segment_mean
 
-PER_SITE = {"number", "frac", "weight", "hidden", "micro"}
+PER_SITE = {"number", "frac", "weight", "hidden", "micro", "forces"}
 PER_PAIR = {"distance", "offset", "copies"}
-PER_CRYSTAL = {"lattice"}
+PER_CRYSTAL = {"lattice", "energy", "stress"}
 RENUMBERED = {"owner", "src", "dst", "n_crystals", "merged", "kind"}
 """Fields of a batch that count crystals, sites or classes, and so start at zero again in a part of it."""
 

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from matgl_infomax.config import FinetuneSettings, PretrainSettings
+from matgl_infomax.config_forces import ForceFieldSettings
 from matgl_infomax.errors import InputError
 from matgl_infomax.files import atomic_write
 from matgl_infomax.plain import read_tensors
@@ -26,6 +27,7 @@ from matgl_infomax.train.module import StepModule
 from matgl_infomax.train.quiet import quiet
 from matgl_infomax.train.ranks import spawns, trainer_arguments
 
+AnySettings = PretrainSettings | FinetuneSettings | ForceFieldSettings
 CHECKPOINT = "last.ckpt"
 PRECISION: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed"}
 """Lightning's names; bf16 is for matrix products, while weights, softmax and losses stay in single precision."""
@@ -84,7 +86,7 @@ class Findings(Callback):
 def run_steps(
     module: StepModule,
     training: DataLoader[Any],
-    settings: PretrainSettings | FinetuneSettings,
+    settings: AnySettings,
     *,
     out: Path | None,
     description: str | None,
@@ -169,7 +171,7 @@ def _fit(trainer: Trainer, module: StepModule, training: DataLoader[Any], checkp
             launcher.kill(signal.SIGKILL)
 
 
-def _trainer(settings: PretrainSettings | FinetuneSettings, callbacks: list[Callback], out: Path | None) -> Trainer:
+def _trainer(settings: AnySettings, callbacks: list[Callback], out: Path | None) -> Trainer:
     """Lightning without its own bars, loggers and summaries; on an accelerator where there is one."""
     arguments = trainer_arguments(settings.processes)
     plugins = [AtomicCheckpoint(), *arguments.pop("plugins", [])]

@@ -1,4 +1,4 @@
-"""Pretraining: an encoder and an objective, structures without labels, a folder that MatGL can open."""
+"""Pretraining: an encoder and an objective, structures, a folder that MatGL can open."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from torch import Tensor
 from matgl_infomax.config import ModelSettings, PretrainSettings
 from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.data.elements_guard import say, unknown_elements
+from matgl_infomax.data.forces import ForceLabels, energy_scale
 from matgl_infomax.data.loader import StepOrder, StoreBatches, group_by_sites, random_stream, step_generator
 from matgl_infomax.data.radius import EdgeRule
 from matgl_infomax.data.store import Store
@@ -39,6 +40,8 @@ from matgl_infomax.train.weights import Encoder, new_model, save_model
 
 VALIDATION_STREAM = 1_000_003
 """Places in the random streams that no training step reaches."""
+Parts = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""Rows to learn from, and rows held out."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class Pretrained:
 
 
 class PretrainModule(StepModule):
-    """One step of self-supervised learning; its validation never sees a label."""
+    """One step of learning; its validation sees no label but those that the objective names."""
 
     def __init__(
         self, encoder: Encoder, objective: Objective, settings: PretrainSettings, held_out: Sequence[SiteBatch]
@@ -126,9 +129,10 @@ def pretrain(
     settings: PretrainSettings = PretrainSettings(),
     model: ModelSettings = ModelSettings(),
     *,
+    labels: ForceLabels | None = None,
     progress: bool = True,
 ) -> Pretrained:
-    """Teach an encoder from structures alone.
+    """Teach an encoder from structures alone, or from the labels that its objective names.
 
     A run that was stopped goes on from its last checkpoint and ends with the same weights, bit for bit on the CPU.
     The weights kept are those of the lowest self-supervised validation loss.
@@ -139,11 +143,12 @@ def pretrain(
         out: folder of the run.
         settings: objective and training.
         model: encoder.
+        labels: energies, forces and stresses of all crystals of the store, for an objective that names some.
         progress: show a bar.
 
     Raises:
-        InputError: If the folder holds another run, cannot be written, there are fewer than four crystals, or the
-            store's pairs are not those of the network.
+        InputError: If labels are named and not given, the folder holds another run, cannot be written, there are
+            fewer than four crystals, or the store's pairs are not those of the network.
     """
     out, rows = Path(out), np.asarray(rows, dtype=np.int64)
     started = time.perf_counter()
@@ -152,25 +157,19 @@ def pretrain(
     encoder = new_encoder(model, 1, settings.seed, store.elements(rows))
     store.check_rule(encoder.edges)
     objective = _new_objective(encoder, settings)
+    physics, scale = _named_labels(objective, labels, store, train)
     probes = OnlineProbes(store, held_out, settings.probe_every, settings.seed) if settings.probe_every else None
-    # How many processes share the work decides nothing but rounding; probes only look on.
-    plain = settings.model_dump(exclude={"processes", "probe_every"})
-    claim: dict[str, Any] = {"settings": plain, "model": model.model_dump(), "store": store.key, "rows": rows}
-    asks = objective.asks
-    claim |= {} if asks is None else {"potential": digest(asks.potential)}
-    claim_folder(out, "pretrain", claim)
+    _claim(out, store, rows, settings, model, objective, labels)
     if (out / "pretrain.json").is_file():
         return _finished(out)
-    micro = None if asks is None else site_stiffness(store, asks.kind, asks.potential, progress=progress)
-    shown: dict[str, Any] = {"view": objective.view, "geometry": objective.geometry, "micro": micro}
-    training, validation = (StoreBatches(store, part, **shown) for part in (train, held_out))
+    training, validation = _batches(objective, store, (train, held_out), physics, progress)
     batches, chunk = settings.steps * settings.accumulate, settings.validate_every * settings.accumulate
     order = StepOrder(training.sizes, batches, chunk, settings.batch_sites, settings.seed, least=2)
     fixed = group_by_sites(validation.sizes, np.arange(len(held_out)), settings.batch_sites, least=2)
     module = PretrainModule(encoder, objective, settings, HeldOut(validation, fixed))
     module.probes = probes
     run_steps(module, training.loader(order), settings, out=out, description="Pretraining" if progress else None)
-    return _save(module, out, time.perf_counter() - started)
+    return _save(module, out, time.perf_counter() - started, scale)
 
 
 def edge_rule(model: ModelSettings) -> EdgeRule:
@@ -203,7 +202,35 @@ def _new_objective(encoder: Encoder, settings: PretrainSettings) -> Objective:
         return new_objective(encoder, s.objective, s.objective_preset, s.objective_options, s.objective_weights)
 
 
-def _split(rows: NDArray[np.int64], settings: PretrainSettings) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _claim(
+    out: Path,
+    store: Store,
+    rows: NDArray[np.int64],
+    settings: PretrainSettings,
+    model: ModelSettings,
+    objective: Objective,
+    labels: ForceLabels | None,
+) -> None:
+    """Take the folder for this run: structures, settings, and whatever else an objective reads decide what it is."""
+    # How many processes share the work decides nothing but rounding; probes only look on.
+    plain = settings.model_dump(exclude={"processes", "probe_every"})
+    claim: dict[str, Any] = {"settings": plain, "model": model.model_dump(), "store": store.key, "rows": rows}
+    claim |= {} if labels is None else labels.claim()
+    claim |= {} if objective.asks is None else {"potential": digest(objective.asks.potential)}
+    claim_folder(out, "pretrain", claim)
+
+
+def _batches(
+    objective: Objective, store: Store, parts: Parts, physics: ForceLabels | None, progress: bool
+) -> list[StoreBatches]:
+    """Batches of the training part and of what is held out, with what the objective reads beside structures."""
+    asks = objective.asks
+    micro = None if asks is None else site_stiffness(store, asks.kind, asks.potential, progress=progress)
+    shown: dict[str, Any] = {"view": objective.view, "geometry": objective.geometry, "micro": micro}
+    return [StoreBatches(store, p, **shown, physics=None if physics is None else physics.pick(p)) for p in parts]
+
+
+def _split(rows: NDArray[np.int64], settings: PretrainSettings) -> Parts:
     """Training and validation rows; at least two crystals in each, since InfoMax needs a foreign one."""
     if len(rows) < 4:
         raise InputError(f"Pretraining needs at least 4 crystals, two of them for validation. Received: {len(rows)}.")
@@ -217,7 +244,25 @@ def _without_head(encoder: Encoder) -> list[torch.nn.Parameter]:
     return [p for name, group in encoder.layer_groups().items() if name != "head" for p in group]
 
 
-def _save(module: PretrainModule, out: Path, seconds: float) -> Pretrained:
+def _named_labels(
+    objective: Objective, labels: ForceLabels | None, store: Store, train: NDArray[np.int64]
+) -> tuple[ForceLabels | None, dict[str, Any]]:
+    """The labels that an objective names, in its units, and what these units are; fitted on the training rows alone."""
+    if objective.columns is None:
+        return None, {}
+    if labels is None or len(labels) != len(store):
+        raise InputError(
+            "This objective learns from labels, and was given none here. Name them where crystals are read: "
+            "matgl-infomax pretrain --objective-options energy=COLUMN."
+        )
+    numbers = [store.numbers(row) for row in range(len(store))]
+    scale = energy_scale(labels.pick(train), [numbers[row] for row in train])
+    known = {str(z): float(e) for z, e in enumerate(scale.reference) if e}
+    noted = {"energy_scale": {"mean": scale.mean, "unit": scale.unit, "reference": known}}
+    return scale.scaled(labels, numbers), noted
+
+
+def _save(module: PretrainModule, out: Path, seconds: float, scale: dict[str, Any]) -> Pretrained:
     """Write the best weights in MatGL's format, the objective's own weights beside them, and the record last."""
     best = module.best_state
     module.encoder.load_state_dict(_under("encoder.", best))
@@ -230,7 +275,7 @@ def _save(module: PretrainModule, out: Path, seconds: float) -> Pretrained:
         buffer = io.BytesIO()
         torch.save(module.objective.cpu().state_dict(), buffer)
         atomic_write(out / "objective.pt", buffer.getvalue())
-        record = {"history": module.history, "best_step": module.best_step, "seconds": seconds}
+        record = {"history": module.history, "best_step": module.best_step, "seconds": seconds, **scale}
         atomic_write(out / "pretrain.json", json.dumps(record))
         (out / CHECKPOINT).unlink(missing_ok=True)
     wait_for_all()

@@ -12,7 +12,7 @@ from typing import Any
 
 from matgl_infomax.config import ModelSettings
 from matgl_infomax.errors import InputError
-from matgl_infomax.host import MatGLModel, load_model
+from matgl_infomax.host import MatGLModel, Potential, load_model
 from matgl_infomax.nn.matgl_net import MatGLNet
 from matgl_infomax.nn.presets import ELEMENTS
 from matgl_infomax.nn.sitenet import SiteNet
@@ -57,7 +57,7 @@ def load_encoder(path: Path | str) -> Encoder:
     return model if isinstance(model, SiteNet | MatGLNet) else MatGLNet.from_native(model)
 
 
-def save_model(model: MatGLModel, out: Path, metadata: dict[str, Any]) -> None:
+def save_model(model: MatGLModel | Potential, out: Path, metadata: dict[str, Any]) -> None:
     """Write a model in MatGL's format; each file is whole or absent, and ``model.json`` comes last.
 
     Raises:

@@ -1,0 +1,100 @@
+"""One training of a force field: errors of energy, forces and stress, and the running average that predicts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from matgl_infomax.config_forces import ForceFieldSettings
+from matgl_infomax.data.batch import SiteBatch
+from matgl_infomax.data.forces import GPA_OF
+from matgl_infomax.host import Potential
+from matgl_infomax.nn.potential import Told, tell
+from matgl_infomax.train.ema import WeightAverage
+from matgl_infomax.train.module import StepModule
+
+
+class ForceModule(StepModule):
+    """One step on labelled crystals; labels that are missing are left out of the loss."""
+
+    def __init__(
+        self, potential: Potential, settings: ForceFieldSettings, held_out: Sequence[Any], learnt: list[nn.Parameter]
+    ) -> None:
+        known = {id(p) for p in learnt}
+        fresh = [p for p in potential.parameters() if id(p) not in known and p.requires_grad]
+        rates = ((fresh, 1.0), (learnt, settings.encoder_rate))
+        groups = [{"params": ps, "lr": settings.learning_rate * rate} for ps, rate in rates if ps]
+        super().__init__(groups, settings.steps, settings.weight_decay, settings.warmup_fraction)
+        self.potential, self.settings = potential, settings
+        self.average = WeightAverage(potential, settings.ema_decay)
+        self.held_out = held_out
+
+    def training_step(self, batch: SiteBatch, batch_idx: int) -> Tensor:  # noqa: ARG002
+        """Weighted mean absolute errors of the labels that are there."""
+        errors = errors_of(tell(self.potential, batch), batch)
+        parts = {name: error.sum() / max(1, len(error)) for name, error in errors.items()}
+        total = self._weighted(parts)
+        self.count({"loss": total, **parts})
+        return total
+
+    def _weighted(self, parts: dict[str, Any]) -> Any:
+        """The loss from the errors of each kind."""
+        s = self.settings
+        return s.energy_weight * parts["energy"] + s.force_weight * parts["force"] + s.stress_weight * parts["stress"]
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
+        """Take the new weights into the running average."""
+        self.average.update()
+
+    def validate(self) -> tuple[dict[str, float], nn.Module]:
+        """Mean absolute errors of the averaged weights on crystals held out."""
+        if not len(self.held_out):
+            return {}, self.potential
+        found: dict[str, list[Tensor]] = {}
+        for _, batch in self.own_batches(self.held_out):
+            for name, error in errors_of(tell(self.potential, batch), batch).items():
+                found.setdefault(name, []).append(error.detach())
+        errors = {name: torch.cat(parts) for name, parts in found.items()}
+        means = {name: float(error.mean()) if len(error) else 0.0 for name, error in errors.items()}
+        return {**means, "score": float(self._weighted(means))}, self.potential
+
+    def on_train_epoch_end(self) -> None:
+        """Validate, and keep, the running average: it is what predicts in the end."""
+        with self.average.applied():
+            super().on_train_epoch_end()
+
+    def on_fit_start(self) -> None:
+        """The running average lives where the model does."""
+        self.average.settle()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the running average as well."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["average"] = self.average.state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the running average up again."""
+        super().on_load_checkpoint(checkpoint)
+        self.average.restore(checkpoint["average"])
+
+
+def errors_of(told: Told, batch: SiteBatch) -> dict[str, Tensor]:
+    """Absolute errors of what has a label: energies per atom (b,), force components (m,), stress components (k,)."""
+    labels: Any = (batch.energy, batch.forces, batch.stress)
+    answers = (told.energy / batch.size, told.forces, told.stress)
+    errors = {}
+    for name, answer, label in zip(("energy", "force", "stress"), answers, labels, strict=True):
+        difference = answer - label
+        if name == "stress":
+            difference = difference * _gpa_per_ev(batch)
+        errors[name] = difference[~label.isnan()].abs()
+    return errors
+
+
+def _gpa_per_ev(batch: SiteBatch) -> Tensor:
+    """From stress times volume per atom, eV, to GPa, (B, 1, 1)."""
+    lattice: Any = batch.lattice
+    return (GPA_OF["eV/A3"] * batch.size / torch.linalg.det(lattice).abs()).view(-1, 1, 1)

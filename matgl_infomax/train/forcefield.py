@@ -1,0 +1,181 @@
+"""Force fields: a network of MatGL, fresh or pretrained, learns energies, forces and stresses inside MatGL's Potential.
+
+The folder opens with ``matgl.load_model`` as a potential, for MatGL's ASE calculator and relaxers.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from matgl_infomax.config import ModelSettings
+from matgl_infomax.config_forces import ForceFieldSettings
+from matgl_infomax.data.elements_guard import check_elements
+from matgl_infomax.data.forces import EnergyScale, ForceLabels, energy_scale, force_size
+from matgl_infomax.data.loader import StepOrder, StoreBatches, group_by_sites, random_stream
+from matgl_infomax.data.radius import RadiusRule
+from matgl_infomax.data.store import Store
+from matgl_infomax.errors import InputError
+from matgl_infomax.files import atomic_write
+from matgl_infomax.host import Potential, load_model
+from matgl_infomax.nn.matgl_models import full_arguments
+from matgl_infomax.nn.matgl_net import MatGLNet
+from matgl_infomax.nn.potential import check_forces, energy_network, new_potential, take_over
+from matgl_infomax.nn.presets import ELEMENTS
+from matgl_infomax.train.claim import claim_folder
+from matgl_infomax.train.finetune import FEWEST_FOR_VALIDATION, VALIDATION_STREAM
+from matgl_infomax.train.force_module import ForceModule
+from matgl_infomax.train.loop import CHECKPOINT, run_steps
+from matgl_infomax.train.ranks import HeldOut
+from matgl_infomax.train.weights import load_encoder, save_model
+
+RECORD = "forcefield.json"
+DEFAULTS = ForceFieldSettings()
+
+
+@dataclass(frozen=True)
+class FittedForces:
+    """A finished force field."""
+
+    path: Path
+    """Folder for ``matgl.load_model``."""
+    potential: Potential
+    """The potential with its best weights."""
+    history: list[dict[str, float]]
+    """Errors at each validation: energy eV/atom, forces eV/angstrom, stress GPa."""
+    best_step: int
+    """Step whose weights were kept."""
+    seconds: float
+    """Time of training in this process."""
+    n_train: int
+    """Crystals that gave gradients."""
+    n_validation: int
+    """Crystals that chose the checkpoint."""
+
+
+def start_network(
+    init: Path | str | None, model: ModelSettings, seed: int, elements: Sequence[int]
+) -> tuple[Any, list[nn.Parameter]]:
+    """The network that a force field starts from, and its pretrained weights; none from scratch.
+
+    Args:
+        init: folder of an encoder or of a potential; none starts from scratch.
+        model: network, when there is no ``init``.
+        seed: seed of the weights that start afresh.
+        elements: atomic numbers in the data.
+
+    Raises:
+        InputError: If the network makes no force field, or does not know an element.
+    """
+    if init is None:
+        check_forces(model.name)
+        network = energy_network(model.name, ELEMENTS, full_arguments(model.name, model.options), seed)
+        check_elements(elements, network.element_types, f"A fresh {model.name}")
+        return network, []
+    encoder = load_encoder(init)
+    check_forces(encoder.name if isinstance(encoder, MatGLNet) else "sitenet")
+    check_elements(elements, encoder.element_types, str(init))
+    pretrained = cast(MatGLNet, encoder)
+    arguments = pretrained.init_args["arguments"]
+    network = energy_network(pretrained.name, pretrained.element_types, arguments, seed)
+    return network, take_over(network, pretrained.name, pretrained.network)
+
+
+def rule_of(network: Any) -> RadiusRule:
+    """How crystals become pairs for a network."""
+    return RadiusRule(float(network.cutoff))
+
+
+def fit_forces(
+    start: tuple[Any, list[nn.Parameter]],
+    store: Store,
+    rows: Sequence[int] | NDArray[np.int64],
+    labels: ForceLabels,
+    out: Path,
+    settings: ForceFieldSettings = DEFAULTS,
+    *,
+    progress: bool = True,
+) -> FittedForces:
+    """Train a potential; element energies, unit, validation part and checkpoint come out of these labels alone.
+
+    A run that was stopped goes on from its last checkpoint and ends with the same weights, bit for bit on the CPU.
+
+    Args:
+        start: network and its pretrained weights, from ``start_network``.
+        store: prepared crystals.
+        rows: rows of the store to learn from, (n,).
+        labels: of these rows, (n,).
+        out: folder of the potential.
+        settings: training.
+        progress: show a bar.
+
+    Raises:
+        InputError: If there are no labels, or the folder holds another run.
+    """
+    network, learnt = start
+    rows = np.asarray(rows, dtype=np.int64)
+    if len(labels) != len(rows):
+        raise InputError(f"Each crystal needs its labels. Received: {len(rows)} crystals, labels of {len(labels)}.")
+    store.check_rule(rule_of(network))
+    began = time.perf_counter()
+    train, held_out = _split(len(rows), settings)
+    scale = force_scale(labels.pick(train), [store.numbers(int(rows[k])) for k in train])
+    weights = [float(p.detach().double().sum()) for p in network.parameters()]
+    claim = {"settings": settings.model_dump(), "store": store.key, "rows": rows, "start": weights}
+    claim_folder(out, "forcefield", claim | labels.claim())
+    potential = new_potential(network, scale)
+    if (out / RECORD).is_file():
+        return _finished(out)
+    training, validation = (StoreBatches(store, rows[p], physics=labels.pick(p)) for p in (train, held_out))
+    order = StepOrder(training.sizes, settings.steps, settings.validate_every, settings.batch_sites, settings.seed)
+    fixed = group_by_sites(validation.sizes, np.arange(len(held_out)), settings.batch_sites)
+    module = ForceModule(potential, settings, HeldOut(validation, fixed), learnt)
+    run_steps(module, training.loader(order), settings, out=out, description="Force field" if progress else None)
+    facts = {"seconds": time.perf_counter() - began, "n_train": len(train), "n_validation": len(held_out)}
+    return _save(module, out, facts)
+
+
+def force_scale(labels: ForceLabels, numbers: Sequence[NDArray[np.int64]]) -> EnergyScale:
+    """Element energies, and the size of the forces as the unit: a fresh network then gives forces of that size.
+
+    Args:
+        labels: of n crystals, in eV and angstrom.
+        numbers: atomic numbers of each, (N,).
+    """
+    scale, size = energy_scale(labels, numbers), force_size(labels) if labels.has_forces else 0.0
+    return replace(scale, unit=size) if size > 0 else scale
+
+
+def _split(n: int, settings: ForceFieldSettings) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Positions that give gradients, and positions that choose the checkpoint (none if they would be too few)."""
+    order = random_stream(settings.seed, VALIDATION_STREAM).permutation(n)
+    held_out = round(n * settings.validation_fraction)
+    held_out = held_out if held_out >= FEWEST_FOR_VALIDATION else 0
+    return np.sort(order[held_out:]), np.sort(order[:held_out])
+
+
+def _save(module: ForceModule, out: Path, facts: dict[str, Any]) -> FittedForces:
+    """Write the best weights as MatGL's potential, and the record last."""
+    module.potential.load_state_dict(module.best_state)
+    save_model(module.potential.cpu().eval(), out, {"matgl_infomax": "forcefield", "step": module.best_step})
+    record = {"history": module.history, "best_step": module.best_step, **facts}
+    atomic_write(out / RECORD, json.dumps(record))
+    (out / CHECKPOINT).unlink(missing_ok=True)
+    return _finished(out)
+
+
+def _finished(out: Path) -> FittedForces:
+    """A run that is complete."""
+    record: dict[str, Any] = json.loads((out / RECORD).read_text())
+    potential = load_model(out)
+    if not isinstance(potential, Potential):
+        raise InputError(f"{out} holds a {type(potential).__name__}, not a potential. Choose another folder.")
+    return FittedForces(out, potential.eval(), **record)
