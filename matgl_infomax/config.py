@@ -80,6 +80,16 @@ class PretrainSettings(Settings):
     accumulate: int = Field(default=1, ge=1, description="Batches per optimiser step; the gradient is that of the mean of their losses.")
     precision: Literal["32", "bf16"] = Field(default="32", description="Matrix products in single precision, or in bfloat16 (faster on a GPU); weights, softmax and losses stay in single precision.")
 
+    @field_validator("objective")
+    @classmethod
+    def _known_objectives(cls, value: str) -> str:
+        """Every part of a combination is an objective that there is."""
+        unknown = [name for name in value.split("+") if name not in OBJECTIVE_NAMES]
+        if unknown:
+            known = ", ".join(OBJECTIVE_NAMES)
+            raise ValueError(f"Unknown objective {', '.join(map(repr, unknown))}. Choose from: {known}")
+        return value
+
 
 class FinetuneSettings(Settings):
     """How a model learns from the few labels."""

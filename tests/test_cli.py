@@ -144,7 +144,7 @@ def test_missing_settings_file_gets_a_sentence(tmp_path, capsys):
         (["curve", "--lables", "5"], "Unrecognized arguments: --lables 5"),
         (["curve", "--labels", "few"], "invalid int value: 'few'"),
         (["pretrain", "--objective-options", "kl"], "Expected KEY=VALUE"),
-        (["pretrain", "--objective", "telepathy"], "invalid choice: 'telepathy' (choose from"),
+        (["pretrain", "--data", "a", "--out", "b", "--objective", "masked+telepathy"], "Unknown objective 'telepathy'"),
     ],
     ids=["nothing", "no-command", "misspelt", "no-number", "no-pair", "no-objective"],
 )

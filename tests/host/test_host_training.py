@@ -19,6 +19,7 @@ from matgl_infomax import host
 from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.nn.sitenet import SiteNet
+from tests.contracts.encoders import shifts
 
 
 @pytest.fixture
@@ -43,8 +44,10 @@ def loss_on(module: ModelLightningModule, dataset: Any) -> torch.Tensor:
 def test_every_weight_gets_a_gradient(model: SiteNet, dataset: Any) -> None:
     assert isinstance(model, MatGLModel)
     loss_on(ModelLightningModule(model), dataset).backward()
-    without = [name for name, p in model.named_parameters() if p.grad is None or not bool(p.grad.abs().sum() > 0)]
-    assert without == []
+    without = {name for name, p in model.named_parameters() if p.grad is None or not bool(p.grad.abs().sum() > 0)}
+    # Softmax forgets what is added to all logits: there the gradient is zero, or rounding, as the machine will have it.
+    assert without <= set(shifts(0))
+    assert all(p.grad is not None for p in model.parameters())
     assert all(bool(torch.isfinite(p.grad).all()) for p in model.parameters() if p.grad is not None)
 
 
