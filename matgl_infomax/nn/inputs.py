@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -95,7 +96,7 @@ GAUSSIAN_REACH_ANGSTROM = 8.0
 
 def gaussian_channels(batch: SiteBatch) -> Tensor:
     """Gaussians of the distance, (E, 16): centres from 0 to 8 angstrom, as wide as they are apart."""
-    like = {"device": batch.distance.device, "dtype": batch.distance.dtype}
+    like: dict[str, Any] = {"device": batch.distance.device, "dtype": batch.distance.dtype}
     centre = torch.linspace(0.0, GAUSSIAN_REACH_ANGSTROM, GAUSSIANS, **like)  # (16,)
     width = GAUSSIAN_REACH_ANGSTROM / (GAUSSIANS - 1)
     return (-0.5 * ((batch.distance.unsqueeze(1) - centre) / width) ** 2).exp()

@@ -29,9 +29,13 @@ LEVELS = {
     "fingerprint": "site",
     "twins": "crystal",
     "dual": "crystal",
+    "supervised": "crystal",
 }
 """How far an objective trains a network: up to its site vectors, or all of it."""
 NEEDS_TWO = {"infomax", "twins", "dual"}
+NOTHING_DRAWN = {"supervised"}
+NAMED: dict[str, dict[str, Any]] = {"supervised": {"energy": "y"}}
+"""Labels that an objective must be told to read."""
 RANDOM: dict[str, dict[str, Any]] = {"fingerprint": {"share": 0.3}}
 """Options with which something is drawn."""
 BIASED: dict[str, dict[str, Any]] = {"twins": {"batch_norm": False}}
@@ -71,16 +75,17 @@ def made(
     encoder = copy.deepcopy(network(kind, dtype))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return encoder, OBJECTIVES[name].for_encoder(encoder, "default", options).to(dtype)
+        return encoder, OBJECTIVES[name].for_encoder(encoder, "default", {**NAMED.get(name, {}), **options}).to(dtype)
 
 
 def shown(kind: type[EncoderCase], crystals: list[Crystal], dtype: torch.dtype) -> SiteBatch:
-    """The crystals as the encoder reads them, always with geometry."""
+    """The crystals as the encoder reads them, always with geometry, and with energies for the one that reads them."""
+    energy = torch.tensor([0.01 * sum(crystal.numbers) for crystal in crystals], dtype=dtype)
     if not issubclass(kind, encoders.SiteNetCase):
-        return kind().inputs(crystals, dtype)
+        return replace(kind().inputs(crystals, dtype), energy=energy)
     with tempfile.TemporaryDirectory() as folder:
         store = store_of(crystals, Path(folder), max_atoms=kind.max_atoms, primitive=kind.primitive)
-        return store.batch(range(len(crystals)), geometry=True).to("cpu", dtype)
+        return replace(store.batch(range(len(crystals)), geometry=True).to("cpu", dtype), energy=energy)
 
 
 @functools.cache
@@ -126,7 +131,7 @@ def test_same_generator_same_loss_bit_for_bit(name, kind):
     before = torch.random.get_rng_state()
     losses = [objective.loss(encoder, usual(kind), generator(seed))[0].detach() for seed in (1, 1, 2)]
     assert torch.equal(losses[0], losses[1])
-    assert not torch.equal(losses[0], losses[2])
+    assert torch.equal(losses[0], losses[2]) == (name in NOTHING_DRAWN)
     assert torch.equal(before, torch.random.get_rng_state()), "the global random state was used"
 
 
@@ -161,7 +166,7 @@ def test_order_of_sites_does_not_matter_for_the_same_draws(name, kind, monkeypat
 
             monkeypatch.setattr(module, what, kept)
         objective.loss(encoder, batch, generator())
-        assert drawn, "nothing is drawn for the sites"
+        assert bool(drawn) == (name not in NOTHING_DRAWN)
         turned = [value[rows] for value in drawn]
     losses = []
     for seen, values in ((batch, drawn), (shuffled, turned)):
