@@ -19,7 +19,7 @@ from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.errors import InputError
 from matgl_infomax.objectives import OBJECTIVES, Objective, denoise, dual, fingerprint, masked, twins
-from tests.build import generator, store_of
+from tests.build import generator, store_of, with_energies
 from tests.contracts import encoders
 
 LEVELS = {
@@ -80,12 +80,11 @@ def made(
 
 def shown(kind: type[EncoderCase], crystals: list[Crystal], dtype: torch.dtype) -> SiteBatch:
     """The crystals as the encoder reads them, always with geometry, and with energies for the one that reads them."""
-    energy = torch.tensor([0.01 * sum(crystal.numbers) for crystal in crystals], dtype=dtype)
     if not issubclass(kind, encoders.SiteNetCase):
-        return replace(kind().inputs(crystals, dtype), energy=energy)
+        return with_energies(kind().inputs(crystals, dtype))
     with tempfile.TemporaryDirectory() as folder:
         store = store_of(crystals, Path(folder), max_atoms=kind.max_atoms, primitive=kind.primitive)
-        return replace(store.batch(range(len(crystals)), geometry=True).to("cpu", dtype), energy=energy)
+        return with_energies(store.batch(range(len(crystals)), geometry=True).to("cpu", dtype))
 
 
 @functools.cache

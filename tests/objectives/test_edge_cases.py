@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -13,7 +11,7 @@ from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.nn.matgl_net import MatGLNet
 from matgl_infomax.nn.sitenet import SiteNet
 from matgl_infomax.objectives import OBJECTIVES
-from tests.build import generator, store_of
+from tests.build import generator, store_of, with_energies
 from tests.contracts.test_objectives import LEVELS
 
 SMALL = {
@@ -57,8 +55,7 @@ def loss_of(name, network, crystals, folder):
         batch = radius_batch(crystals, 4.0).to("cpu", torch.float32)
     torch.manual_seed(1)
     objective = OBJECTIVES[name].for_encoder(encoder, "default", {"energy": "y"} if name == "supervised" else {})
-    batch = replace(batch, energy=torch.linspace(-1, 1, batch.n_crystals))  # for the one that reads it
-    loss, parts = objective.loss(encoder, batch, generator())
+    loss, parts = objective.loss(encoder, with_energies(batch), generator())
     return encoder, loss, parts
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from matgl_infomax.nn.sitenet import SiteNet
 from matgl_infomax.objectives import OBJECTIVES, new_objective
 from matgl_infomax.objectives import share as module
 from matgl_infomax.objectives.share import Share
-from tests.build import store_of
+from tests.build import store_of, with_energies
 from tests.objectives.two_processes import losses_and_gradients, mean_over_two
 
 SMALL = {"hidden_layer_sizes_input": (16, 8), "hidden_layer_sizes_conv": (16, 8), "nblocks": 1}
@@ -69,8 +68,7 @@ def test_every_objective_is_a_case():
 def test_two_processes_give_the_losses_and_gradients_of_one(crystals, tmp_path):
     supercells = store_of(crystals, tmp_path / "cache").batch(range(len(crystals)), geometry=True)
     shown = {"sitenet": supercells.to("cpu", torch.float64), "megnet": radius_batch(crystals, 4.0)}
-    energy = torch.linspace(-1, 1, len(crystals), dtype=torch.float64)  # for the one that reads it
-    shown = {network: replace(batch, energy=energy) for network, batch in shown.items()}
+    shown = {network: with_energies(batch) for network, batch in shown.items()}
     batches = {f"{network}/{case}": shown[network.split(",")[0]] for network in NETWORKS for case in CASES}
     torch.save(batches, tmp_path / "batches.pt")
     multiprocessing.start_processes(work, (tmp_path,), nprocs=2, start_method="spawn")
