@@ -126,7 +126,7 @@ def test_triples_shorter_than_pairs_are_refused():
         energy_network("m3gnet", ELEMENTS, {**SMALL["m3gnet"], "threebody_cutoff": 3.0}, seed=0)
 
 
-def frames(crystals: list[Crystal], n: int = 16) -> list[Crystal]:
+def frames(crystals: list[Crystal], n: int = 12) -> list[Crystal]:
     """Labels of a pair potential that is easily written down, k (d - 4)^2 / 2 to all neighbours within 4 angstrom."""
     found = []
     for k, c in enumerate(many(crystals, n)):
@@ -179,14 +179,14 @@ def test_made_up_stress_is_negative_under_compression(crystals):
 
 @pytest.mark.parametrize("name", ["m3gnet", "tensornet"])
 def test_training_lowers_errors_and_the_folder_is_a_potential(name, crystals, tmp_path):
-    done = run(crystals, tmp_path / "out", name, SHORT.model_copy(update={"steps": 16, "validate_every": 8}))
+    done = run(crystals, tmp_path / "out", name, SHORT.model_copy(update={"steps": 8, "validate_every": 4}))
     assert done.history[-1]["train/loss"] < done.history[0]["train/loss"]
     opened = host.load_model(tmp_path / "out")
     assert type(opened).__name__ == "Potential"
     batch = radius_batch(frames(crystals)[:2], CUTOFF[name]).to("cpu", torch.float32)
     for a, b in zip(tell(opened.eval(), batch), tell(done.potential, batch), strict=True):
         torch.testing.assert_close(a, b)
-    again = run(crystals, tmp_path / "out", name, SHORT.model_copy(update={"steps": 16, "validate_every": 8}))
+    again = run(crystals, tmp_path / "out", name, SHORT.model_copy(update={"steps": 8, "validate_every": 4}))
     assert again.history == done.history
     with pytest.raises(InputError, match="holds another run"):
         run(crystals, tmp_path / "out", name, SHORT)
