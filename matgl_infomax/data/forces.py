@@ -174,7 +174,8 @@ def energy_scale(labels: ForceLabels, numbers: Sequence[NDArray[np.int64]]) -> E
         numbers: atomic numbers of each, (N,).
     """
     known = np.flatnonzero(~np.isnan(labels.energy)).tolist()
-    reference, residual = np.zeros(119), labels.energy[known]
+    reference: Reals = np.zeros(119)
+    residual: Reals = labels.energy[known]
     if labels.total and len(known):
         fraction = np.stack([np.bincount(numbers[row], minlength=119) / len(numbers[row]) for row in known])  # (n, 119)
         reference = np.linalg.lstsq(fraction, residual, rcond=None)[0]

@@ -46,9 +46,6 @@ class TwoLevelEncoder(Protocol):
     crystal_vector_width: int
 
     @property
-    def wrong_forces(self) -> str | None: ...  # noqa: D102 - why its gradients are no forces; none where they are
-
-    @property
     def reach_angstrom(self) -> float | None: ...  # noqa: D102 - longest pair it may be shown; none means any
 
     @property

@@ -46,9 +46,11 @@ class Supervised(Objective):
         super().__init__()
         self.settings = self.columns = settings
         self.geometry = self._derives
-        if self._derives and encoder.wrong_forces:
+        # An encoder from elsewhere need not say so.
+        reason = getattr(encoder, "wrong_forces", None)
+        if self._derives and reason:
             raise InputError(
-                f"{encoder.wrong_forces} Learn from energies alone (force_weight=0 stress_weight=0), or take another "
+                f"{reason} Learn from energies alone (force_weight=0 stress_weight=0), or take another "
                 "network."
             )
         by_distance = encoder.separable and not self._derives
