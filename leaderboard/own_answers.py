@@ -26,7 +26,7 @@ from matgl_infomax.leaderboard.runs_read import (
     read_cards,
     score_table,
 )
-from matgl_infomax.record import Metrics, RunCard
+from matgl_infomax.record import ForceMetrics, Metrics, RunCard
 from matgl_infomax.tasks.matbench import Task, load_task
 
 if TYPE_CHECKING:
@@ -172,6 +172,8 @@ def _seed_errors(cards: Sequence[RunCard], seeds: Sequence[int], folds: Sequence
 
     def error(card: RunCard) -> float:
         metrics = card.metrics
+        if isinstance(metrics, ForceMetrics):
+            raise InputError(f"A force field ({card.task}) has no place on this leaderboard.")
         return metrics.mae if isinstance(metrics, Metrics) else 1 - metrics.balanced_accuracy
 
     by_run = {(card.fold, card.seed): error(card) for card in cards}

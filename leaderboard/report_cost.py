@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from matgl_infomax.leaderboard.report_table import Cell, Table, duration, make_table, number, word
-from matgl_infomax.record import ClassMetrics, RunCard
+from matgl_infomax.record import ClassMetrics, ForceMetrics, Metrics, RunCard
 
 Named = tuple[str, tuple[RunCard, ...]]
 """Name of a folder and its cards."""
@@ -56,7 +56,7 @@ def card_table(name: str, cards: Sequence[RunCard]) -> Table:
     classes = isinstance(cards[0].metrics, ClassMetrics)
     rows = []
     for card in cards:
-        score = card.metrics.rocauc if isinstance(card.metrics, ClassMetrics) else card.metrics.mae
+        score = _score(card.metrics)
         head = card.settings.get("head")
         rows.append([
             word(card.arm if head is None else f"{card.arm}, {head}"), number(card.mask.used), number(card.fold),
@@ -69,6 +69,13 @@ def card_table(name: str, cards: Sequence[RunCard]) -> Table:
                "rate", "time", "finished", "run hash", "predictions")  # fmt: skip
     words = ("arm", "start", "finished", "run hash", "predictions")
     return make_table(f"{name}: {len(cards)} run cards", columns, rows, words=words)
+
+
+def _score(metrics: Metrics | ClassMetrics | ForceMetrics) -> float | None:
+    """The number of a run that a line has room for; of a force field that of its forces, eV/angstrom."""
+    if isinstance(metrics, ClassMetrics):
+        return metrics.rocauc
+    return metrics.forces.mae if isinstance(metrics, ForceMetrics) else metrics.mae
 
 
 def _rate(card: RunCard) -> Cell:
