@@ -178,7 +178,7 @@ def energy_scale(labels: ForceLabels, numbers: Sequence[NDArray[np.int64]]) -> E
     residual: Reals = labels.energy[known]
     if labels.total and len(known):
         fraction = np.stack([np.bincount(numbers[row], minlength=119) / len(numbers[row]) for row in known])  # (n, 119)
-        reference = np.linalg.lstsq(fraction, residual, rcond=None)[0]
+        reference = np.asarray(np.linalg.lstsq(fraction, residual, rcond=None)[0], dtype=np.float64)
         residual = residual - fraction @ reference
     mean = float(residual.mean()) if len(known) else 0.0
     spread = float(residual.std()) if len(known) else force_size(labels)
