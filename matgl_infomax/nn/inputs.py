@@ -124,5 +124,6 @@ def channels_width(channels: Sequence[str]) -> int:
 
 def pair_features(batch: SiteBatch, channels: Sequence[str]) -> Tensor:
     """The chosen channels of each pair side by side, (E, C)."""
-    made = [CHANNELS[name][1](batch).reshape(batch.n_pairs, -1) for name in channels]
+    # A process without crystals has no pairs, of which torch could not tell the width by itself.
+    made = [CHANNELS[name][1](batch).reshape(batch.n_pairs, CHANNELS[name][0]) for name in channels]
     return torch.cat(made, dim=1)
