@@ -71,7 +71,7 @@ def test_resume_really_goes_on_instead_of_starting_again(store, tmp_path, monkey
 
 
 def test_checkpoint_holds_plain_data_only(store, tmp_path, monkeypatch):
-    def dies(self, out, seconds):
+    def dies(self, out, seconds, scale):
         raise Killed
 
     monkeypatch.setattr(module, "_save", dies)
