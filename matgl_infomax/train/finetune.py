@@ -20,12 +20,12 @@ from matgl_infomax.data.loader import StepOrder, StoreBatches, group_by_sites, r
 from matgl_infomax.data.store import Store
 from matgl_infomax.errors import InputError
 from matgl_infomax.objectives.share import at_least_single
+from matgl_infomax.train.averaged import AveragedModule
 from matgl_infomax.train.claim import claim_folder
 from matgl_infomax.train.ema import WeightAverage
 from matgl_infomax.train.groups import freeze
 from matgl_infomax.train.loop import run_steps
 from matgl_infomax.train.losses import GOALS, Goal, declare_output
-from matgl_infomax.train.module import StepModule
 from matgl_infomax.train.noisy_nodes import NoisyNodes
 from matgl_infomax.train.ranks import HeldOut, from_all
 from matgl_infomax.train.rates import Thawing, rate_groups
@@ -59,7 +59,7 @@ class Fitted:
     """Their positions among the labelled crystals, (n_validation,)."""
 
 
-class FinetuneModule(StepModule):
+class FinetuneModule(AveragedModule):
     """One step on labelled crystals; missing labels are left out of the loss."""
 
     def __init__(
@@ -100,18 +100,9 @@ class FinetuneModule(StepModule):
         self.count({"loss": loss, "denoising": denoising})
         return loss + denoising
 
-    def on_fit_start(self) -> None:
-        """The running average lives where the model does."""
-        self.average.settle()
-
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
         """Let the groups move whose turn it is."""
         self.thawing.settle(self.global_step)
-
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
-        """Take the new weights into the running average."""
-        if self.completes_step(batch_idx):
-            self.average.update()
 
     def validate(self) -> tuple[dict[str, float], torch.nn.Module]:
         """How the averaged weights do on held-out labels."""
@@ -125,20 +116,6 @@ class FinetuneModule(StepModule):
         prediction, labels = (torch.cat([entry[k] for entry in found]) for k in (1, 2))  # (n, T)
         return (self.goal.validation(prediction, labels) if (~labels.isnan()).any() else {}), self.model
 
-    def on_train_epoch_end(self) -> None:
-        """Validate, and keep, the running average: it is what predicts in the end."""
-        with self.average.applied():
-            super().on_train_epoch_end()
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the running average as well."""
-        super().on_save_checkpoint(checkpoint)
-        checkpoint["average"] = self.average.state()
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take the running average up again."""
-        super().on_load_checkpoint(checkpoint)
-        self.average.restore(checkpoint["average"])
 
 
 def fit(

@@ -13,11 +13,11 @@ from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.data.forces import GPA_OF
 from matgl_infomax.host import Potential
 from matgl_infomax.nn.potential import Told, tell
+from matgl_infomax.train.averaged import AveragedModule
 from matgl_infomax.train.ema import WeightAverage
-from matgl_infomax.train.module import StepModule
 
 
-class ForceModule(StepModule):
+class ForceModule(AveragedModule):
     """One step on labelled crystals; labels that are missing are left out of the loss."""
 
     def __init__(
@@ -45,10 +45,6 @@ class ForceModule(StepModule):
         s = self.settings
         return s.energy_weight * parts["energy"] + s.force_weight * parts["force"] + s.stress_weight * parts["stress"]
 
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
-        """Take the new weights into the running average."""
-        self.average.update()
-
     def validate(self) -> tuple[dict[str, float], nn.Module]:
         """Mean absolute errors of the averaged weights on crystals held out."""
         if not len(self.held_out):
@@ -61,24 +57,6 @@ class ForceModule(StepModule):
         means = {name: float(error.mean()) if len(error) else 0.0 for name, error in errors.items()}
         return {**means, "score": float(self._weighted(means))}, self.potential
 
-    def on_train_epoch_end(self) -> None:
-        """Validate, and keep, the running average: it is what predicts in the end."""
-        with self.average.applied():
-            super().on_train_epoch_end()
-
-    def on_fit_start(self) -> None:
-        """The running average lives where the model does."""
-        self.average.settle()
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the running average as well."""
-        super().on_save_checkpoint(checkpoint)
-        checkpoint["average"] = self.average.state()
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take the running average up again."""
-        super().on_load_checkpoint(checkpoint)
-        self.average.restore(checkpoint["average"])
 
 
 def errors_of(told: Told, batch: SiteBatch) -> dict[str, Tensor]:
