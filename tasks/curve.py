@@ -17,6 +17,7 @@ from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
 from matgl_infomax.files import atomic_write, sweep_drafts
 from matgl_infomax.leaderboard.curve_table import absolute_errors, curve_frame, markdown_table
+from matgl_infomax.leaderboard.ratio_table import ratio_table
 from matgl_infomax.leaderboard.verdict import Verdict, judge
 from matgl_infomax.record import RunCard, read_card
 from matgl_infomax.tasks.arms import STARTS
@@ -80,6 +81,7 @@ class CurveResult:
         lines = [f"# Does pretraining help? {v.target}", "", self.to_markdown(), "", f"**{v.text}**", ""]
         lines += [f"- {point.sentence}" for point in v.points]
         lines += [f"- {saving.sentence}." for saving in v.savings]
+        lines += ["", ratios] if (ratios := ratio_table(v)) else []
         lines += ["", f"Tested on {v.test_crystals} crystals with {v.seeds} seed(s). Rule: {v.rule}"]
         return "\n".join([*lines, *(f"\n{note}" for note in self.notes)]) + "\n"
 
