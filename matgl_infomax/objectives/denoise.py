@@ -7,7 +7,6 @@ together from pair vectors, so that the answer turns with the crystal.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -23,7 +22,7 @@ from matgl_infomax.objectives.base import Objective, TwoLevelEncoder
 from matgl_infomax.objectives.levels import site_vectors
 from matgl_infomax.objectives.options import chosen
 from matgl_infomax.objectives.share import Share, at_least_single
-from matgl_infomax.objectives.views import displacements, keep_pairs, moved, pair_vectors, strains, within
+from matgl_infomax.objectives.views import displacements, keep_pairs, moved, pair_vectors, strains, strengths, within
 
 BASIS = 16
 """Gaussians along the distance of a pair."""
@@ -107,7 +106,7 @@ class Denoise(Objective):
 
     def noise(self, batch: SiteBatch, generator: torch.Generator) -> Noise:
         """Fresh noise for all crystals, which keep the pairs of the clean ones."""
-        size = self.sizes(batch, generator)  # (B,)
+        size = strengths(batch, self.settings.least_angstrom, self.settings.most_angstrom, generator)  # (B,)
         shift = displacements(batch, size, generator)  # (N, 3)
         strain = strains(batch, self.settings.strain, generator) if self.settings.strain else None  # (B, 3, 3)
         return Noise(moved(batch, shift, strain), size, shift)
@@ -134,12 +133,6 @@ class Denoise(Objective):
         wanted = centred(-noise.shift[share.sites] / own[near.owner].unsqueeze(1), near)  # (n, 3)
         found = centred(summed(answer, near), near)  # (n, 3)
         return share.mean_of_sites((found - wanted).abs().mean(1)), share.mean_of_sites(wanted.abs().mean(1))
-
-    def sizes(self, batch: SiteBatch, generator: torch.Generator) -> Tensor:
-        """Strength of the noise of each crystal, (B,), angstrom."""
-        low, high = math.log(self.settings.least_angstrom), math.log(self.settings.most_angstrom)
-        drawn = torch.rand(batch.n_crystals, generator=generator, dtype=batch.distance.dtype)
-        return (low + (high - low) * drawn).exp().to(batch.distance.device)
 
     def answer(self, vectors: Tensor, near: SiteBatch) -> Tensor:
         """What the head says of each pair, (M,), from site vectors (n, D) and noisy distances."""

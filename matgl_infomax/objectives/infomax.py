@@ -15,7 +15,7 @@ from torch.nn.functional import linear, softplus
 
 from matgl_infomax.data.batch import SiteBatch, View
 from matgl_infomax.nn.heads import Head
-from matgl_infomax.objectives import corrupt, lookalikes
+from matgl_infomax.objectives import corrupt, hard, lookalikes
 from matgl_infomax.objectives.base import LevelLike, Objective, TwoLevelEncoder
 from matgl_infomax.objectives.gaussian import GaussianLevel
 from matgl_infomax.objectives.infomax_settings import INFOMAX_PRESETS, WRONG_SHARE, InfoMaxSettings, fitted_to
@@ -23,6 +23,7 @@ from matgl_infomax.objectives.levels import levels
 from matgl_infomax.objectives.options import chosen
 from matgl_infomax.objectives.recognise import Critic, Shown, near_first
 from matgl_infomax.objectives.share import Share, at_least_single
+from matgl_infomax.objectives.views import within
 from matgl_infomax.objectives.wrong import encode_wrong, real_views, wrong_versions
 
 
@@ -43,8 +44,10 @@ class InfoMax(Objective):
         super().__init__()
         self.settings = settings = fitted_to(encoder, settings)
         self.real_crystals = encoder.reads == "geometry"
-        # Crystals as they are cost a third when equal sites are merged; the wrong ones have no equal sites.
-        self.view: View = "full" if self.real_crystals else "both"
+        self.geometry = self.moves = settings.noise_angstrom > 0 or settings.strain > 0
+        # Crystals as they are cost a third when equal sites are merged; wrong or damaged ones have no equal sites.
+        damaged = self.moves or settings.hidden_share > 0
+        self.view: View = "full" if self.real_crystals or damaged else "both"
         hidden, width = settings.critic_hidden, settings.critic_width
         self.site_level = GaussianLevel(encoder.site_hidden_width, encoder.site_vector_width)
         self.crystal_level = GaussianLevel(encoder.crystal_hidden_width, encoder.crystal_vector_width)
@@ -74,12 +77,15 @@ class InfoMax(Objective):
         s = self.settings
         share = share or Share.of(batch)
         partner = self._partner(batch, generator)  # (N,)
-        site, crystal, vector = levels(encoder, share.own, s.greedy)
+        seen = hard.damaged(batch, s.noise_angstrom, s.strain, s.hidden_share, generator)
+        harder = self._hard(batch, seen, generator)
+        read = within(seen, encoder.reach_angstrom) if self.moves else seen
+        site, crystal, vector = levels(encoder, share.own if read is batch else share.cut(read), s.greedy)
         local_sample, local_kl = self._sampled(self.site_level, site, generator, share, share.sites)
-        local = self.local_loss(local_sample, encoder.raw_sites(batch), batch, partner, share)
+        local = self.local_loss(local_sample, encoder.raw_sites(batch), batch, partner, share, harder)
 
         global_sample, global_kl = self._sampled(self.crystal_level, crystal, generator, share, share.crystals)
-        wrong, weights = self._encode_views(encoder, share, partner, generator) if s.extra_negatives else ({}, {})
+        wrong, weights = self._encode_views(encoder, share, read, partner, generator) if s.extra_negatives else ({}, {})
         global_ = self.global_loss(global_sample, vector, wrong, batch, partner, share, weights)
 
         kl = s.local_weight * local_kl + s.global_weight * global_kl
@@ -98,17 +104,17 @@ class InfoMax(Objective):
 
     @torch.no_grad()
     def _encode_views(
-        self, encoder: TwoLevelEncoder, share: Share, partner: Tensor, generator: torch.Generator
+        self, encoder: TwoLevelEncoder, share: Share, read: SiteBatch, partner: Tensor, generator: torch.Generator
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Vectors of the own sites in each corrupted view, (n, D) each, and weights of the negatives, (n,), if any."""
+        """Vectors of the own sites in wrong versions of what was read, (n, D) each, and weights, (n,), if any."""
         if self.real_crystals:
             amount = self.settings.wrong_share or WRONG_SHARE
-            wrong = wrong_versions(share.whole, partner, amount, generator)
+            wrong = wrong_versions(read, partner, amount, generator)
             owner = share.whole.owner[share.sites]
             weights = {name: value[owner] for name, value in wrong.weight.items()}
             return {"wrong": encode_wrong(encoder, wrong, share)}, weights
         vectors = {}
-        for name, view in self._views(share.whole, partner, generator).items():
+        for name, view in self._views(read, partner, generator).items():
             if name == "composition" and self.settings.composition == "rows" and share.ranks > 1:
                 # Its neighbours are rows of other crystals: it cannot be cut between processes.
                 vectors[name] = encoder.encode_sites(view).vector[share.sites]
@@ -117,7 +123,13 @@ class InfoMax(Objective):
         return vectors, {}
 
     def local_loss(
-        self, site: Tensor, raw: Tensor, batch: SiteBatch, partner: Tensor, share: Share | None = None
+        self,
+        site: Tensor,
+        raw: Tensor,
+        batch: SiteBatch,
+        partner: Tensor,
+        share: Share | None = None,
+        harder: Mapping[str, Shown] | None = None,
     ) -> Tensor:
         """Does a site recognise the atoms around it? Mean over a crystal's sites, then over crystals.
 
@@ -127,6 +139,7 @@ class InfoMax(Objective):
             batch: all crystals.
             partner: foreign site of each site, (N,).
             share: which crystals are this process's own; all without it.
+            harder: more negatives by name.
         """
         share = share or Share.of(batch)
         # T = phi(site) . (W h + b) = (W^T phi) . h + phi . b: the last layer once per site instead of once per pair.
@@ -143,7 +156,8 @@ class InfoMax(Objective):
             return critic.loss(shown if share.ranks == 1 else shown.to(share.sites), sign)  # (n,)
 
         positive = per_site(self._true(batch), -1.0)
-        negatives = [per_site(shown, 1.0) for shown in self._false(batch, partner).values()]
+        false = {**self._false(batch, partner), **(harder or {})}
+        negatives = [per_site(shown, 1.0) for shown in false.values()]
         return share.mean_of_sites(positive + torch.stack(negatives).mean(0))
 
     def global_loss(
@@ -183,11 +197,13 @@ class InfoMax(Objective):
 
     def diagnose(self, batch: SiteBatch, generator: torch.Generator) -> dict[str, float]:
         """Share of true twins among each kind of negative: crystals that no encoder could tell from the original."""
-        partner = self._partner(batch, generator)
+        partner, s = self._partner(batch, generator), self.settings
+        seen = hard.damaged(batch, s.noise_angstrom, s.strain, s.hidden_share, generator)
+        harder = self._hard(batch, seen, generator)
         true = lookalikes.batch_environment(batch)
         crystal = lookalikes.crystal_fingerprint(true, batch)
         share = {}
-        for name, shown in self._false(batch, partner).items():
+        for name, shown in {**self._false(batch, partner), **harder}.items():
             view = lookalikes.environment(batch.number, shown.receiver, batch.number[shown.neighbour], shown.distance)
             share[f"twins/local_{name}"] = lookalikes.twin_share(true, view)
         foreign = crystal[batch.owner[partner]]
@@ -226,6 +242,13 @@ class InfoMax(Objective):
         if self.settings.local_weights == "published":
             shown |= _with_mask_leak(batch, partner)
         return shown
+
+    def _hard(self, batch: SiteBatch, seen: SiteBatch, generator: torch.Generator) -> dict[str, Shown]:
+        """Local negatives close to the truth, by name: the distances shown, and chemically close elements."""
+        found = {"stale": hard.stale(batch, seen)} if self.moves else {}
+        if self.settings.akin:
+            found["akin"] = hard.recast(self._true(batch), hard.akin_sites(batch.number, generator))
+        return found
 
     def _views(self, batch: SiteBatch, partner: Tensor, generator: torch.Generator) -> dict[str, SiteBatch]:
         """Global negatives by name: whole crystals that never were."""

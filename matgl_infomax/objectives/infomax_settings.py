@@ -25,6 +25,10 @@ class InfoMaxSettings(Settings):
     local_weight: float = Field(default=1.0, ge=0, description="Weight of the local loss.")
     global_weight: float = Field(default=1.0, ge=0, description="Weight of the global loss.")
     wrong_share: float | None = Field(default=None, gt=0, le=1, description="MatGL's networks: share of a batch's crystals of which one wrong version is encoded too, weighted so that the mean loss stays the same; 0.33 when left out. Site-Net encodes all of them.")
+    noise_angstrom: float = Field(default=0.0, ge=0, description="Strongest noise on the positions that the network reads, while it must recognise the sound neighbourhood; the distances it was shown are then a negative too. 0 shows crystals as they are.")
+    strain: float = Field(default=0.0, ge=0, description="Standard deviation of the strain of the cells that the network reads, in the same way.")
+    hidden_share: float = Field(default=0.0, ge=0, lt=1, description="Share of each crystal's sites whose element the network does not read, while it must recognise it; 0 hides none.")
+    akin: bool = Field(default=False, description="Also neighbours whose elements are exchanged for chemically close ones as a local negative.")
     critic_hidden: int = Field(default=64, ge=1, description="Hidden width of the critics.")
     critic_width: int = Field(default=128, ge=1, description="Width in which critics compare.")
 
@@ -37,6 +41,13 @@ INFOMAX_PRESETS: dict[str, dict[str, Any]] = {
         "composition": "rows",
         "permutation": "batch",
         "kl_form": "published",
+    },
+    "hard": {
+        "extra_negatives": False,
+        "noise_angstrom": 0.3,
+        "strain": 0.02,
+        "hidden_share": 0.15,
+        "akin": True,
     },
 }
 

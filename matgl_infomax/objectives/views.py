@@ -6,6 +6,7 @@ ones from, are made in ``corrupt``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Literal
@@ -67,6 +68,20 @@ def with_hidden(batch: SiteBatch, hidden: Tensor) -> SiteBatch:
     """
     hidden = hidden if batch.hidden is None else hidden | batch.hidden
     return replace(batch, hidden=hidden, merged=None, kind=None)
+
+
+def strengths(batch: SiteBatch, least_angstrom: float, most_angstrom: float, generator: torch.Generator) -> Tensor:
+    """Strength of the noise of each crystal, even in the logarithm between two limits, (B,), angstrom.
+
+    Args:
+        batch: B crystals.
+        least_angstrom: weakest noise.
+        most_angstrom: strongest noise.
+        generator: source of randomness.
+    """
+    low, high = math.log(least_angstrom), math.log(most_angstrom)
+    drawn = torch.rand(batch.n_crystals, generator=generator, dtype=batch.distance.dtype)
+    return (low + (high - low) * drawn).exp().to(batch.distance.device)
 
 
 def displacements(batch: SiteBatch, size_angstrom: Tensor, generator: torch.Generator) -> Tensor:

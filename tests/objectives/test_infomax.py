@@ -96,8 +96,9 @@ OTHER = {
 
 
 def test_every_option_is_tried():
-    # wrong_share is for MatGL's networks: see test_geometric.py.
-    assert {*OTHER, "composition", "greedy", "wrong_share"} == set(InfoMaxSettings.model_fields)
+    # wrong_share is for MatGL's networks: see test_geometric.py; what damages crystals: see test_hard.py.
+    hard = {"noise_angstrom", "strain", "hidden_share", "akin"}
+    assert {*OTHER, *hard, "composition", "greedy", "wrong_share"} == set(InfoMaxSettings.model_fields)
 
 
 @pytest.mark.parametrize("name", sorted(OTHER))
@@ -121,7 +122,7 @@ def test_composition_by_rows_changes_the_loss_and_needs_a_permutation(batch):
 
 def test_unknown_preset_and_option_are_refused():
     encoder = SiteNet.from_preset("compact")
-    with pytest.raises(InputError, match="default, published"):
+    with pytest.raises(InputError, match="default, published, hard"):
         objective(encoder, "clever")
     with pytest.raises(InputError, match="Known options: extra_negatives"):
         objective(encoder, tempature=0.1)

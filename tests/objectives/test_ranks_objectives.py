@@ -21,6 +21,7 @@ from tests.objectives.two_processes import losses_and_gradients, mean_over_two
 
 SMALL = {"hidden_layer_sizes_input": (16, 8), "hidden_layer_sizes_conv": (16, 8), "nblocks": 1}
 CASES: dict[str, tuple[str, str, dict[str, Any]]] = {  # objective, preset, options
+    "infomax hard": ("infomax", "hard", {"extra_negatives": True}),
     "masked": ("masked", "default", {"share": 0.4}),
     "denoise distances": ("denoise", "default", {}),
     "denoise coordinates": ("denoise", "coordinates", {}),
