@@ -154,7 +154,7 @@ def collect(study: Study) -> CurveResult:
     own = [name for name, folder in study.arms.items() if folder is not None]
     # Two arms may start from the same weights: they are told of once.
     told = dict.fromkeys(in_words(STARTS.get(arm, arm), start.facts) for arm, start in study.starts.items())
-    notes = [f"Weights of {name}: nobody checked whether they have seen test crystals." for name in own]
+    notes = [f"Weights of {', '.join(own)}: nobody checked whether they have seen test crystals."] if own else []
     notes += [sentence for sentence in told if sentence]
     return CurveResult(frame, predictions, verdict, cards, tuple(notes))
 
