@@ -8,7 +8,7 @@ import pytest
 from matgl_infomax.leaderboard.verdict import Verdict
 from tests.leaderboard.kept import RESULTS, ROOT, cards
 
-FEWEST_SEEDS = {"label_masking": 5, "matgl_models": 3, "recipe": 8}
+FEWEST_SEEDS = {"label_masking": 5, "matgl_models": 3, "methods": 3, "recipe": 8}
 """By folder: a training of M3GNet takes minutes, one of Site-Net seconds."""
 STUDIES = sorted(path.parent for path in RESULTS.rglob("verdict.json"))
 
