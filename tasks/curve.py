@@ -17,7 +17,7 @@ from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
 from matgl_infomax.files import atomic_write, sweep_drafts
 from matgl_infomax.leaderboard.curve_table import absolute_errors, curve_frame, markdown_table
-from matgl_infomax.leaderboard.ratio_table import ratio_table
+from matgl_infomax.leaderboard.ratio_table import has_several, ratio_table
 from matgl_infomax.leaderboard.verdict import Verdict, judge
 from matgl_infomax.record import RunCard, read_card
 from matgl_infomax.tasks.arms import STARTS
@@ -71,9 +71,27 @@ class CurveResult:
 
         truth = self.predictions.drop_duplicates("id")["target"].to_numpy()
         guess = float(np.abs(truth - np.median(truth)).mean())
-        title = f"{self.frame['task'].iloc[0]}: {self.verdict.test_crystals} test crystals, {self.verdict.seeds} seeds"
         v = self.verdict
-        plot_curve(self.frame, Path(path), target=v.target, unit=v.unit, guess=guess, title=title)
+        plot_curve(self.frame, Path(path), target=v.target, unit=v.unit, guess=guess, title=self.title)
+
+    def plot_ratios(self, path: Path | str) -> None:
+        """Draw every arm's error beside that from scratch, with intervals, and write it as PNG.
+
+        Args:
+            path: file to write.
+
+        Raises:
+            ValueError: If no arm was compared with scratch.
+            InputError: If the file cannot be written.
+        """
+        from matgl_infomax.tasks.plot_ratios import plot_ratios
+
+        plot_ratios(self.verdict, Path(path), title=self.title)
+
+    @property
+    def title(self) -> str:
+        """What was tested, for the head of a picture."""
+        return f"{self.frame['task'].iloc[0]}: {self.verdict.test_crystals} test crystals, {self.verdict.seeds} seeds"
 
     def summary(self) -> str:
         """Table and verdict as one page of Markdown."""
@@ -167,5 +185,7 @@ def _write(result: CurveResult, out: Path) -> None:
     atomic_write(out / "curve.csv", result.frame.to_csv(index=False))
     atomic_write(out / "cards.jsonl", "".join(card.model_dump_json() + "\n" for card in result.cards))
     result.plot(out / "curve.png")
+    if has_several(result.verdict):
+        result.plot_ratios(out / "ratios.png")
     atomic_write(out / "summary.md", result.summary())
     atomic_write(out / "verdict.json", result.verdict.model_dump_json(indent=1) + "\n")

@@ -20,14 +20,16 @@ COLOURS = {
     "descriptors": "#00798c",
 }
 """Fixed colours, so that an arm looks the same in every study."""
-OTHERS = ["#5f4bb6", "#66a182", "#b5651d", "#2e86ab"]
+OTHERS = ["#5f4bb6", "#66a182", "#b5651d", "#2e86ab", "#c77cbb", "#9a8c1f", "#1b4332", "#e07a5f"]
+MOST_BANDS = 5
+"""With more arms the bands lie on each other and hide the lines; ``ratios.png`` tells such arms apart."""
 MARKERS = "osD^vPX*"
 
 
 def plot_curve(curve: pd.DataFrame, path: Path, *, target: str, unit: str | None, guess: float, title: str) -> None:
     """Draw the learning curves on logarithmic axes and write them as PNG.
 
-    Lines join the means over seeds, bands span the sample standard deviation, small dots are single runs.
+    Lines join the means over seeds, small dots are single runs; with few arms bands span the sample standard deviation.
 
     Args:
         curve: the columns of ``curve.csv``.
@@ -47,7 +49,8 @@ def plot_curve(curve: pd.DataFrame, path: Path, *, target: str, unit: str | None
     arms = list(dict.fromkeys(curve["arm"]))
     own = iter(OTHERS * len(arms))
     for arm, marker in zip(arms, MARKERS * len(arms), strict=False):
-        _draw_arm(axes, curve[curve["arm"] == arm], arm, COLOURS.get(arm) or next(own), marker)
+        colour = COLOURS.get(arm) or next(own)
+        _draw_arm(axes, curve[curve["arm"] == arm], arm, colour, marker, band=len(arms) <= MOST_BANDS)
     if 0 < guess < 4 * float(curve["mae"].max()):
         axes.axhline(guess, color="0.7", linestyle=":", linewidth=1)
         axes.annotate("always guessing the median", (1, guess), xycoords=("axes fraction", "data"), ha="right",
@@ -61,12 +64,13 @@ def plot_curve(curve: pd.DataFrame, path: Path, *, target: str, unit: str | None
     atomic_write(path, buffer.getvalue())
 
 
-def _draw_arm(axes: Axes, runs: pd.DataFrame, arm: str, colour: str, marker: str) -> None:
+def _draw_arm(axes: Axes, runs: pd.DataFrame, arm: str, colour: str, marker: str, *, band: bool) -> None:
     """Mean, spread and single runs of one arm."""
     grouped = runs.groupby("labels_asked")["mae"]
     mean, sd = grouped.mean(), grouped.std().fillna(0.0)
     low = (mean - sd).clip(lower=grouped.min() * 0.5)  # a logarithmic axis has no place for zero
-    axes.fill_between(mean.index, low, mean + sd, color=colour, alpha=0.15, linewidth=0)
+    if band:
+        axes.fill_between(mean.index, low, mean + sd, color=colour, alpha=0.15, linewidth=0)
     axes.plot(mean.index, mean, color=colour, marker=marker, markersize=5, linewidth=1.6, label=arm)
     axes.plot(runs["labels_asked"], runs["mae"], ".", color=colour, alpha=0.35, markersize=4)
 

@@ -15,7 +15,7 @@ def verdict(**factors):
     errors = {("scratch", n): base[n] for n in base}
     for arm, factor in factors.items():
         errors |= {(arm, n): base[n] * factor * (1 + 0.02 * rng.normal(size=(4, 1))) for n in base}
-    if len(factors) > 1:
+    if len(factors) > 1:  # not every arm has runs everywhere
         del errors[list(factors)[-1], 100]
     return judge(errors, target="gap", draws=300)
 
