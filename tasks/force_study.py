@@ -187,7 +187,7 @@ class ForceStudyResult:
 
     def to_text(self) -> str:
         """The table to read, and where it lies."""
-        return f"{self.table.to_markdown()}\n\n{len(self.cards)} run cards: {self.out / 'runs'}"
+        return f"{self.table.to_markdown()}\n\n{len(self.cards)} run cards: {self.out / 'cards.jsonl'}"
 
 
 def force_study(config: ForceStudyConfig, *, progress: bool = True) -> ForceStudyResult:
@@ -218,6 +218,7 @@ def force_study(config: ForceStudyConfig, *, progress: bool = True) -> ForceStud
             bar.update()
     cards = tuple(read_card(study.files(run)[0]) for run in study.runs)
     found = force_table(_lines(study, study.runs))
+    atomic_write(config.out / "cards.jsonl", "".join(card.model_dump_json() + "\n" for card in cards))
     atomic_write(config.out / "table.json", json.dumps(found.to_dict(), indent=1))
     atomic_write(config.out / "summary.md", f"# Force fields: pretrained against scratch\n\n{found.to_markdown()}\n")
     return ForceStudyResult(found, cards, config.out)

@@ -16,6 +16,7 @@ from matgl_infomax.config_forces import ForceFieldSettings
 from matgl_infomax.config_tasks import ForceStudyConfig
 from matgl_infomax.data.forces import GPA_OF
 from matgl_infomax.errors import InputError
+from matgl_infomax.record import RunCard
 from matgl_infomax.tasks import force_runs
 from matgl_infomax.tasks.force_study import force_study, plan
 from matgl_infomax.tasks.force_table import force_table
@@ -80,6 +81,8 @@ def test_study_leaves_cards_and_goes_on(data, encoder, monkeypatch):
     assert force_study(asked, progress=False).table == done.table
     lines = json.loads((data.parent / "out" / "table.json").read_text())["lines"]
     assert len(lines) == len(done.table.lines)
+    kept = (data.parent / "out" / "cards.jsonl").read_text().splitlines()
+    assert tuple(RunCard.model_validate_json(line) for line in kept) == done.cards
     with pytest.raises(InputError, match="holds another run"):
         force_study(config(data, forcefield=asked.forcefield.model_copy(update={"steps": 3})), progress=False)
 
