@@ -14,6 +14,7 @@ from matgl_infomax.contracts import example_crystals
 from matgl_infomax.data.micro import element_stiffness, valence_class
 from matgl_infomax.nn.sitenet import SiteNet
 from matgl_infomax.objectives import OBJECTIVES, agree, denoise, dual, fingerprint, masked, twins
+from matgl_infomax.objectives.views import strengths
 from tests.build import generator, store_of
 
 CLOSE = {"rel": 1e-6, "abs": 1e-9}
@@ -115,7 +116,8 @@ def noisy_pairs(batch, shift, strain, reach):
 def test_denoised_distances(strain_size, encoder, batch, monkeypatch):
     objective = made("denoise", encoder, strain=strain_size)
     kept = recorded(monkeypatch, denoise, "displacements", "strains", "within")
-    sizes = objective.sizes(batch, generator())
+    noise = objective.settings
+    sizes = strengths(batch, noise.least_angstrom, noise.most_angstrom, generator())
     loss, parts = objective.loss(encoder, batch, generator())
     strain = kept["strains"][0] if strain_size else None
     pairs = noisy_pairs(batch, kept["displacements"][0], strain, 5.0)
