@@ -60,13 +60,14 @@ def test_nothing_is_left_out(network):
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_the_same_weights_start_every_property(network):
+    """A seed draws the fresh head, so each arm has as many beginnings as seeds, the same ones for every property."""
     used = defaultdict(set)
     for name in PROPERTIES:
         for card in cards(METHODS / f"{network}_{name}"):
-            used[card.arm].add(card.initial.sha256)
-    assert all(len(used[arm]) == 1 for arm in (*OBJECTIVE_NAMES, "combined"))
-    weights = [next(iter(used[arm])) for arm in (*OBJECTIVE_NAMES, "combined")]
-    assert None not in weights and len(set(weights)) == len(weights)
+            used[card.arm].add((card.seed, card.initial.sha256))
+    pretrained = [used[arm] for arm in (*OBJECTIVE_NAMES, "combined")]
+    assert all(len(found) == len({seed for seed, _ in found}) == 3 for found in pretrained)
+    assert len(set.union(*pretrained)) == 3 * len(pretrained), "every objective has weights of its own"
 
 
 def test_the_cost_of_pretraining_is_told():
@@ -83,7 +84,8 @@ def test_force_fields_have_their_cards_and_their_table():
     runs = cards(METHODS / "forces")
     elements = {"Ni", "Cu", "Li", "Mo", "Si", "Ge"}
     keys = {(card.task.removeprefix("mlearn_"), card.arm, card.mask.asked, card.seed) for card in runs}
-    assert len(keys) == len(runs) == len(elements) * 3 * 3 * len({card.arm for card in runs})
+    arms, seeds = {card.arm for card in runs}, {card.seed for card in runs}
+    assert len(keys) == len(runs) == len(elements) * 3 * len(arms) * len(seeds) and len(seeds) >= 2
     assert {line["element"] for line in table} >= elements
     for line in table:
         if line["kind"] == "energy" and line["element"] in elements:
