@@ -5,6 +5,7 @@ STACK ?= dgl
 PYTHON ?= python3.11
 OUT ?= demo/$(STACK)
 PYTEST_ARGS ?=
+COVERAGE ?= --cov --cov-report=term:skip-covered
 BENCH_ARGS ?=
 
 ifeq ($(STACK),dgl)
@@ -50,7 +51,7 @@ demo: $(READY)  ## "does pretraining help?" on generated crystals, under five mi
 	$(PY) -m matgl_infomax.tasks.demo --out $(OUT)
 
 test: $(READY)  ## fast tests with coverage
-	$(PY) -m pytest -m "not slow" --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
+	$(PY) -m pytest -m "not slow" $(COVERAGE) $(PYTEST_ARGS)
 
 test-slow: $(READY)  ## the tests that take longer
 	$(PY) -m pytest -m slow $(PYTEST_ARGS)
