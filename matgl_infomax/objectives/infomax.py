@@ -44,9 +44,9 @@ class InfoMax(Objective):
         super().__init__()
         self.settings = settings = fitted_to(encoder, settings)
         self.real_crystals = encoder.reads == "geometry"
-        self.geometry = self.moves = settings.noise_angstrom > 0 or settings.strain > 0
+        self.geometry = settings.noise_angstrom > 0 or settings.strain > 0
         # Crystals as they are cost a third when equal sites are merged; wrong or damaged ones have no equal sites.
-        damaged = self.moves or settings.hidden_share > 0
+        damaged = self.geometry or settings.hidden_share > 0
         self.view: View = "full" if self.real_crystals or damaged else "both"
         hidden, width = settings.critic_hidden, settings.critic_width
         self.site_level = GaussianLevel(encoder.site_hidden_width, encoder.site_vector_width)
@@ -79,7 +79,7 @@ class InfoMax(Objective):
         partner = self._partner(batch, generator)  # (N,)
         seen = hard.damaged(batch, s.noise_angstrom, s.strain, s.hidden_share, generator)
         harder = self._hard(batch, seen, generator)
-        read = within(seen, encoder.reach_angstrom) if self.moves else seen
+        read = within(seen, encoder.reach_angstrom) if self.geometry else seen
         site, crystal, vector = levels(encoder, share.own if read is batch else share.cut(read), s.greedy)
         local_sample, local_kl = self._sampled(self.site_level, site, generator, share, share.sites)
         local = self.local_loss(local_sample, encoder.raw_sites(batch), batch, partner, share, harder)
@@ -245,7 +245,7 @@ class InfoMax(Objective):
 
     def _hard(self, batch: SiteBatch, seen: SiteBatch, generator: torch.Generator) -> dict[str, Shown]:
         """Local negatives close to the truth, by name: the distances shown, and chemically close elements."""
-        found = {"stale": hard.stale(batch, seen)} if self.moves else {}
+        found = {"stale": hard.stale(batch, seen)} if self.geometry else {}
         if self.settings.akin:
             found["akin"] = hard.recast(self._true(batch), hard.akin_sites(batch.number, generator))
         return found
