@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from matgl_infomax.config_tasks import WITHOUT_NETWORK
 from matgl_infomax.errors import InputError
 from matgl_infomax.files import sha256_of
 from matgl_infomax.leaderboard.scores import SCORES, Kind, fold_scores, probability_rocauc
@@ -48,8 +49,8 @@ class Asked(BaseModel):
 
     @property
     def network(self) -> str:
-        """Name of the network; trees on descriptors of the composition have none."""
-        return "no network" if self.arm == "descriptors" else str(self.model["name"])
+        """Name of the network; the arms on descriptors have none."""
+        return "no network" if self.arm in WITHOUT_NETWORK else str(self.model["name"])
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from matgl_infomax.config_tasks import BenchmarkConfig
+from matgl_infomax.config_tasks import WITHOUT_NETWORK, BenchmarkConfig
 from matgl_infomax.errors import InputError
 from matgl_infomax.leaderboard.runs_read import BenchmarkResult
 
-STARTS = ("scratch", "pretrained", "corpus", "transferred", "descriptors")
+STARTS = ("scratch", "pretrained", "corpus", "transferred", *WITHOUT_NETWORK)
 """Names of weights that the benchmark makes itself; any other name is a folder that was given."""
 
 NEEDED = {

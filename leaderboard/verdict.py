@@ -27,6 +27,9 @@ RULE = (
 
 ALTERNATIVES = {
     "descriptors": "Use the descriptors instead: trees on composition statistics beat both networks",
+    "descriptors_forest": "Use the descriptors instead: a random forest on composition beats both networks",
+    "descriptors_gaussian": "Use the descriptors instead: a Gaussian process on composition beats both networks",
+    "orbital_field": "Use the descriptors instead: trees on the orbital-field matrix beat both networks",
     "untrained": "Neither network learns enough: ridge regression on an untrained encoder beats both",
     "frozen": "Use the frozen encoder: ridge regression on its vectors beats both trained networks",
 }
@@ -137,7 +140,7 @@ def judge(errors: Errors, *, target: str, unit: str | None = None, draws: int = 
 def _pretrained(names: list[str]) -> str | None:
     """The arm that the question is about."""
     first, last = ["finetuned", "corpus"], ["transferred", "frozen", "corpus_frozen"]
-    own = [name for name in names if name not in (*first, *last, "untrained", "descriptors", BASELINE)]
+    own = [name for name in names if name not in (*first, *last, *ALTERNATIVES, BASELINE)]
     return next((name for name in [*first, *own, *last] if name in names), None)
 
 

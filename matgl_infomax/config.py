@@ -40,7 +40,7 @@ class ModelSettings(Settings):
 
     name: Literal["sitenet", "megnet", "m3gnet", "tensornet", "chgnet", "so3net"] = Field(default="sitenet", description="Architecture of the encoder: Site-Net, or one of MatGL's own networks.")
     options: dict[str, Any] = Field(default={}, description="Arguments of the network that differ from its defaults; unknown ones are refused with the list of those it has.")
-    preset: Literal["compact", "published", "rich"] = Field(default="compact", description="Site-Net of the Deep InfoMax paper (compact, 55,777 weights), of the 2023 paper (published, 304,085), or with richer inputs and read-out (rich).")
+    preset: Literal["compact", "published", "rich"] = Field(default="rich", description="Site-Net with richer inputs and read-out (rich, 169,737 weights), of the Deep InfoMax paper (compact, 55,777) or of the 2023 paper (published, 304,085).")
     supercell_atoms: int = Field(default=50, ge=1, description="Largest number of atoms in the near-cubic supercell that each site attends to.")
     primitive: bool = Field(default=True, description="Reduce each crystal to its primitive cell first, as published.")
     merge_angstrom: float = Field(default=1e-4, ge=0, description="Sites and pairs that differ by no more than this distance are computed once and counted as often as they occur; 0 merges only what is identical.")
@@ -62,11 +62,11 @@ OBJECTIVE_NAMES = ("infomax", "masked", "denoise", "fingerprint", "twins", "dual
 class PretrainSettings(Settings):
     """How an encoder learns before the labels of its task: from structures alone, unless the objective names labels."""
 
-    objective: str = Field(default="infomax", description=f"What is learnt before the labels: {', '.join(OBJECTIVE_NAMES)}, or several joined by plus signs.")
+    objective: str = Field(default="denoise", description=f"What is learnt before the labels: {', '.join(OBJECTIVE_NAMES)}, or several joined by plus signs.")
     objective_preset: str = Field(default="default", description="A set of options of the objective: default with the recommended corrections, published as in its paper.")
     objective_options: dict[str, Any] = Field(default={}, description="Options of the objective that differ from its preset, of a combination by part; unknown ones are refused.")
     objective_weights: dict[str, float] = Field(default={}, description="Weights of the parts of a combination; 1 where none is given.")
-    steps: int = Field(default=3000, ge=1, description="Optimiser steps.")
+    steps: int = Field(default=5000, ge=1, description="Optimiser steps.")
     batch_sites: int = Field(default=1200, ge=2, description="Sites per batch: crystals are added until the next one would exceed it.")
     learning_rate: float = Field(default=1e-3, gt=0, description="Peak learning rate of AdamW.")
     weight_decay: float = Field(default=1e-4, ge=0, description="Weight decay of AdamW.")
@@ -94,10 +94,10 @@ class PretrainSettings(Settings):
 class FinetuneSettings(Settings):
     """How a model learns from the few labels."""
 
-    steps: int = Field(default=2000, ge=1, description="Optimiser steps, the same for every arm.")
+    steps: int = Field(default=0, ge=0, description="Optimiser steps, the same for every arm; 0 takes what the number of labels was found to need: 600 up to 250 labels, 1,800 up to 2,500, 3,000 up to 25,000, 10,000 beyond.")
     batch_sites: int = Field(default=400, ge=1, description="Sites per batch: crystals are added until the next one would exceed it.")
     learning_rate: float = Field(default=1e-3, gt=0, description="Peak learning rate of AdamW.")
-    encoder_rate: float = Field(default=1.0, gt=0, le=1, description="Learning rate of pretrained weights as a share of the head's; weights from scratch move at the full rate.")
+    encoder_rate: float = Field(default=0.3, gt=0, le=1, description="Learning rate of pretrained weights as a share of the head's; weights from scratch move at the full rate.")
     layer_decay: float = Field(default=1.0, gt=0, le=1, description="Factor on the learning rate of pretrained weights from each layer group to the next deeper one: the head moves at the full rate, the input slowest; 1 switches it off.")
     unfreeze_every: int = Field(default=0, ge=0, description="Gradual unfreezing of pretrained weights: the head trains alone, and after every so many steps one more layer group joins, the deepest first; 0 trains all from the start.")
     task: Literal["regression", "classification"] = Field(default="regression", description="Learn numbers, or classes labelled 0 and 1 (or false and true); a classifier predicts the probability of 1.")
@@ -108,7 +108,7 @@ class FinetuneSettings(Settings):
     gradient_clip: float = Field(default=1.0, gt=0, description="Largest gradient norm.")
     freeze: list[str] = Field(default=[], description="Layer groups of the encoder whose weights stay as they are.")
     validation_fraction: float = Field(default=0.1, ge=0, lt=0.5, description="Share of the labelled crystals held out to choose the checkpoint; below 10 such crystals none is held out and the last weights count.")
-    validate_every: int = Field(default=50, ge=1, description="Steps between validations, and between checkpoints.")
+    validate_every: int = Field(default=0, ge=0, description="Steps between validations, and between checkpoints; 0 is a tenth of all steps.")
     patience: int = Field(default=0, ge=0, description="Validations without improvement before training stops; 0 never stops early.")
     ema_decay: float = Field(default=0.99, ge=0, lt=1, description="Decay of the running average of the weights that predicts; 0 switches it off.")
     noisy_nodes: float = Field(default=0.0, ge=0, description="Weight of denoising beside the labels (Noisy Nodes): atoms are moved a little in training, and their sites tell the clean distances; 0 switches it off.")

@@ -20,6 +20,10 @@ from matgl_infomax.config import (
 )
 from matgl_infomax.config_forces import ForceFieldSettings
 
+WITHOUT_NETWORK = ("descriptors", "descriptors_forest", "descriptors_gaussian", "orbital_field")
+"""Arms on descriptors: extra trees, a random forest and a Gaussian process on element statistics, and extra trees on the
+orbital-field matrix."""
+
 BENCHMARK_RATES = [0.0003, 0.001, 0.003]
 """Learning rates among which every arm of a benchmark chooses."""
 
@@ -55,7 +59,7 @@ class CurveSettings(Settings):
     fold: int = Field(default=0, ge=0, le=4, description="Fold whose part is the test set; only structures of the other four are pretrained on.")
     labels: list[int] = Field(default=[50, 100, 250], min_length=1, description="Numbers of labels that are left unmasked.")
     seeds: int = Field(default=3, ge=1, description="Repetitions, each with its own nested label masks and initial weights.")
-    arms: list[str] = Field(default=["scratch", "finetuned", "frozen", "untrained", "descriptors"], min_length=1, description="Arms to compare: scratch, finetuned, frozen, untrained, descriptors, corpus, corpus_frozen, transferred, or NAME=FOLDER for weights of your own.")
+    arms: list[str] = Field(default=["scratch", "finetuned", "frozen", "untrained", "descriptors"], min_length=1, description="Arms to compare: scratch, finetuned, frozen, untrained, corpus, corpus_frozen, transferred, NAME=FOLDER for weights of your own, or without a network: descriptors (extra trees on element statistics), descriptors_forest, descriptors_gaussian, orbital_field (1.5 crystals per second).")
     learning_rates: list[float] = Field(default=[], description="Learning rates tried by every trained arm on a part held out of the mask; none means the one of the fine-tuning settings.")
 
 
@@ -76,7 +80,7 @@ class BenchmarkSettings(Settings):
 
     task: str = Field(description="Matbench task, with or without 'matbench_'.")
     folds: list[int] = Field(default=[0, 1, 2, 3, 4], min_length=1, description="Official folds to answer; a submission needs all five.")
-    arm: Literal["scratch", "finetuned", "frozen", "untrained", "descriptors", "corpus", "corpus_frozen", "transferred"] | None = Field(default=None, description="How the answer is made; scratch when left out, or finetuned with --init. Without --init, finetuned and frozen pretrain on the structures of each fold's training part.")
+    arm: Literal["scratch", "finetuned", "frozen", "untrained", "descriptors", "descriptors_forest", "descriptors_gaussian", "orbital_field", "corpus", "corpus_frozen", "transferred"] | None = Field(default=None, description="How the answer is made; scratch when left out, or finetuned with --init. Without --init, finetuned and frozen pretrain on the structures of each fold's training part.")
     init: Path | None = Field(default=None, description="Folder of a pretrained encoder for the arms finetuned and frozen.")
     labels: int | None = Field(default=None, ge=2, description="Number of labels left unmasked in each training part; all when left out.")
     seeds: int = Field(default=1, ge=1, description="Models per fold, with seeds of their own; their mean is the prediction, their calibrated spread the uncertainty.")

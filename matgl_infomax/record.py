@@ -64,7 +64,7 @@ class Initial(Part):
     """Where the weights started."""
 
     name: str = Field(
-        description="'scratch', 'pretrained', 'corpus', 'transferred', 'descriptors', or that of own weights."
+        description="'scratch', 'pretrained', 'corpus', 'transferred', an arm without network, or that of own weights."
     )
     sha256: str | None = Field(description="Of all weights before the first step; None where there are none.")
     facts: dict[str, int | float | str] = Field(

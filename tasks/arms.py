@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,6 +19,7 @@ from matgl_infomax.tasks.kept import kept
 
 if TYPE_CHECKING:
     from matgl_infomax.data.store import Store
+    from matgl_infomax.tasks.descriptor_heads import Head
     from matgl_infomax.train.weights import Encoder
 
 Thing = TypeVar("Thing")
@@ -52,7 +54,7 @@ class ArmTask:
     weights: Path | None = None
     """Folder of the pretrained encoder, for the arms that start from one."""
     features: Path | None = None
-    """File of descriptors, for the arm that needs them."""
+    """File of descriptors, for the arms that need them."""
     split_seed: int | None = None
     """Decides which labels choose the checkpoint; the seed when left out. Models of an ensemble share it."""
 
@@ -99,13 +101,22 @@ def untrained(task: ArmTask) -> ArmAnswer:
     return _ridge(task, new_model(task.model, 1, task.seed))
 
 
-def descriptor_trees(task: ArmTask) -> ArmAnswer:
-    """Extremely randomised trees on Magpie statistics of the composition: no network at all."""
-    from matgl_infomax.tasks.descriptors import fit_trees, read_descriptors
+def without_network(head: Head, task: ArmTask) -> ArmAnswer:
+    """Trees, a forest or a Gaussian process on descriptors."""
+    from matgl_infomax.tasks.descriptor_heads import predict_from
+    from matgl_infomax.tasks.descriptors import read_descriptors
 
     features = read_descriptors(_needed(task.features, "descriptors"))
-    trees = fit_trees(features[task.rows], task.labels, task.seed)
-    return ArmAnswer(np.asarray(trees.predict(features[task.test]), dtype=np.float64))
+    return ArmAnswer(predict_from(head, features[task.rows], task.labels, features[task.test], task.seed))
+
+
+DESCRIBED: dict[str, tuple[str, Head]] = {
+    "descriptors": ("magpie", "trees"),
+    "descriptors_forest": ("magpie", "forest"),
+    "descriptors_gaussian": ("magpie", "gaussian"),
+    "orbital_field": ("orbital_field", "trees"),
+}
+"""Arms without a network: which descriptors, and what is fitted to them."""
 
 
 ARMS: dict[str, Arm] = {
@@ -113,7 +124,7 @@ ARMS: dict[str, Arm] = {
     "finetuned": finetuned,
     "frozen": frozen,
     "untrained": untrained,
-    "descriptors": descriptor_trees,
+    **{name: partial(without_network, head) for name, (_, head) in DESCRIBED.items()},
     "corpus": finetuned,
     "corpus_frozen": frozen,
     "transferred": finetuned,

@@ -16,8 +16,9 @@ from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
 from matgl_infomax.files import sha256_of
 from matgl_infomax.leaderboard.runs_read import Asked
-from matgl_infomax.tasks.arms import STARTS, open_encoder, state_hash
+from matgl_infomax.tasks.arms import DESCRIBED, STARTS, open_encoder, state_hash
 from matgl_infomax.tasks.card import Card
+from matgl_infomax.tasks.descriptors import described
 from matgl_infomax.tasks.folds import N_FOLDS, Split
 from matgl_infomax.tasks.launch import workers_here
 from matgl_infomax.tasks.masking import mask_hash, nested_masks
@@ -244,10 +245,9 @@ def prepare(bench: Bench, crystals: Crystals, *, progress: bool) -> Bench:
     """
     config = bench.config
     workers = workers_here(config.workers, config.launcher)
-    if bench.arm == "descriptors":
-        from matgl_infomax.tasks.descriptors import descriptors
-
-        return replace(bench, features=descriptors(crystals, config.cache, workers=workers, progress=progress))
+    if bench.arm in DESCRIBED:
+        kind = DESCRIBED[bench.arm][0]
+        return replace(bench, features=described(kind, crystals, config.cache, workers=workers, progress=progress))
     from matgl_infomax.data.store import build_store
     from matgl_infomax.train.pretrain import edge_rule
 

@@ -1,4 +1,4 @@
-"""What a chemist would use without a network: statistics of elemental properties, and extremely randomised trees."""
+"""What a chemist would use without a network: statistics of elemental properties, computed once per data set."""
 
 from __future__ import annotations
 
@@ -18,9 +18,6 @@ from matgl_infomax.tasks.kept import kept, opened
 
 CODE_VERSION = 1
 """Raise it whenever the same crystals would get other descriptors."""
-
-N_TREES = 500
-"""More trees change the error by less than the seed does."""
 
 _CHUNK = 64
 
@@ -58,20 +55,32 @@ def read_descriptors(file: Path) -> NDArray[np.float32]:
     return opened(file)
 
 
-def fit_trees(features: NDArray[np.float32], labels: NDArray[np.float64], seed: int) -> Any:
-    """Extremely randomised trees on the unmasked labels.
+def described(
+    name: str, crystals: Sequence[Crystal], cache_folder: Path, *, workers: int = 1, progress: bool = True
+) -> Path:
+    """Compute one kind of descriptors of each crystal, or find that it was done.
 
     Args:
-        features: descriptors, (n, 132).
-        labels: labels, (n,).
-        seed: seed of the trees.
+        name: ``magpie`` (statistics of the composition) or a key of ``structure_descriptors.WIDTHS``.
+        crystals: crystals, in the order of the rows.
+        cache_folder: folder for the result.
+        workers: processes at the same time.
+        progress: show a bar.
 
     Returns:
-        A fitted scikit-learn regressor.
-    """
-    from sklearn.ensemble import ExtraTreesRegressor
+        File of a float32 array, one row per crystal, NaN where matminer failed, (n, K).
 
-    return ExtraTreesRegressor(N_TREES, random_state=seed, n_jobs=1).fit(features, labels)
+    Raises:
+        InputError: If the folder cannot be written, or a file in it is damaged.
+    """
+    if name == "magpie":
+        return descriptors(crystals, cache_folder, workers=workers, progress=progress)
+    from matgl_infomax.tasks.structure_descriptors import crystal_key, recipe, structure_descriptors
+
+    key = sha256_of(b"".join([recipe(name).encode(), *map(crystal_key, crystals)]))[:24]
+    file = Path(cache_folder).expanduser() / f"{name}-{key}.npy"
+    kept(file, lambda: structure_descriptors(name, crystals, cache_folder, workers=workers, progress=progress).values)
+    return file
 
 
 def _compute(formulas: list[str], workers: int, progress: bool) -> NDArray[np.float32]:

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from matgl_infomax.errors import InputError
 from matgl_infomax.files import atomic_write, sha256_of
 from matgl_infomax.record import RunCard, new_card, peak_memory_mb, read_card, write_card
-from matgl_infomax.tasks.arms import ARMS, STARTS, ArmAnswer, ArmTask
+from matgl_infomax.tasks.arms import ARMS, DESCRIBED, STARTS, ArmAnswer, ArmTask
 from matgl_infomax.tasks.launch import at_once
 from matgl_infomax.tasks.masking import mask_hash
 from matgl_infomax.tasks.study import Run, Study
@@ -105,7 +105,7 @@ def _import_first(arm: str) -> None:
     """Load the libraries that an arm needs, so that their seconds are not counted as its own."""
     import sklearn.linear_model  # noqa: F401
 
-    if arm != "descriptors":
+    if arm not in DESCRIBED:
         import matgl_infomax.train.finetune
         import matgl_infomax.train.weights  # noqa: F401
 
@@ -130,7 +130,7 @@ def _task(study: Study, run: Run) -> ArmTask:
         cache=config.cache,
         store=study.store,
         weights=start.folder if (start := study.starts.get(run.arm)) else None,
-        features=study.features,
+        features=study.features[DESCRIBED[run.arm][0]] if run.arm in DESCRIBED else None,
     )
 
 
@@ -176,7 +176,7 @@ def _card(
             "run": study.run_hash(run),
             "data": study.data_hash,
             "folds": study.fold_hash,
-            "store": study.store.key if study.store is not None and run.arm != "descriptors" else None,
+            "store": study.store.key if study.store is not None and run.arm not in DESCRIBED else None,
             "predictions": sha256_of(table),
         },
         cost={

@@ -74,7 +74,7 @@ def structure_descriptors(
     Raises:
         InputError: If the folder cannot be written, or a file in it is damaged.
     """
-    keys = [_key(crystal) for crystal in crystals]
+    keys = [crystal_key(crystal) for crystal in crystals]
     folder = Path(cache_folder).expanduser() / f"{name}-{recipe(name)}"
     known = _read(folder, set(keys))
     missing = {key: crystal for key, crystal in zip(keys, crystals, strict=True) if key not in known}
@@ -148,7 +148,7 @@ def _read(folder: Path, wanted: set[bytes]) -> dict[bytes, tuple[NDArray[np.floa
     return found
 
 
-def _key(crystal: Crystal) -> bytes:
+def crystal_key(crystal: Crystal) -> bytes:
     """Short name of a structure: elements, lattice and positions."""
     digest = blake2b(digest_size=16)
     for array, kind in ((crystal.numbers, "<i8"), (crystal.lattice, "<f8"), (crystal.frac, "<f8")):

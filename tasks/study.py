@@ -16,7 +16,8 @@ from matgl_infomax.config_tasks import CurveConfig, StartSettings
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
 from matgl_infomax.files import sha256_of
-from matgl_infomax.tasks.arms import ARMS, STARTS, open_encoder, state_hash
+from matgl_infomax.tasks.arms import ARMS, DESCRIBED, STARTS, open_encoder, state_hash
+from matgl_infomax.tasks.descriptors import described
 from matgl_infomax.tasks.launch import workers_here
 from matgl_infomax.tasks.masking import mask_hash, nested_masks
 from matgl_infomax.tasks.matbench import Split, find_task, split
@@ -74,7 +75,8 @@ class Study:
     """Unmasked rows by number of labels and seed."""
     data_hash: str
     store: Store | None = None
-    features: Path | None = None
+    features: dict[str, Path] = field(default_factory=dict)
+    """Files of descriptors by their kind."""
     starts: dict[str, Start] = field(default_factory=dict)
     """Weights by the name of each arm that starts from some."""
 
@@ -187,7 +189,7 @@ def prepare(study: Study, crystals: Crystals, *, progress: bool) -> Study:
     """
     config = study.config
     workers = workers_here(config.workers, config.launcher)
-    if set(study.arms) - {"descriptors"}:
+    if set(study.arms) - set(DESCRIBED):
         from matgl_infomax.data.store import build_store
         from matgl_infomax.train.pretrain import edge_rule
 
@@ -195,12 +197,9 @@ def prepare(study: Study, crystals: Crystals, *, progress: bool) -> Study:
         store = build_store(crystals, rule, config.cache, progress=progress, workers=workers)
         study = replace(study, store=store)
     study = replace(study, starts=study.starts | _starts(study, crystals, workers, progress))
-    if "descriptors" in study.arms:
-        from matgl_infomax.tasks.descriptors import descriptors
-
-        features = descriptors(crystals, config.cache, workers=workers, progress=progress)
-        study = replace(study, features=features)
-    return study
+    kinds = dict.fromkeys(DESCRIBED[arm][0] for arm in study.arms if arm in DESCRIBED)
+    features = {k: described(k, crystals, config.cache, workers=workers, progress=progress) for k in kinds}
+    return replace(study, features=features)
 
 
 def _starts(study: Study, crystals: Crystals, workers: int, progress: bool) -> dict[str, Start]:

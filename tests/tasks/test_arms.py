@@ -15,7 +15,7 @@ from matgl_infomax.tasks.arms import ARMS, ArmTask, open_encoder, state_hash
 from matgl_infomax.tasks.curve import learning_curve
 from tests.tasks.small import config, jdft2d
 
-REAL = ["scratch", "finetuned", "frozen", "untrained", "descriptors"]
+REAL = ["scratch", "finetuned", "frozen", "untrained", "descriptors", "descriptors_forest", "descriptors_gaussian"]
 
 
 def run(items, folder, **changes):
@@ -59,7 +59,7 @@ def test_cards_tell_where_weights_started(crystals, shared_folder):
     cards = {card.arm: card for card in run(jdft2d(crystals), shared_folder).cards}
     assert {arm: card.initial.name for arm, card in cards.items()} == {
         "scratch": "scratch", "finetuned": "pretrained", "frozen": "pretrained",
-        "untrained": "scratch", "descriptors": "descriptors",
+        "untrained": "scratch", **{arm: arm for arm in REAL if arm.startswith("descriptors")},
     }  # fmt: skip
     assert cards["descriptors"].initial.sha256 is None and cards["descriptors"].hashes.store is None
     assert cards["scratch"].initial.sha256 == cards["untrained"].initial.sha256, "one seed, one initialisation"

@@ -7,7 +7,7 @@ import pytest
 
 from matgl_infomax.errors import InputError
 from matgl_infomax.tasks import descriptors as module
-from matgl_infomax.tasks.descriptors import descriptors, fit_trees, read_descriptors
+from matgl_infomax.tasks.descriptors import described, descriptors, read_descriptors
 from tests.build import many
 
 
@@ -41,9 +41,11 @@ def test_a_damaged_file_is_said(crystals, tmp_path):
         read_descriptors(file)
 
 
-def test_trees_depend_on_their_seed_alone():
-    rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(20, 5)).astype(np.float32), rng.normal(size=20)
-    one, same, other = (fit_trees(x, y, seed).predict(x + 0.1) for seed in (1, 1, 2))
-    np.testing.assert_array_equal(one, same)
-    assert not np.array_equal(one, other)
+def test_orbital_fields_are_kept_as_one_array_and_failures_as_nan(crystals, tmp_path, monkeypatch):
+    file = described("orbital_field", crystals[:4], tmp_path, progress=False)
+    values = read_descriptors(file)
+    assert values.shape == (4, 1521) and np.isfinite(values).all()
+    monkeypatch.setattr("matgl_infomax.tasks.structure_descriptors._numbers", None)  # nothing is computed again
+    assert described("orbital_field", crystals[:4], tmp_path, progress=False) == file
+    assert described("orbital_field", crystals[:3], tmp_path, progress=False) != file  # and these come from the blocks
+    assert described("magpie", crystals[:4], tmp_path, progress=False) == descriptors(crystals[:4], tmp_path)
