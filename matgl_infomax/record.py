@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -163,6 +164,15 @@ def write_card(path: Path | str, card: RunCard) -> None:
         InputError: If the disk is full or the folder cannot be written.
     """
     atomic_write(path, card.model_dump_json(indent=1) + "\n")
+
+
+def write_cards(path: Path | str, cards: Iterable[RunCard]) -> None:
+    """Write cards into one file, one per line.
+
+    Raises:
+        InputError: If the file cannot be written.
+    """
+    atomic_write(path, "".join(card.model_dump_json() + "\n" for card in cards))
 
 
 def read_card(path: Path | str) -> RunCard:

@@ -16,7 +16,7 @@ from matgl_infomax.leaderboard.runs_read import (
     BenchmarkResult,
     score_table,
 )
-from matgl_infomax.record import read_card
+from matgl_infomax.record import read_card, write_cards
 from matgl_infomax.tasks.benchmark_ensemble import calibration_table, put_together, reading_notes
 from matgl_infomax.tasks.benchmark_plan import Bench, plan, prepare, settle
 from matgl_infomax.tasks.benchmark_runs import Run, execute, run_files, write_table
@@ -96,7 +96,7 @@ def collect(bench: Bench) -> BenchmarkResult:
     asked = asked.model_copy(update={"notes": [*asked.notes, *reading_notes(bench, folds, cards)]})
     result = BenchmarkResult(asked, predictions, score_table(predictions, bench.card.kind), cards)
     write_table(out / PREDICTIONS, predictions)
-    atomic_write(out / CARDS, "".join(card.model_dump_json() + "\n" for card in cards))
+    write_cards(out / CARDS, cards)
     atomic_write(out / SCORES_FILE, result.scores.to_csv(index=False))
     atomic_write(out / ASKED, result.asked.model_dump_json(indent=1) + "\n")
     if bench.calibrated:

@@ -19,7 +19,7 @@ from matgl_infomax.files import atomic_write, sweep_drafts
 from matgl_infomax.leaderboard.curve_table import absolute_errors, curve_frame, markdown_table
 from matgl_infomax.leaderboard.ratio_table import has_several, ratio_table
 from matgl_infomax.leaderboard.verdict import Verdict, judge
-from matgl_infomax.record import RunCard, read_card
+from matgl_infomax.record import RunCard, read_card, write_cards
 from matgl_infomax.tasks.arms import STARTS
 from matgl_infomax.tasks.runs import execute, finished, run_files
 from matgl_infomax.tasks.starts import in_words
@@ -183,7 +183,7 @@ def _write(result: CurveResult, out: Path) -> None:
     result.predictions.to_parquet(buffer, index=False)
     atomic_write(out / "predictions.parquet", buffer.getvalue())
     atomic_write(out / "curve.csv", result.frame.to_csv(index=False))
-    atomic_write(out / "cards.jsonl", "".join(card.model_dump_json() + "\n" for card in result.cards))
+    write_cards(out / "cards.jsonl", result.cards)
     result.plot(out / "curve.png")
     if has_several(result.verdict):
         result.plot_ratios(out / "ratios.png")

@@ -18,7 +18,7 @@ from matgl_infomax.config_forces import ForceFieldSettings
 from matgl_infomax.config_tasks import ForceStudyConfig
 from matgl_infomax.errors import InputError
 from matgl_infomax.files import atomic_write, sha256_of, sweep_drafts
-from matgl_infomax.record import RunCard, read_card
+from matgl_infomax.record import RunCard, read_card, write_cards
 from matgl_infomax.tasks.force_table import ForceTable, force_table
 from matgl_infomax.tasks.launch import at_once
 from matgl_infomax.tasks.masking import nested_masks
@@ -218,7 +218,7 @@ def force_study(config: ForceStudyConfig, *, progress: bool = True) -> ForceStud
             bar.update()
     cards = tuple(read_card(study.files(run)[0]) for run in study.runs)
     found = force_table(_lines(study, study.runs))
-    atomic_write(config.out / "cards.jsonl", "".join(card.model_dump_json() + "\n" for card in cards))
+    write_cards(config.out / "cards.jsonl", cards)
     atomic_write(config.out / "table.json", json.dumps(found.to_dict(), indent=1))
     atomic_write(config.out / "summary.md", f"# Force fields: pretrained against scratch\n\n{found.to_markdown()}\n")
     return ForceStudyResult(found, cards, config.out)

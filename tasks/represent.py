@@ -19,7 +19,7 @@ from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
 from matgl_infomax.files import atomic_write, sha256_of, sweep_drafts
-from matgl_infomax.record import RunCard, new_card, read_card, write_card
+from matgl_infomax.record import RunCard, new_card, read_card, write_card, write_cards
 from matgl_infomax.tasks import embedding_map
 from matgl_infomax.tasks.launch import at_once
 from matgl_infomax.tasks.masking import mask_hash
@@ -268,7 +268,7 @@ def _write(study: Representation, result: RepresentResult) -> None:
     frames = {"fits": result.fits, "comparisons": result.comparisons, "failures": result.failures}
     for name, frame in {**frames, "map": result.points}.items():
         atomic_write(out / f"{name}.csv", frame.to_csv(index=False))
-    atomic_write(out / "cards.jsonl", "".join(card.model_dump_json() + "\n" for card in result.cards))
+    write_cards(out / "cards.jsonl", result.cards)
     truth = study.labels[study.parts.test]
     guess = float(np.abs(truth - np.median(truth)).mean())
     title = f"{study.task}, fold {config.fold}: {len(truth)} test crystals, {config.repeats} draws of labels"

@@ -139,10 +139,11 @@ class SiteNet(PropertyModel):
 
     @classmethod
     def from_preset(cls, name: str, *, n_targets: int = 1, seed: int = 0, **changes: Any) -> SiteNet:
-        """A Site-Net of one of the papers, its initial weights decided by the seed alone.
+        """A Site-Net by the name of its shape, its initial weights decided by the seed alone.
 
         Args:
-            name: "compact" (Deep InfoMax, 55,777 weights without head) or "published" (2023, 304,085).
+            name: "rich" (for few labels, 153,096 weights without head), "compact" (Deep InfoMax, 55,777) or
+                "published" (2023, 304,085).
             n_targets: number of properties.
             seed: seed of the initial weights; the global random state is left as it was.
             **changes: constructor arguments that differ from the preset.

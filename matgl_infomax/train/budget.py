@@ -5,8 +5,8 @@ from __future__ import annotations
 from matgl_infomax.config import FinetuneSettings
 
 STEPS = ((250, 600), (2500, 1800), (25000, 3000))
-"""Most labels and their steps, in batches of 400 sites. More steps on 100 labels made scratch worse, and on 1,000 labels
-fewer did (leaderboard/results/recipe)."""
+"""Most labels and their steps, in batches of 400 sites. More steps made scratch worse on 100 labels, fewer on 1,000
+(leaderboard/results/recipe)."""
 BEYOND = 10000
 VALIDATIONS = 10
 

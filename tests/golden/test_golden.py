@@ -21,7 +21,7 @@ CLOSE = {"rel": 2e-3, "abs": 2e-4}
 OUTPUTS = {
     "compact": [-0.18435, -0.15242, -0.05665, -0.07618],
     "published": [0.2332, 0.23807, 0.30358, 0.16267],
-    "rich": [0.0, 0.0, 0.0, 0.0],
+    "rich": [-0.1419, -0.13819, -0.1594, -0.18277],
 }
 RUNS = {
     "paper": (
@@ -34,7 +34,7 @@ RUNS = {
         {"steps": 20, "validate_every": 10, "batch_sites": 40, "validation_fraction": 0.2},
         {},
         {"steps": 30, "seed": 1},
-        ([0.0, 0.0], 0.0),
+        ([0.73808, 0.74456], 0.18289),
     ),
 }
 """Pretraining, network, fine-tuning, and what came out: the method of the paper, and what a user gets unasked."""
