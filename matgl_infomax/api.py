@@ -228,11 +228,10 @@ def _check_settings(
     """Refuse settings that would do nothing here."""
     check_goal(settings)
     check_ensemble(settings, ensemble, targets)
-    off = {"encoder_rate": 1.0, "layer_decay": 1.0, "unfreeze_every": 0}
-    for name, value in off.items():
-        if init is None and getattr(settings, name) != value:
+    for name in ("encoder_rate", "layer_decay", "unfreeze_every"):
+        if init is None and getattr(settings, name) != FinetuneSettings.model_fields[name].default:
             raise InputError(
-                f"{name} = {getattr(settings, name)} spares pretrained weights, and from scratch there are none. "
+                f"{name} = {getattr(settings, name)} is for pretrained weights, and from scratch there are none. "
                 "Give init, or leave it out."
             )
 

@@ -59,7 +59,7 @@ def test_several_targets_with_missing_labels(items, tmp_path):
 
 
 def test_pretrained_weights_are_where_finetuning_starts(items, encoder, tmp_path):
-    settings = FINETUNE.model_copy(update={"freeze": ["input", "block0", "site", "pool"], "ema_decay": 0.0})
+    settings = FINETUNE.model_copy(update={"freeze": ["input", "block0", "block1", "site", "pool"], "ema_decay": 0.0})
     result = tuned(items, tmp_path, init=encoder, settings=settings)
     start, end = load_encoder(encoder).state_dict(), result.fitted.model.state_dict()
     for name, value in start.items():
@@ -87,7 +87,7 @@ def test_another_start_in_the_same_folder_is_refused(items, encoder, tmp_path):
 
 def test_vectors_are_a_table(items, encoder, tmp_path):
     crystal = embed(items, encoder, cache=tmp_path, progress=False)
-    assert crystal.shape == (20, 1 + 64) and crystal["id"].tolist() == [c.id for c in items]
+    assert crystal.shape == (20, 1 + 128) and crystal["id"].tolist() == [c.id for c in items]
     site = embed(items, load_encoder(encoder), level="site", cache=tmp_path, progress=False)
     assert list(site.columns[:4]) == ["id", "site", "element", "v0"]
     assert len(site) == sum(c.n_sites for c in items)

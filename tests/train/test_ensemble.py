@@ -237,7 +237,7 @@ def test_what_makes_no_sense_is_refused_before_anything_is_written(changes, sent
 @pytest.mark.parametrize("name", ["encoder_rate", "layer_decay", "unfreeze_every"])
 def test_care_for_pretrained_weights_needs_some(name, items, tmp_path):
     value = {"encoder_rate": 0.1, "layer_decay": 0.5, "unfreeze_every": 1}[name]
-    with pytest.raises(InputError, match=rf"{name} = {value} spares pretrained weights.* Give init"):
+    with pytest.raises(InputError, match=rf"{name} = {value} is for pretrained weights.* Give init"):
         tuned(items, tmp_path, settings=SHORT.model_copy(update={name: value}))
 
 

@@ -148,17 +148,17 @@ def test_labels_of_another_width_get_a_sentence(data):
 
 def test_frozen_groups_do_not_move(data):
     start = {k: v.clone() for k, v in new_model(MODEL, 1, 0).state_dict().items()}
-    groups = ["input", "block0", "site"]
+    groups = ["input", "block0", "block1", "site"]
     end = state(run(data, SHORT.model_copy(update={"freeze": groups})))
     assert all(torch.equal(start[k], end[k]) for k in start if k.startswith(("local_encoder", "site_vector")))
     assert not torch.equal(start["head.out.weight"], end["head.out.weight"])
 
 
 def test_unknown_group_and_everything_frozen_are_refused(data):
-    with pytest.raises(InputError, match="This model has: input, block0, site, pool, head"):
+    with pytest.raises(InputError, match="This model has: input, block0, block1, site, pool, head"):
         run(data, SHORT.model_copy(update={"freeze": ["encoder"]}))
     with pytest.raises(InputError, match="nothing can be trained"):
-        run(data, SHORT.model_copy(update={"freeze": ["input", "block0", "site", "pool", "head"]}))
+        run(data, SHORT.model_copy(update={"freeze": ["input", "block0", "block1", "site", "pool", "head"]}))
 
 
 def test_pretrained_weights_move_more_slowly(data):

@@ -162,7 +162,7 @@ def test_labels_cannot_matter(crystals, tmp_path):
 
 
 def test_collapse_numbers_twins_and_losses_are_logged(store, tmp_path):
-    entry = run(store, tmp_path / "run").history[-1]
+    entry = run(store, tmp_path / "run", SHORT.model_copy(update={"objective": "infomax"})).history[-1]
     wanted = {"site_spread", "site_rank", "crystal_spread", "crystal_rank", "loss", "local", "global", "local_kl"}
     assert {f"validation/{name}" for name in wanted} <= entry.keys()
     assert sum(name.startswith("validation/twins/") for name in entry) == 7
@@ -178,7 +178,7 @@ def test_too_few_crystals_get_a_sentence(store, tmp_path):
 OTHER = {
     "objective": "masked",
     "objective_preset": "published",
-    "objective_options": {"kl_weight": 0.0},
+    "objective_options": {"strain": 0.1},
     "steps": 11,
     "batch_sites": 15,
     "learning_rate": 2e-3,

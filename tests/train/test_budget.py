@@ -1,0 +1,42 @@
+"""How long to fine-tune where nobody says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from matgl_infomax.config import FinetuneSettings, ModelSettings
+from matgl_infomax.train import budget
+from matgl_infomax.train.budget import steps_for, with_steps
+from matgl_infomax.train.finetune import fit
+from matgl_infomax.train.weights import new_model
+from tests.build import many, store_of
+
+
+@pytest.mark.parametrize(
+    ("labels", "steps"), [(2, 600), (250, 600), (251, 1800), (2500, 1800), (10000, 3000), (10**5, 10000)]
+)
+def test_more_labels_more_steps(labels, steps):
+    assert steps_for(labels) == steps
+    settings = with_steps(FinetuneSettings(), labels)
+    assert (settings.steps, settings.validate_every) == (steps, steps // 10)
+
+
+def test_what_the_user_says_counts():
+    settings = with_steps(FinetuneSettings(steps=7, validate_every=3), 50)
+    assert (settings.steps, settings.validate_every) == (7, 3)
+    assert with_steps(FinetuneSettings(steps=7), 50).validate_every == 1  # a tenth of seven, but never none
+    assert with_steps(FinetuneSettings(validate_every=50), 50).steps == 600
+
+
+def test_training_takes_the_steps_of_its_labels(crystals, tmp_path, monkeypatch):
+    """All labelled crystals count, those held out to choose the checkpoint included."""
+    monkeypatch.setattr(budget, "STEPS", ((19, 4), (40, 30)))
+    store = store_of(many(crystals, 24), tmp_path)
+    for labels, steps in ((19, 4), (20, 30)):
+        model = new_model(ModelSettings(supercell_atoms=20), 1, 0)
+        fitted = fit(
+            model, store, np.arange(labels), np.arange(float(labels)), FinetuneSettings(validation_fraction=0.4)
+        )
+        seen = [entry["step"] for entry in fitted.history]
+        assert seen[-1] == steps and len(seen) == (4 if steps == 4 else 10)
