@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from matgl_infomax.cli import main
+from matgl_infomax.config import FinetuneSettings, ModelSettings, PretrainSettings
 from matgl_infomax.config_tasks import CurveConfig
 from matgl_infomax.errors import InputError
 from matgl_infomax.record import read_card
@@ -48,6 +49,10 @@ def test_what_the_issue_asks_for_is_there():
     assert {ask(f"label_masking_{name}").task for name in ("mp_gap", "mp_e_form")} == {
         "matbench_mp_gap", "matbench_mp_e_form"
     }  # fmt: skip
+    for name in ("mp_gap", "mp_e_form"):
+        recipe, paper = ask(f"label_masking_{name}"), ask(f"label_masking_infomax_{name}")
+        assert (recipe.model, recipe.pretrain, recipe.finetune) == (ModelSettings(), PretrainSettings(), FinetuneSettings())
+        assert (paper.model.preset, paper.pretrain.objective, paper.finetune.encoder_rate) == ("compact", "infomax", 1)
     for source, task in (("mp_gap", "mp_e_form"), ("mp_e_form", "mp_gap")):
         transfer = ask(f"transfer_{source}_to_{task}")
         assert (transfer.task, transfer.source) == (f"matbench_{task}", f"matbench_{source}")
