@@ -51,7 +51,8 @@ def test_what_the_issue_asks_for_is_there():
     }  # fmt: skip
     for name in ("mp_gap", "mp_e_form"):
         recipe, paper = ask(f"label_masking_{name}"), ask(f"label_masking_infomax_{name}")
-        assert (recipe.model, recipe.pretrain, recipe.finetune) == (ModelSettings(), PretrainSettings(), FinetuneSettings())
+        defaults = (ModelSettings(), PretrainSettings(), FinetuneSettings())
+        assert (recipe.model, recipe.pretrain, recipe.finetune) == defaults
         assert (paper.model.preset, paper.pretrain.objective, paper.finetune.encoder_rate) == ("compact", "infomax", 1)
     for source, task in (("mp_gap", "mp_e_form"), ("mp_e_form", "mp_gap")):
         transfer = ask(f"transfer_{source}_to_{task}")
