@@ -85,9 +85,9 @@ def published_network(seed: int = 0) -> SiteNet:
 
 
 def infomax() -> tuple[SiteNet, Objective]:
-    """The compact network with Deep InfoMax as ``matgl-infomax pretrain`` makes them by default."""
-    settings = PretrainSettings()
-    encoder = new_model(ModelSettings(), 1, 0)
+    """The compact network with Deep InfoMax, as the paper has them."""
+    settings = PretrainSettings(objective="infomax")
+    encoder = new_model(ModelSettings(preset="compact"), 1, 0)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         objective = OBJECTIVES[settings.objective].for_encoder(encoder, settings.objective_preset, {})

@@ -59,10 +59,10 @@ def bare(name: str) -> tuple[Prepare, Step]:
 
 
 def deep_infomax(name: str) -> tuple[Prepare, Step]:
-    """Pretraining as ``matgl-infomax pretrain --model NAME`` does it, the views as MatGL's graphs made in the step."""
+    """Deep InfoMax as ``matgl-infomax pretrain --model NAME`` does it, the views as MatGL's graphs made in the step."""
     assert host.BACKEND, "no MatGL here"
     encoder = new_model(ModelSettings(name=name.lower()), 1, 0)
-    settings = PretrainSettings()
+    settings = PretrainSettings(objective="infomax")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         objective = OBJECTIVES[settings.objective].for_encoder(encoder, settings.objective_preset, {})
