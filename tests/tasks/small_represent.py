@@ -14,7 +14,7 @@ from matgl_infomax.train.weights import new_model, save_model
 
 def small_encoder(folder: Path) -> Path:
     """Save a small encoder; training it would show nothing more here."""
-    save_model(new_model(ModelSettings(supercell_atoms=12), 1, seed=77), folder, {})
+    save_model(new_model(ModelSettings(preset="compact", supercell_atoms=12), 1, seed=77), folder, {})
     return folder
 
 
