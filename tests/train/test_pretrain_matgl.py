@@ -26,7 +26,7 @@ from matgl_infomax.train.weights import load_encoder
 from tests.build import many, store_of
 from tests.train.kill import killed_at
 
-SHORT = PretrainSettings(steps=6, validate_every=3, batch_sites=30, validation_fraction=0.2)
+SHORT = PretrainSettings(objective="infomax", steps=6, validate_every=3, batch_sites=30, validation_fraction=0.2)
 SMALL = {
     "megnet": {"hidden_layer_sizes_input": [16, 8], "hidden_layer_sizes_conv": [16, 8], "nblocks": 1},
     "m3gnet": {"dim_node_embedding": 8, "dim_edge_embedding": 8, "units": 8, "nblocks": 1},

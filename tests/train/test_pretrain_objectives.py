@@ -16,9 +16,9 @@ from matgl_infomax.train.pretrain import new_encoder
 from matgl_infomax.train.weights import load_encoder
 from tests.build import many
 
-SHORT = PretrainSettings(steps=3, validate_every=3, batch_sites=20, validation_fraction=0.3)
+SHORT = PretrainSettings(objective="infomax", steps=3, validate_every=3, batch_sites=20, validation_fraction=0.3)
 MODELS = {
-    "sitenet": ModelSettings(supercell_atoms=10),
+    "sitenet": ModelSettings(preset="compact", supercell_atoms=10),
     "megnet": ModelSettings(
         name="megnet",
         options={"hidden_layer_sizes_input": [16, 8], "hidden_layer_sizes_conv": [16, 8], "nblocks": 1},

@@ -29,8 +29,8 @@ from matgl_infomax.train.ranks import from_all, is_first, trainer_arguments
 from matgl_infomax.train.weights import load_encoder, new_model
 from tests.build import batch_of, generator, many, store_of
 
-MODEL = ModelSettings(supercell_atoms=20)
-PRETRAIN = PretrainSettings(steps=36, validate_every=12, batch_sites=30, validation_fraction=0.2)
+MODEL = ModelSettings(preset="compact", supercell_atoms=20)
+PRETRAIN = PretrainSettings(objective="infomax", steps=36, validate_every=12, batch_sites=30, validation_fraction=0.2)
 FINETUNE = FinetuneSettings(steps=32, validate_every=8, batch_sites=4, validation_fraction=0.25)
 
 
@@ -114,7 +114,8 @@ from matgl_infomax.train.predict import embed_rows, predict
 from matgl_infomax.train.pretrain import pretrain
 if __name__ == "__main__":
     store, out, settings = Store.open(Path(sys.argv[1])), Path(sys.argv[2]), sys.argv[3]
-    settings, model = PretrainSettings.model_validate_json(settings), ModelSettings(supercell_atoms=20)
+    settings = PretrainSettings.model_validate_json(settings)
+    model = ModelSettings(preset="compact", supercell_atoms=20)
     result = pretrain(store, np.arange(60), out, settings, model, progress=False)
     assert (out / "pretrain.json").is_file() and result.history
 """

@@ -17,7 +17,7 @@ from matgl_infomax.train.weights import new_model
 from tests.build import many, store_of
 from tests.train.kill import killed_at
 
-SMALL = ModelSettings(supercell_atoms=20)
+SMALL = ModelSettings(preset="compact", supercell_atoms=20)
 GRADUAL = FinetuneSettings(
     steps=22, validate_every=8, batch_sites=20, validation_fraction=0.25, unfreeze_every=5, weight_decay=0.5,
     warmup_fraction=0.0,
