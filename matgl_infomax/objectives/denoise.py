@@ -33,8 +33,8 @@ class DenoiseSettings(Settings):
 
     answer: Literal["distances", "coordinates"] = Field(default="distances", description="What is told of the clean crystal: its distances, or the displacement of each site.")  # noqa: E501
     least_angstrom: float = Field(default=0.02, gt=0, description="Weakest noise on positions; every crystal draws its own strength, evenly in the logarithm.")  # noqa: E501
-    most_angstrom: float = Field(default=0.3, gt=0, description="Strongest noise on positions.")
-    strain: float = Field(default=0.02, ge=0, description="Standard deviation of the strain of the cell; 0 leaves cells alone. Without it a one-atom cell has nothing to be denoised.")  # noqa: E501
+    most_angstrom: float = Field(default=0.5, gt=0, description="Strongest noise on positions.")
+    strain: float = Field(default=0.08, ge=0, description="Standard deviation of the strain of the cell; 0 leaves cells alone. Without it a one-atom cell has nothing to be denoised.")  # noqa: E501
     reach_angstrom: float = Field(default=5.0, gt=0, description="Pairs up to this clean distance are asked for.")
     hidden_width: int = Field(default=64, ge=1, description="Hidden width of the answering head.")
 
@@ -47,7 +47,9 @@ class DenoiseSettings(Settings):
 
 DENOISE_PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
-    "published": {"strain": 0.0},
+    # What the default was before the search for a recipe (leaderboard/results/recipe).
+    "gentle": {"most_angstrom": 0.3, "strain": 0.02},
+    "published": {"most_angstrom": 0.3, "strain": 0.0},
     "coordinates": {"answer": "coordinates", "least_angstrom": 0.04, "most_angstrom": 0.04, "strain": 0.0},
 }
 
