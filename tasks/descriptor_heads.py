@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matgl_infomax.errors import InputError
+from matgl_infomax.tasks.represent_fit import prepared
 
 Head = Literal["trees", "forest", "gaussian"]
 
@@ -17,9 +18,6 @@ N_TREES = 500
 
 MOST_FOR_GAUSSIAN = 5000
 """Time grows with the third power of the labels and memory with the second: beyond this it is hours."""
-
-CUT = 10.0
-"""Scaled numbers end here, for one that hardly moves over the unmasked crystals may be any number on a test crystal."""
 
 
 def predict_from(
@@ -59,17 +57,12 @@ def predict_from(
 def _model(head: Head, seed: int) -> Any:
     """A scikit-learn regressor that stands missing numbers."""
     from sklearn.ensemble import ExtraTreesRegressor, RandomForestRegressor
-    from sklearn.impute import SimpleImputer
     from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-    filled = SimpleImputer(keep_empty_features=True)
-    if head == "trees":
-        return make_pipeline(filled, ExtraTreesRegressor(N_TREES, random_state=seed, n_jobs=1))
-    if head == "forest":
-        return make_pipeline(filled, RandomForestRegressor(N_TREES, random_state=seed, n_jobs=1))
-    cut = FunctionTransformer(np.clip, kw_args={"a_min": -CUT, "a_max": CUT})
-    return make_pipeline(filled, StandardScaler(), cut, _gaussian_process())
+    if head == "gaussian":
+        return make_pipeline(*prepared(scaled=True), _gaussian_process())
+    trees = ExtraTreesRegressor if head == "trees" else RandomForestRegressor
+    return make_pipeline(*prepared(scaled=False), trees(N_TREES, random_state=seed, n_jobs=1))
 
 
 def _gaussian_process() -> Any:

@@ -101,16 +101,22 @@ def new_head(head: str, scaling: str, seed: int) -> Any:
         A scikit-learn regressor.
     """
     from sklearn.compose import TransformedTargetRegressor
-    from sklearn.impute import SimpleImputer
     from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    regressor = make_pipeline(*prepared(scaled=scaling == "standard"), _regressor(head, seed))
+    return TransformedTargetRegressor(regressor, transformer=StandardScaler())
+
+
+def prepared(*, scaled: bool) -> list[Any]:
+    """First steps of a pipeline: missing numbers become means; if asked, all are scaled and cut off at ``LIMIT``."""
+    from sklearn.impute import SimpleImputer
     from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
     steps: list[Any] = [SimpleImputer(keep_empty_features=True)]
-    if scaling == "standard":
-        cut = FunctionTransformer(np.clip, kw_args={"a_min": -LIMIT, "a_max": LIMIT})
-        steps += [StandardScaler(), cut]
-    regressor = make_pipeline(*steps, _regressor(head, seed))
-    return TransformedTargetRegressor(regressor, transformer=StandardScaler())
+    if scaled:
+        steps += [StandardScaler(), FunctionTransformer(np.clip, kw_args={"a_min": -LIMIT, "a_max": LIMIT})]
+    return steps
 
 
 def _regressor(head: str, seed: int) -> Any:
