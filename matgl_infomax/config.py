@@ -96,7 +96,7 @@ class FinetuneSettings(Settings):
 
     steps: int = Field(default=0, ge=0, description="Optimiser steps, the same for every arm; 0 takes what the number of labels was found to need: 600 up to 250 labels, 1,800 up to 2,500, 3,000 up to 25,000, 10,000 beyond.")
     batch_sites: int = Field(default=400, ge=1, description="Sites per batch: crystals are added until the next one would exceed it.")
-    learning_rate: float = Field(default=1e-3, gt=0, description="Peak learning rate of AdamW.")
+    learning_rate: float = Field(default=0.0, ge=0, description="Peak learning rate of AdamW; 0 takes what the start was found to need: 0.001 from scratch, 0.002 with pretrained weights.")
     encoder_rate: float = Field(default=0.3, gt=0, le=1, description="Learning rate of pretrained weights as a share of the head's; weights from scratch move at the full rate.")
     layer_decay: float = Field(default=1.0, gt=0, le=1, description="Factor on the learning rate of pretrained weights from each layer group to the next deeper one: the head moves at the full rate, the input slowest; 1 switches it off.")
     unfreeze_every: int = Field(default=0, ge=0, description="Gradual unfreezing of pretrained weights: the head trains alone, and after every so many steps one more layer group joins, the deepest first; 0 trains all from the start.")

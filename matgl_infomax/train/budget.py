@@ -1,4 +1,4 @@
-"""How long to fine-tune: what a number of labels was found to need."""
+"""How long and how fast to fine-tune: what a number of labels and a start were found to need."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ STEPS = ((250, 600), (2500, 1800), (25000, 3000))
 (leaderboard/results/recipe)."""
 BEYOND = 10000
 VALIDATIONS = 10
+RATES = {"scratch": 1e-3, "pretrained": 2e-3}
+"""Peak learning rate, each the best for its start on crystals set aside for such choices: weights from scratch did no
+better at half or twice of it (leaderboard/results/recipe)."""
 
 
 def steps_for(labels: int) -> int:
@@ -20,13 +23,15 @@ def steps_for(labels: int) -> int:
     return next((steps for most, steps in STEPS if labels <= most), BEYOND)
 
 
-def with_steps(settings: FinetuneSettings, labels: int) -> FinetuneSettings:
-    """The settings with their zeros resolved: steps by the number of labels, a tenth of them between validations.
+def resolved(settings: FinetuneSettings, labels: int, *, pretrained: bool) -> FinetuneSettings:
+    """The settings without zeros: steps and validations by the number of labels, the learning rate by the start.
 
     Args:
         settings: what the user asked for.
         labels: crystals with labels.
+        pretrained: whether the encoder's weights were learnt before.
     """
     steps = settings.steps or steps_for(labels)
     every = settings.validate_every or max(1, steps // VALIDATIONS)
-    return settings.model_copy(update={"steps": steps, "validate_every": every})
+    rate = settings.learning_rate or RATES["pretrained" if pretrained else "scratch"]
+    return settings.model_copy(update={"steps": steps, "validate_every": every, "learning_rate": rate})

@@ -21,7 +21,7 @@ from matgl_infomax.data.store import Store
 from matgl_infomax.errors import InputError
 from matgl_infomax.objectives.share import at_least_single
 from matgl_infomax.train.averaged import AveragedModule
-from matgl_infomax.train.budget import with_steps
+from matgl_infomax.train.budget import resolved
 from matgl_infomax.train.claim import claim_folder
 from matgl_infomax.train.ema import WeightAverage
 from matgl_infomax.train.groups import freeze
@@ -152,7 +152,7 @@ def fit(
     """
     started = time.perf_counter()
     rows = np.asarray(rows, dtype=np.int64)
-    settings = with_steps(settings, len(rows))
+    settings = resolved(settings, len(rows), pretrained=pretrained)
     labels = np.asarray(labels, dtype=np.float64).reshape(len(rows), -1)
     if labels.shape[1] != model.n_targets:
         raise InputError(f"The model predicts {model.n_targets} target(s). Received labels of {labels.shape[1]}.")

@@ -143,7 +143,7 @@ def test_learning_rate_is_chosen_within_the_mask(monkeypatch, tmp_path, arm, pre
     np.testing.assert_array_equal(answer.prediction, [101.0, 102.0])
 
 
-@pytest.mark.parametrize(("rates", "used"), [((), 1e-3), ((0.5,), 0.5)])
+@pytest.mark.parametrize(("rates", "used"), [((), 0.0), ((0.5,), 0.5)])  # 0: the fit takes the one of its start
 def test_without_a_choice_nothing_is_searched(monkeypatch, tmp_path, rates, used):
     recorder = Recorder(monkeypatch, {})
     mask = np.arange(6)

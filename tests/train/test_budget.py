@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from matgl_infomax.config import FinetuneSettings, ModelSettings
-from matgl_infomax.train import budget
-from matgl_infomax.train.budget import steps_for, with_steps
+from matgl_infomax.train import budget, finetune
+from matgl_infomax.train.budget import resolved, steps_for
 from matgl_infomax.train.finetune import fit
+from matgl_infomax.train.rates import rate_groups
 from matgl_infomax.train.weights import new_model
 from tests.build import many, store_of
 
@@ -18,15 +19,15 @@ from tests.build import many, store_of
 )
 def test_more_labels_more_steps(labels, steps):
     assert steps_for(labels) == steps
-    settings = with_steps(FinetuneSettings(), labels)
+    settings = resolved(FinetuneSettings(), labels, pretrained=False)
     assert (settings.steps, settings.validate_every) == (steps, steps // 10)
 
 
 def test_what_the_user_says_counts():
-    settings = with_steps(FinetuneSettings(steps=7, validate_every=3), 50)
+    settings = resolved(FinetuneSettings(steps=7, validate_every=3), 50, pretrained=False)
     assert (settings.steps, settings.validate_every) == (7, 3)
-    assert with_steps(FinetuneSettings(steps=7), 50).validate_every == 1  # a tenth of seven, but never none
-    assert with_steps(FinetuneSettings(validate_every=50), 50).steps == 600
+    assert resolved(FinetuneSettings(steps=7), 50, pretrained=False).validate_every == 1  # not 0
+    assert resolved(FinetuneSettings(validate_every=50), 50, pretrained=False).steps == 600
 
 
 def test_training_takes_the_steps_of_its_labels(crystals, tmp_path, monkeypatch):
@@ -40,3 +41,19 @@ def test_training_takes_the_steps_of_its_labels(crystals, tmp_path, monkeypatch)
         )
         seen = [entry["step"] for entry in fitted.history]
         assert seen[-1] == steps and len(seen) == (4 if steps == 4 else 10)
+
+
+@pytest.mark.parametrize(("pretrained", "expected"), [(False, 1e-3), (True, 2e-3)])
+@pytest.mark.parametrize("asked", [0.0, 5e-4])
+def test_rate_goes_by_the_start_unless_one_is_given(crystals, tmp_path, monkeypatch, pretrained, expected, asked):
+    rates: list[float] = []
+
+    def groups(model, learning_rate, *shares):
+        rates.append(learning_rate)
+        return rate_groups(model, learning_rate, *shares)
+
+    monkeypatch.setattr(finetune, "rate_groups", groups)
+    model = new_model(ModelSettings(supercell_atoms=12), 1, 0)
+    settings = FinetuneSettings(steps=1, learning_rate=asked)
+    fit(model, store_of(many(crystals, 3), tmp_path), np.arange(3), np.arange(3.0), settings, pretrained=pretrained)
+    assert rates == [asked or expected]
