@@ -209,9 +209,12 @@ def _claim(
     """Take the folder for this run: data, labels, settings and starting weights decide what it is."""
     start = [float(parameter.detach().double().sum()) for parameter in model.parameters()]
     # How many processes share the work decides nothing but rounding.
-    claim: dict[str, Any] = {"settings": settings.model_dump(exclude={"processes"}), "store": store.key, "rows": rows}
+    decides = settings.model_dump(exclude={"processes", "learning_rate"})
+    claim: dict[str, Any] = {"settings": decides, "store": store.key, "rows": rows}
     claim |= {} if split_seed is None else {"split_seed": split_seed}
-    claim_folder(out, "finetune", {**claim, "labels": labels, "start": start})
+    # The rate may follow from the start, so the start is named first where both differ.
+    rate = settings.learning_rate
+    claim_folder(out, "finetune", {**claim, "labels": labels, "start": start, "learning rate": rate})
 
 
 def _normalise(
