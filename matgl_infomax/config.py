@@ -107,7 +107,7 @@ class FinetuneSettings(Settings):
     warmup_fraction: float = Field(default=0.05, ge=0, lt=1, description="Share of the steps with a rising learning rate; a cosine to zero follows.")
     gradient_clip: float = Field(default=1.0, gt=0, description="Largest gradient norm.")
     freeze: list[str] = Field(default=[], description="Layer groups of the encoder whose weights stay as they are.")
-    validation_fraction: float = Field(default=0.1, ge=0, lt=0.5, description="Share of the labelled crystals held out to choose the checkpoint; below 10 such crystals none is held out and the last weights count.")
+    validation_fraction: float | None = Field(default=None, ge=0, lt=0.5, description="Share of the labelled crystals held out to choose the checkpoint; left out: none up to 2,500 labels, where every label is worth more in training, and a tenth beyond, or where patience or the uncertainty of several models needs them. Below 10 such crystals none is held out. Where none is, the last weights count.")
     validate_every: int = Field(default=0, ge=0, description="Steps between validations, and between checkpoints; 0 is a tenth of all steps.")
     patience: int = Field(default=0, ge=0, description="Validations without improvement before training stops; 0 never stops early.")
     ema_decay: float = Field(default=0.99, ge=0, lt=1, description="Decay of the running average of the weights that predicts; 0 switches it off.")
@@ -124,6 +124,13 @@ class FinetuneSettings(Settings):
         """A strength of noise that nobody adds would do nothing: say so."""
         if self.noise_angstrom is not None and not self.noisy_nodes:
             raise ValueError("noise_angstrom is for Noisy Nodes. Give noisy_nodes a weight, or leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _patience_for_something(self) -> FinetuneSettings:
+        """Patience waits for held-out labels."""
+        if self.patience and self.validation_fraction == 0:
+            raise ValueError("patience waits for an error on held-out labels. Give validation_fraction a share, or leave it out")
         return self
 
 

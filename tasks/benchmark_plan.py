@@ -25,6 +25,7 @@ from matgl_infomax.tasks.masking import mask_hash, nested_masks
 from matgl_infomax.tasks.matbench import Task
 from matgl_infomax.tasks.starts import PER_FOLD, Start, check_starts, start_weights
 from matgl_infomax.tasks.study import data_hash
+from matgl_infomax.train.budget import with_held_out
 
 if TYPE_CHECKING:
     from matgl_infomax.data.store import Store
@@ -174,7 +175,8 @@ def settle(config: BenchmarkConfig, card: Card) -> BenchmarkConfig:
             f"With the arm {arm} every seed gives the same answer: nothing in it is drawn at random. "
             f"Give --seeds 1, or the arm untrained or finetuned. Received: --seeds {config.seeds}."
         )
-    finetune = config.finetune.model_copy(update={"task": card.kind})
+    # Always, for more seeds can be added later, and their uncertainty is fitted on labels that none was trained on.
+    finetune = with_held_out(config.finetune.model_copy(update={"task": card.kind}))
     if arm in TRAINED:
         from matgl_infomax.train.losses import check_goal
 

@@ -1,4 +1,4 @@
-"""How long and how fast to fine-tune: what a number of labels and a start were found to need."""
+"""How long, how fast and on how many labels to fine-tune: what a number of labels and a start were found to need."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ VALIDATIONS = 10
 RATES = {"scratch": 1e-3, "pretrained": 2e-3}
 """Peak learning rate, each the best for its start on crystals set aside for such choices: weights from scratch did no
 better at half or twice of it (leaderboard/results/recipe)."""
+ALL_TRAIN = 2500
+"""Up to so many labels all of them train: the last, averaged weights are better than those that a few held-out labels
+choose among less trained ones (leaderboard/results/recipe)."""
+HELD_OUT = 0.1
+"""Share held out beyond that, and wherever something needs labels that were not trained on."""
 
 
 def steps_for(labels: int) -> int:
@@ -23,8 +28,27 @@ def steps_for(labels: int) -> int:
     return next((steps for most, steps in STEPS if labels <= most), BEYOND)
 
 
+def validation_share(settings: FinetuneSettings, labels: int) -> float:
+    """Share of the labelled crystals that are held out to choose the checkpoint.
+
+    Args:
+        settings: what the user asked for.
+        labels: crystals with labels.
+    """
+    if settings.validation_fraction is not None:
+        return settings.validation_fraction
+    return HELD_OUT if labels > ALL_TRAIN or settings.patience else 0.0
+
+
+def with_held_out(settings: FinetuneSettings) -> FinetuneSettings:
+    """The settings, with labels held out unless the user said how many: an uncertainty is fitted on them."""
+    if settings.validation_fraction is not None:
+        return settings
+    return settings.model_copy(update={"validation_fraction": HELD_OUT})
+
+
 def resolved(settings: FinetuneSettings, labels: int, *, pretrained: bool) -> FinetuneSettings:
-    """The settings without zeros: steps and validations by the number of labels, the learning rate by the start.
+    """The settings with nothing left open: steps and held-out labels by their number, the learning rate by the start.
 
     Args:
         settings: what the user asked for.
@@ -34,4 +58,5 @@ def resolved(settings: FinetuneSettings, labels: int, *, pretrained: bool) -> Fi
     steps = settings.steps or steps_for(labels)
     every = settings.validate_every or max(1, steps // VALIDATIONS)
     rate = settings.learning_rate or RATES["pretrained" if pretrained else "scratch"]
-    return settings.model_copy(update={"steps": steps, "validate_every": every, "learning_rate": rate})
+    budget = {"steps": steps, "validate_every": every, "learning_rate": rate}
+    return settings.model_copy(update={**budget, "validation_fraction": validation_share(settings, labels)})

@@ -21,7 +21,7 @@ from matgl_infomax.data.store import Store
 from matgl_infomax.errors import InputError
 from matgl_infomax.objectives.share import at_least_single
 from matgl_infomax.train.averaged import AveragedModule
-from matgl_infomax.train.budget import resolved
+from matgl_infomax.train.budget import resolved, validation_share
 from matgl_infomax.train.claim import claim_folder
 from matgl_infomax.train.ema import WeightAverage
 from matgl_infomax.train.groups import freeze
@@ -236,7 +236,7 @@ def split(n: int, settings: FinetuneSettings, seed: int | None = None) -> Parts:
         seed: decides which; that of the settings when left out.
     """
     order = random_stream(settings.seed if seed is None else seed, VALIDATION_STREAM).permutation(n)
-    held_out = round(n * settings.validation_fraction)
+    held_out = round(n * validation_share(settings, n))
     if held_out < FEWEST_FOR_VALIDATION:
         held_out = 0
     return np.sort(order[held_out:]), np.sort(order[:held_out])

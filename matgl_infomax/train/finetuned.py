@@ -16,6 +16,7 @@ from matgl_infomax.data.store import Store
 from matgl_infomax.errors import InputError
 from matgl_infomax.files import atomic_write
 from matgl_infomax.plain import read_json
+from matgl_infomax.train.budget import with_held_out
 from matgl_infomax.train.calibrate import Calibration, calibrate, combine, fewest_labels
 from matgl_infomax.train.claim import claim_folder
 from matgl_infomax.train.finetune import FEWEST_FOR_VALIDATION, Fitted, fit, split
@@ -129,6 +130,7 @@ def train_ensemble(
         InputError: If there are too few held-out labels, or the folder holds something else.
     """
     method, coverage = ensemble.calibration or "gaussian", ensemble.coverage or COVERAGE
+    settings = with_held_out(settings)
     _, held_out = split(len(data.labels), settings)
     if settings.task == "regression":
         _enough(data, held_out, method, coverage)
@@ -148,10 +150,9 @@ def train_ensemble(
     }
     found = Ensemble(tuple(members), calibration, _judge(data, held_out, predicted.mean(axis=0), settings.task))
     if is_first():
-        record = {"targets": list(data.targets), "task": settings.task, "members": names}
         known = {name: asdict(entry) for name, entry in calibration.items()}
-        content = {**record, "calibration": known, "validation": found.validation}
-        atomic_write(out / ENSEMBLE_RECORD, json.dumps(content))
+        about = {"targets": list(data.targets), "task": settings.task, "members": names}
+        atomic_write(out / ENSEMBLE_RECORD, json.dumps({**about, "calibration": known, "validation": found.validation}))
     return found
 
 

@@ -1,4 +1,4 @@
-"""How long to fine-tune where nobody says."""
+"""How long to fine-tune, how fast, and on how many labels, where nobody says."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import pytest
 
 from matgl_infomax.config import FinetuneSettings, ModelSettings
 from matgl_infomax.train import budget, finetune
-from matgl_infomax.train.budget import resolved, steps_for
-from matgl_infomax.train.finetune import fit
+from matgl_infomax.train.budget import resolved, steps_for, with_held_out
+from matgl_infomax.train.finetune import fit, split
 from matgl_infomax.train.rates import rate_groups
 from matgl_infomax.train.weights import new_model
 from tests.build import many, store_of
@@ -57,3 +57,33 @@ def test_rate_goes_by_the_start_unless_one_is_given(crystals, tmp_path, monkeypa
     settings = FinetuneSettings(steps=1, learning_rate=asked)
     fit(model, store_of(many(crystals, 3), tmp_path), np.arange(3), np.arange(3.0), settings, pretrained=pretrained)
     assert rates == [asked or expected]
+
+
+@pytest.mark.parametrize(
+    ("labels", "asked", "held_out"),
+    [
+        (100, {}, 0),
+        (2500, {}, 0),
+        (2501, {}, 250),
+        (100, {"patience": 3}, 10),
+        (100, {"validation_fraction": 0.2}, 20),
+        (5000, {"validation_fraction": 0.0}, 0),
+        (99, {"validation_fraction": 0.09}, 0),  # 9 crystals would say nothing
+    ],
+)
+def test_labels_are_held_out_where_they_can_be_spared_or_are_needed(labels, asked, held_out):
+    settings = FinetuneSettings(**asked)
+    train, held = split(labels, settings)
+    assert len(held) == held_out and sorted([*train, *held]) == list(range(labels))
+    # The same once everything is settled, so that both ways of asking are one run.
+    assert len(split(labels, resolved(settings, labels, pretrained=False))[1]) == held_out
+
+
+def test_an_uncertainty_gets_labels_held_out_unless_the_user_said_how_many():
+    assert with_held_out(FinetuneSettings()).validation_fraction == budget.HELD_OUT
+    assert with_held_out(FinetuneSettings(validation_fraction=0.0)).validation_fraction == 0.0
+
+
+def test_patience_without_held_out_labels_would_do_nothing():
+    with pytest.raises(ValueError, match="patience waits for an error on held-out labels"):
+        FinetuneSettings(patience=2, validation_fraction=0.0)
