@@ -71,6 +71,8 @@ def finetune(settings: config.FinetuneConfig) -> None:
 
 def _validation_lines(result: Any) -> list[str]:
     """What the held-out labels say, one line per target, with the uncertainty of an ensemble."""
+    if not result.validation:
+        return ["No label was held out: no error is known. --validation-fraction holds some out, at least 10."]
     lines = []
     for target, numbers in result.validation.items():
         parts = [f"{name.replace('_', ' ')} {value:.4g}" for name, value in numbers.items() if value is not None]
