@@ -107,7 +107,7 @@ class FinetuneSettings(Settings):
     warmup_fraction: float = Field(default=0.05, ge=0, lt=1, description="Share of the steps with a rising learning rate; a cosine to zero follows.")
     gradient_clip: float = Field(default=1.0, gt=0, description="Largest gradient norm.")
     freeze: list[str] = Field(default=[], description="Layer groups of the encoder whose weights stay as they are.")
-    validation_fraction: float | None = Field(default=None, ge=0, lt=0.5, description="Share of the labelled crystals held out to choose the checkpoint; left out: none up to 2,500 labels, where every label is worth more in training, and a tenth beyond, or where patience or the uncertainty of several models needs them. Below 10 such crystals none is held out. Where none is, the last weights count.")
+    validation_fraction: float | None = Field(default=None, ge=0, lt=0.5, description="Share of the labelled crystals held out to choose the checkpoint; left out: none up to 2,500 labels, where every label is worth more in training, and a tenth beyond, with patience, for several models and in a benchmark, which need labels that none was trained on. Below 10 such crystals none is held out. Where none is, the last weights count.")
     validate_every: int = Field(default=0, ge=0, description="Steps between validations, and between checkpoints; 0 is a tenth of all steps.")
     patience: int = Field(default=0, ge=0, description="Validations without improvement before training stops; 0 never stops early.")
     ema_decay: float = Field(default=0.99, ge=0, lt=1, description="Decay of the running average of the weights that predicts; 0 switches it off.")

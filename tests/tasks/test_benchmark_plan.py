@@ -52,6 +52,15 @@ def test_the_arm_is_filled_in(tmp_path, changes, arm):
     assert (settings.arm, settings.task, settings.finetune.task) == (arm, "matbench_mp_is_metal", "classification")
 
 
+@pytest.mark.parametrize("seeds", [1, 3])
+@pytest.mark.parametrize(("asked", "share"), [(None, 0.1), (0.2, 0.2), (0.0, 0.0)])
+def test_labels_are_held_out_whatever_the_seeds_for_more_can_follow(tmp_path, seeds, asked, share):
+    settings = settle(
+        config(tmp_path, seeds=seeds, finetune={**FAST, "validation_fraction": asked}), load_card("jdft2d")
+    )
+    assert settings.finetune.validation_fraction == share
+
+
 @pytest.mark.parametrize(
     ("changes", "text"),
     [

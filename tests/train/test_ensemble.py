@@ -202,6 +202,12 @@ def test_ensemble_of_classifiers_gives_mean_probability_and_spread_as_it_is(item
     assert result.ensemble.calibration == {} and result.validation["big"]["roc_auc"] is not None
 
 
+def test_an_ensemble_holds_labels_out_unasked(crystals, tmp_path):
+    many_labels = [replace(c, labels={"y": c.labels["y"]}) for c in many(crystals, 100)]
+    result = tuned(many_labels, tmp_path, settings=SHORT.model_copy(update={"validation_fraction": None}))
+    assert result.ensemble.calibration["y"].n == 10 and result.fitted.n_train == 90
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
