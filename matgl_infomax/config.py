@@ -6,6 +6,7 @@ This file imports neither torch nor MatGL: ``--help`` has to be quick.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -21,6 +22,8 @@ Heading = Literal[
 class Settings(BaseModel):
     """Base of all settings: immutable, and an unknown key is an error.
 
+    A setting on which no single result depends says so where it is declared, with
+    ``json_schema_extra={"decides": False}``: ``deciding`` leaves it out of every claim and hash.
     A setting that almost everyone sets says so where it is declared, with ``json_schema_extra={"common": True}``: then
     ``--help`` shows it right after what is required.
     """
@@ -37,6 +40,41 @@ class Settings(BaseModel):
         return classes[-1]
 
 
+def deciding(settings: Settings, *, apart: Collection[str] = ()) -> dict[str, Any]:
+    """What of some settings decides a result, as plain values for a claim or a hash.
+
+    Left out is what is marked ``decides: False`` where it is declared: where things lie, how the work is shared, what
+    only looks on, and which runs there are. What lies in a file is told by a hash of its content.
+
+    Args:
+        settings: of any command, with its sections.
+        apart: more that is left out, because the caller tells it otherwise; of a section such as "finetune.seed".
+
+    Returns:
+        Values by name; a section is a dictionary of its own.
+    """
+    found: dict[str, Any] = settings.model_dump(mode="json", exclude=_undeciding(type(settings)))
+    for dotted in apart:
+        *path, name = dotted.split(".")
+        section = found
+        for step in path:
+            section = section[step]
+        del section[name]
+    return found
+
+
+def _undeciding(settings_class: type[Settings]) -> dict[str, Any]:
+    """The marked settings of a class and of its sections, in the form that pydantic's ``exclude`` takes."""
+    found: dict[str, Any] = {}
+    for name, field in settings_class.model_fields.items():
+        extra = field.json_schema_extra
+        if isinstance(extra, dict) and extra.get("decides") is False:
+            found[name] = True
+        elif isinstance(field.annotation, type) and issubclass(field.annotation, Settings):
+            found[name] = _undeciding(field.annotation)
+    return {name: what for name, what in found.items() if what}
+
+
 Target = Annotated[list[str], Field(description="Column(s) that hold the measured value(s); missing values are allowed.")]
 CommonTarget = Annotated[Target, Field(json_schema_extra={"common": True})]
 """For commands that do nothing without a target."""
@@ -46,19 +84,19 @@ class DataSettings(Settings):
     """Which crystals to read, and what to do with the bad ones."""
 
     heading: ClassVar[Heading] = "Data"
-    data: str = Field(json_schema_extra={"common": True}, description="File, folder or glob with crystals: CIF, POSCAR, JSON, extxyz, ASE db, parquet, json.gz.")
+    data: str = Field(json_schema_extra={"decides": False, "common": True}, description="File, folder or glob with crystals: CIF, POSCAR, JSON, extxyz, ASE db, parquet, json.gz.")
     target: Target = []
-    labels_file: Path | None = Field(default=None, description="CSV with a column 'id' and one column per target, for formats without labels.")
-    id_column: str | None = Field(default=None, description="Column that names each crystal; found by itself when left out.")
-    on_error: Literal["stop", "skip"] = Field(default="stop", description="What a bad file does: stop with the list of all bad files, or skip them and list them at the end.")
-    cache: Path = Field(default=Path("~/.cache/matgl_infomax"), description="Folder for the stores of prepared crystals, each under a hash of its content.")
+    labels_file: Path | None = Field(default=None, json_schema_extra={"decides": False}, description="CSV with a column 'id' and one column per target, for formats without labels.")
+    id_column: str | None = Field(default=None, json_schema_extra={"decides": False}, description="Column that names each crystal; found by itself when left out.")
+    on_error: Literal["stop", "skip"] = Field(default="stop", json_schema_extra={"decides": False}, description="What a bad file does: stop with the list of all bad files, or skip them and list them at the end.")
+    cache: Path = Field(default=Path("~/.cache/matgl_infomax"), json_schema_extra={"decides": False}, description="Folder for the stores of prepared crystals, each under a hash of its content.")
 
 
 class StoreSettings(DataSettings):
     """Which crystals to read, and how they are prepared."""
 
     heading: ClassVar[Heading] = "Machine"
-    prepare_processes: int = Field(default=0, ge=0, description="Processes that prepare crystals for the store; 0 means one per core.")
+    prepare_processes: int = Field(default=0, ge=0, json_schema_extra={"decides": False}, description="Processes that prepare crystals for the store; 0 means one per core.")
 
 
 class ModelSettings(Settings):
@@ -114,7 +152,7 @@ class ProcessSettings(Settings):
     """How one training is shared among processes, and how exact its numbers are."""
 
     heading: ClassVar[Heading] = "Machine"
-    processes: int = Field(default=1, ge=1, description="Processes of one training, each with a share of every batch: GPUs, or CPU processes where there is no GPU; under torchrun or SLURM the number that they started.")
+    processes: int = Field(default=1, ge=1, json_schema_extra={"decides": False}, description="Processes of one training, each with a share of every batch: GPUs, or CPU processes where there is no GPU; under torchrun or SLURM the number that they started.")
     accumulate: int = Field(default=1, ge=1, description="Batches per optimiser step; the gradient is that of the mean of their losses.")
     precision: Literal["32", "bf16"] = Field(default="32", description="Matrix products in single precision, or in bfloat16 (faster on a GPU); weights, softmax and losses stay in single precision.")
 
@@ -131,7 +169,7 @@ class PretrainSettings(ProcessSettings, OptimiserSettings):
     batch_sites: int = Field(default=1200, ge=2, description="Sites per batch: crystals are added until the next one would exceed it.")
     validation_fraction: float = Field(default=0.05, gt=0, lt=0.5, description="Share of the crystals held out for the self-supervised validation loss.")
     validate_every: ValidateEvery = 250
-    probe_every: int = Field(default=0, ge=0, description="Validations from one look of linear probes at the held-out crystals' vectors to the next (element, shells, symmetry, density; no label), written into the history; 0 never looks.")
+    probe_every: int = Field(default=0, ge=0, json_schema_extra={"decides": False}, description="Validations from one look of linear probes at the held-out crystals' vectors to the next (element, shells, symmetry, density; no label), written into the history; 0 never looks.")
     seed: int = Field(default=0, ge=0, json_schema_extra={"common": True}, description="Seed of initial weights, data order and noise.")
 
     @field_validator("objective")
@@ -194,7 +232,7 @@ class PretrainConfig(StoreSettings, PretrainSettings):
     """Everything that ``matgl-infomax pretrain`` reads."""
 
     model: ModelSettings = ModelSettings()
-    out: Path = Field(description="Folder for the encoder; a run that was stopped goes on where it was.")
+    out: Path = Field(json_schema_extra={"decides": False}, description="Folder for the encoder; a run that was stopped goes on where it was.")
 
 
 class FinetuneConfig(StoreSettings, FinetuneSettings, EnsembleSettings):
@@ -203,24 +241,24 @@ class FinetuneConfig(StoreSettings, FinetuneSettings, EnsembleSettings):
     heading: ClassVar[Heading] = "Model"
     target: CommonTarget = []
     model: ModelSettings = ModelSettings()
-    init: Path | None = Field(default=None, json_schema_extra={"common": True}, description="Folder of a pretrained encoder; without it the model starts from scratch.")
+    init: Path | None = Field(default=None, json_schema_extra={"decides": False, "common": True}, description="Folder of a pretrained encoder; without it the model starts from scratch.")
     extend_elements: bool = Field(default=False, description="Give the pretrained encoder vectors for elements of the data that it does not know (near the mean of those it has), instead of stopping.")
-    out: Path = Field(description="Folder for the model; a run that was stopped goes on where it was.")
+    out: Path = Field(json_schema_extra={"decides": False}, description="Folder for the model; a run that was stopped goes on where it was.")
 
 
 class PredictConfig(StoreSettings):
     """Everything that ``matgl-infomax predict`` reads."""
 
-    checkpoint: Path = Field(description="Folder of a fine-tuned model, or of an ensemble.")
-    out: Path = Field(description="CSV or parquet file for the predictions.")
+    checkpoint: Path = Field(json_schema_extra={"decides": False}, description="Folder of a fine-tuned model, or of an ensemble.")
+    out: Path = Field(json_schema_extra={"decides": False}, description="CSV or parquet file for the predictions.")
 
 
 class EmbedConfig(StoreSettings):
     """Everything that ``matgl-infomax embed`` reads."""
 
-    checkpoint: Path = Field(description="Folder of a pretrained or fine-tuned model.")
+    checkpoint: Path = Field(json_schema_extra={"decides": False}, description="Folder of a pretrained or fine-tuned model.")
     level: Literal["crystal", "site"] = Field(default="crystal", json_schema_extra={"common": True}, description="One vector per crystal, or one per site.")
-    out: Path = Field(description="CSV or parquet file for the vectors.")
+    out: Path = Field(json_schema_extra={"decides": False}, description="CSV or parquet file for the vectors.")
 
 
 class CheckConfig(DataSettings):
