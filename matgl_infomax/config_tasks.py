@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from matgl_infomax.arm_names import ArmName, explained
 from matgl_infomax.config import (
     CommonTarget,
     DataSettings,
@@ -21,10 +22,6 @@ from matgl_infomax.config import (
     StoreSettings,
 )
 from matgl_infomax.config_forces import ForceFieldSettings
-
-WITHOUT_NETWORK = ("descriptors", "descriptors_forest", "descriptors_gaussian", "orbital_field")
-"""Arms on descriptors: extra trees, a random forest and a Gaussian process on element statistics, and extra trees on the
-orbital-field matrix."""
 
 BENCHMARK_RATES = [0.0003, 0.001, 0.003]
 """Learning rates among which every arm of a benchmark chooses."""
@@ -65,7 +62,7 @@ class CurveSettings(Settings):
     fold: int = Field(default=0, ge=0, le=4, description="Fold whose part is the test set; only structures of the other four are pretrained on.")
     labels: list[int] = Field(default=[50, 100, 250], json_schema_extra={"decides": False, "common": True}, min_length=1, description="Numbers of labels that are left unmasked.")
     seeds: int = Field(default=3, json_schema_extra={"decides": False, "common": True}, ge=1, description="Repetitions, each with its own nested label masks and initial weights.")
-    arms: list[str] = Field(default=["scratch", "finetuned", "frozen", "untrained", "descriptors"], json_schema_extra={"decides": False, "common": True}, min_length=1, description="Arms to compare: scratch, finetuned, frozen, untrained, corpus, corpus_frozen, transferred, NAME=FOLDER for weights of your own, or without a network: descriptors (extra trees on element statistics), descriptors_forest, descriptors_gaussian, orbital_field (1.5 crystals per second).")
+    arms: list[str] = Field(default=["scratch", "finetuned", "frozen", "untrained", "descriptors"], json_schema_extra={"decides": False, "common": True}, min_length=1, description=f"Arms to compare, and NAME=FOLDER for weights of your own. {explained()}.")
     learning_rates: list[float] = Field(default=[], description="Learning rates tried by every trained arm on a part held out of the mask; none means the one of the fine-tuning settings.")
 
 
@@ -88,7 +85,7 @@ class BenchmarkSettings(Settings):
     heading: ClassVar[Heading] = "Benchmark"
     task: str = Field(description="Matbench task, with or without 'matbench_'.")
     folds: list[int] = Field(default=[0, 1, 2, 3, 4], min_length=1, json_schema_extra={"decides": False}, description="Official folds to answer; a submission needs all five.")
-    arm: Literal["scratch", "finetuned", "frozen", "untrained", "descriptors", "descriptors_forest", "descriptors_gaussian", "orbital_field", "corpus", "corpus_frozen", "transferred"] | None = Field(default=None, json_schema_extra={"common": True}, description="How the answer is made; scratch when left out, or finetuned with --init. Without --init, finetuned and frozen pretrain on the structures of each fold's training part.")
+    arm: ArmName | None = Field(default=None, json_schema_extra={"common": True}, description="How the answer is made; scratch when left out, or finetuned with --init. Without --init, finetuned and frozen pretrain on the structures of each fold's training part.")
     init: Path | None = Field(default=None, json_schema_extra={"decides": False, "common": True}, description="Folder of a pretrained encoder for the arms finetuned and frozen.")
     labels: int | None = Field(default=None, json_schema_extra={"common": True}, ge=2, description="Number of labels left unmasked in each training part; all when left out.")
     seeds: int = Field(default=1, json_schema_extra={"decides": False, "common": True}, ge=1, description="Models per fold, with seeds of their own; their mean is the prediction, their calibrated spread the uncertainty.")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from matgl_infomax.arm_names import STARTS as STARTS  # studies look for it here
 from matgl_infomax.config import FinetuneSettings, ModelSettings
 from matgl_infomax.errors import InputError
 from matgl_infomax.files import sha256_of
@@ -130,16 +131,6 @@ ARMS: dict[str, Arm] = {
     "transferred": finetuned,
 }
 """NAME=FOLDER in a study is the arm ``finetuned`` with weights of one's own."""
-
-STARTS = {
-    "finetuned": "pretrained",
-    "frozen": "pretrained",
-    "corpus": "corpus",
-    "corpus_frozen": "corpus",
-    "transferred": "transferred",
-}
-"""Where the weights of an arm come from, which is also the name of their folder: pretraining on the structures of the
-training part, pretraining on a corpus, or training on labels of another property."""
 
 
 def open_encoder(folder: Path, model: ModelSettings) -> Encoder:
