@@ -183,7 +183,7 @@ def state_hash(model: Encoder) -> str:
 
 def _trained(task: ArmTask, start: Callable[[], Encoder], *, pretrained: bool) -> ArmAnswer:
     """Train all weights on the mask, after choosing the learning rate within the mask where there is a choice."""
-    from matgl_infomax.train.finetune import fit
+    from matgl_infomax.train.finetune import Labelled, fit
     from matgl_infomax.train.predict import predict
 
     store = _needed(task.store, "prepared crystals")
@@ -191,7 +191,8 @@ def _trained(task: ArmTask, start: Callable[[], Encoder], *, pretrained: bool) -
 
     def run(rate: float, rows: NDArray[np.int64], labels: NDArray[np.float64]) -> Encoder:
         chosen = settings.model_copy(update={"learning_rate": rate})
-        fitted = fit(start(), store, rows, labels[:, None], chosen, pretrained=pretrained, split_seed=task.split_seed)
+        data = Labelled(store, rows, labels[:, None])
+        fitted = fit(start(), data, chosen, pretrained=pretrained, split_seed=task.split_seed)
         return fitted.model
 
     rates = task.learning_rates or (settings.learning_rate,)
