@@ -47,9 +47,9 @@ def test_training_takes_the_steps_of_its_labels(crystals, tmp_path, monkeypatch)
 def test_rate_goes_by_the_start_unless_one_is_given(crystals, tmp_path, monkeypatch, pretrained, expected, asked):
     rates: list[float] = []
 
-    def groups(model, learning_rate, *shares):
+    def groups(model, learning_rate, **shares):
         rates.append(learning_rate)
-        return rate_groups(model, learning_rate, *shares)
+        return rate_groups(model, learning_rate, **shares)
 
     monkeypatch.setattr(finetune, "rate_groups", groups)
     model = new_model(ModelSettings(supercell_atoms=12), 1, 0)
