@@ -142,18 +142,28 @@ def fit_forces(
     if (out / RECORD).is_file():
         return _finished(out)
     training, validation = (StoreBatches(store, rows[p], physics=labels.pick(p)) for p in (train, held_out))
-    order = StepOrder(
+    fixed = group_by_sites(validation.sizes, np.arange(len(held_out)), settings.batch_sites)
+    module = ForceModule(potential, settings, HeldOut(validation, fixed), learnt)
+    run_steps(
+        module,
+        training.loader(_order(training, settings)),
+        settings,
+        out=out,
+        description="Force field" if progress else None,
+    )
+    facts = {"seconds": time.perf_counter() - began, "n_train": len(train), "n_validation": len(held_out)}
+    return _save(module, out, facts)
+
+
+def _order(training: StoreBatches, settings: ForceFieldSettings) -> StepOrder:
+    """The batches of the whole run."""
+    return StepOrder(
         training.sizes,
         steps=settings.steps,
         chunk=settings.validate_every,
         batch_sites=settings.batch_sites,
         seed=settings.seed,
     )
-    fixed = group_by_sites(validation.sizes, np.arange(len(held_out)), settings.batch_sites)
-    module = ForceModule(potential, settings, HeldOut(validation, fixed), learnt)
-    run_steps(module, training.loader(order), settings, out=out, description="Force field" if progress else None)
-    facts = {"seconds": time.perf_counter() - began, "n_train": len(train), "n_validation": len(held_out)}
-    return _save(module, out, facts)
 
 
 def force_scale(labels: ForceLabels, numbers: Sequence[NDArray[np.int64]]) -> EnergyScale:
