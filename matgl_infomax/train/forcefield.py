@@ -144,13 +144,8 @@ def fit_forces(
     training, validation = (StoreBatches(store, rows[p], physics=labels.pick(p)) for p in (train, held_out))
     fixed = group_by_sites(validation.sizes, np.arange(len(held_out)), settings.batch_sites)
     module = ForceModule(potential, settings, HeldOut(validation, fixed), learnt)
-    run_steps(
-        module,
-        training.loader(_order(training, settings)),
-        settings,
-        out=out,
-        description="Force field" if progress else None,
-    )
+    loader = training.loader(_order(training, settings))
+    run_steps(module, loader, settings, out=out, description="Force field" if progress else None)
     facts = {"seconds": time.perf_counter() - began, "n_train": len(train), "n_validation": len(held_out)}
     return _save(module, out, facts)
 
