@@ -6,6 +6,7 @@ This file imports neither torch nor MatGL: ``--help`` has to be quick.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,26 +14,65 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 
 class Settings(BaseModel):
-    """Base of all settings: immutable, and an unknown key is an error."""
+    """Base of all settings: immutable, and an unknown key is an error.
+
+    A setting on which no single result depends says so where it is declared, with
+    ``json_schema_extra={"decides": False}``: ``deciding`` leaves it out of every claim and hash.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+
+def deciding(settings: Settings, *, apart: Collection[str] = ()) -> dict[str, Any]:
+    """What of some settings decides a result, as plain values for a claim or a hash.
+
+    Left out is what is marked ``decides: False`` where it is declared: where things lie, how the work is shared, what
+    only looks on, and which runs there are. What lies in a file is told by a hash of its content.
+
+    Args:
+        settings: of any command, with its sections.
+        apart: more that is left out, because the caller tells it otherwise; of a section such as "finetune.seed".
+
+    Returns:
+        Values by name; a section is a dictionary of its own.
+    """
+    found: dict[str, Any] = settings.model_dump(mode="json", exclude=_undeciding(type(settings)))
+    for dotted in apart:
+        *path, name = dotted.split(".")
+        section = found
+        for step in path:
+            section = section[step]
+        del section[name]
+    return found
+
+
+def _undeciding(settings_class: type[Settings]) -> dict[str, Any]:
+    """The marked settings of a class and of its sections, in the form that pydantic's ``exclude`` takes."""
+    found: dict[str, Any] = {}
+    for name, field in settings_class.model_fields.items():
+        extra = field.json_schema_extra
+        if isinstance(extra, dict) and extra.get("decides") is False:
+            found[name] = True
+        elif isinstance(field.annotation, type) and issubclass(field.annotation, Settings):
+            found[name] = _undeciding(field.annotation)
+    return {name: what for name, what in found.items() if what}
 
 
 class DataSettings(Settings):
     """Which crystals to read, and what to do with the bad ones."""
 
-    data: str = Field(description="File, folder or glob with crystals: CIF, POSCAR, JSON, extxyz, ASE db, parquet, json.gz.")
+    data: str = Field(json_schema_extra={"decides": False}, description="File, folder or glob with crystals: CIF, POSCAR, JSON, extxyz, ASE db, parquet, json.gz.")
     target: list[str] = Field(default=[], description="Column(s) that hold the measured value(s); missing values are allowed.")
-    labels_file: Path | None = Field(default=None, description="CSV with a column 'id' and one column per target, for formats without labels.")
-    id_column: str | None = Field(default=None, description="Column that names each crystal; found by itself when left out.")
-    on_error: Literal["stop", "skip"] = Field(default="stop", description="What a bad file does: stop with the list of all bad files, or skip them and list them at the end.")
-    cache: Path = Field(default=Path("~/.cache/matgl_infomax"), description="Folder for the stores of prepared crystals, each under a hash of its content.")
+    labels_file: Path | None = Field(default=None, json_schema_extra={"decides": False}, description="CSV with a column 'id' and one column per target, for formats without labels.")
+    id_column: str | None = Field(default=None, json_schema_extra={"decides": False}, description="Column that names each crystal; found by itself when left out.")
+    on_error: Literal["stop", "skip"] = Field(default="stop", json_schema_extra={"decides": False}, description="What a bad file does: stop with the list of all bad files, or skip them and list them at the end.")
+    cache: Path = Field(default=Path("~/.cache/matgl_infomax"), json_schema_extra={"decides": False}, description="Folder for the stores of prepared crystals, each under a hash of its content.")
 
 
 class StoreSettings(DataSettings):
     """Which crystals to read, and how they are prepared."""
 
-    prepare_processes: int = Field(default=0, ge=0, description="Processes that prepare crystals for the store; 0 means one per core.")
+    prepare_processes: int = Field(default=0, ge=0, json_schema_extra={"decides": False}, description="Processes that prepare crystals for the store; 0 means one per core.")
 
 
 class ModelSettings(Settings):
@@ -74,9 +114,9 @@ class PretrainSettings(Settings):
     gradient_clip: float = Field(default=1.0, gt=0, description="Largest gradient norm.")
     validation_fraction: float = Field(default=0.05, gt=0, lt=0.5, description="Share of the crystals held out for the self-supervised validation loss.")
     validate_every: int = Field(default=250, ge=1, description="Steps between validations, and between checkpoints.")
-    probe_every: int = Field(default=0, ge=0, description="Validations from one look of linear probes at the held-out crystals' vectors to the next (element, shells, symmetry, density; no label), written into the history; 0 never looks.")
+    probe_every: int = Field(default=0, ge=0, json_schema_extra={"decides": False}, description="Validations from one look of linear probes at the held-out crystals' vectors to the next (element, shells, symmetry, density; no label), written into the history; 0 never looks.")
     seed: int = Field(default=0, ge=0, description="Seed of initial weights, data order and noise.")
-    processes: int = Field(default=1, ge=1, description="Processes of one training, each with a share of every batch: GPUs, or CPU processes where there is no GPU; under torchrun or SLURM the number that they started.")
+    processes: int = Field(default=1, ge=1, json_schema_extra={"decides": False}, description="Processes of one training, each with a share of every batch: GPUs, or CPU processes where there is no GPU; under torchrun or SLURM the number that they started.")
     accumulate: int = Field(default=1, ge=1, description="Batches per optimiser step; the gradient is that of the mean of their losses.")
     precision: Literal["32", "bf16"] = Field(default="32", description="Matrix products in single precision, or in bfloat16 (faster on a GPU); weights, softmax and losses stay in single precision.")
 
@@ -114,7 +154,7 @@ class FinetuneSettings(Settings):
     noisy_nodes: float = Field(default=0.0, ge=0, description="Weight of denoising beside the labels (Noisy Nodes): atoms are moved a little in training, and their sites tell the clean distances; 0 switches it off.")
     noise_angstrom: float | None = Field(default=None, gt=0, description="Noisy Nodes: standard deviation of the displacements along each axis; 0.02 when left out.")
     seed: int = Field(default=0, ge=0, description="Seed of the head, the data order and the validation part.")
-    processes: int = Field(default=1, ge=1, description="Processes of one training, each with a share of every batch: GPUs, or CPU processes where there is no GPU; under torchrun or SLURM the number that they started.")
+    processes: int = Field(default=1, ge=1, json_schema_extra={"decides": False}, description="Processes of one training, each with a share of every batch: GPUs, or CPU processes where there is no GPU; under torchrun or SLURM the number that they started.")
     accumulate: int = Field(default=1, ge=1, description="Batches per optimiser step; the gradient is that of the mean of their losses.")
     precision: Literal["32", "bf16"] = Field(default="32", description="Matrix products in single precision, or in bfloat16 (faster on a GPU); weights, softmax and losses stay in single precision.")
 
@@ -146,31 +186,31 @@ class PretrainConfig(StoreSettings, PretrainSettings):
     """Everything that ``matgl-infomax pretrain`` reads."""
 
     model: ModelSettings = ModelSettings()
-    out: Path = Field(description="Folder for the encoder; a run that was stopped goes on where it was.")
+    out: Path = Field(json_schema_extra={"decides": False}, description="Folder for the encoder; a run that was stopped goes on where it was.")
 
 
 class FinetuneConfig(StoreSettings, FinetuneSettings, EnsembleSettings):
     """Everything that ``matgl-infomax finetune`` reads."""
 
     model: ModelSettings = ModelSettings()
-    init: Path | None = Field(default=None, description="Folder of a pretrained encoder; without it the model starts from scratch.")
+    init: Path | None = Field(default=None, json_schema_extra={"decides": False}, description="Folder of a pretrained encoder; without it the model starts from scratch.")
     extend_elements: bool = Field(default=False, description="Give the pretrained encoder vectors for elements of the data that it does not know (near the mean of those it has), instead of stopping.")
-    out: Path = Field(description="Folder for the model; a run that was stopped goes on where it was.")
+    out: Path = Field(json_schema_extra={"decides": False}, description="Folder for the model; a run that was stopped goes on where it was.")
 
 
 class PredictConfig(StoreSettings):
     """Everything that ``matgl-infomax predict`` reads."""
 
-    checkpoint: Path = Field(description="Folder of a fine-tuned model, or of an ensemble.")
-    out: Path = Field(description="CSV or parquet file for the predictions.")
+    checkpoint: Path = Field(json_schema_extra={"decides": False}, description="Folder of a fine-tuned model, or of an ensemble.")
+    out: Path = Field(json_schema_extra={"decides": False}, description="CSV or parquet file for the predictions.")
 
 
 class EmbedConfig(StoreSettings):
     """Everything that ``matgl-infomax embed`` reads."""
 
-    checkpoint: Path = Field(description="Folder of a pretrained or fine-tuned model.")
+    checkpoint: Path = Field(json_schema_extra={"decides": False}, description="Folder of a pretrained or fine-tuned model.")
     level: Literal["crystal", "site"] = Field(default="crystal", description="One vector per crystal, or one per site.")
-    out: Path = Field(description="CSV or parquet file for the vectors.")
+    out: Path = Field(json_schema_extra={"decides": False}, description="CSV or parquet file for the vectors.")
 
 
 class CheckConfig(DataSettings):

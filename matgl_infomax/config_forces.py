@@ -57,5 +57,5 @@ class ForceFieldConfig(StoreSettings, LabelColumns, ForceFieldSettings):
     """Everything that ``matgl-infomax forcefield`` reads."""
 
     model: ModelSettings = ModelSettings(name="m3gnet")
-    init: Path | None = Field(default=None, description="Folder of a pretrained encoder or of a potential; without it the network starts from scratch.")
-    out: Path = Field(description="Folder for the potential; a run that was stopped goes on where it was.")
+    init: Path | None = Field(default=None, json_schema_extra={"decides": False}, description="Folder of a pretrained encoder or of a potential; without it the network starts from scratch.")
+    out: Path = Field(json_schema_extra={"decides": False}, description="Folder for the potential; a run that was stopped goes on where it was.")
