@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -12,11 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from matgl_infomax.arm_names import STARTS as STARTS  # studies look for it here
 from matgl_infomax.config import FinetuneSettings, ModelSettings
 from matgl_infomax.errors import InputError
 from matgl_infomax.files import sha256_of
-from matgl_infomax.tasks.kept import kept
+from matgl_infomax.tasks.kept import cached_array
 
 if TYPE_CHECKING:
     from matgl_infomax.data.store import Store
@@ -133,6 +133,28 @@ ARMS: dict[str, Arm] = {
 """NAME=FOLDER in a study is the arm ``finetuned`` with weights of one's own."""
 
 
+def named_arms(arms: Sequence[str]) -> dict[str, Path | None]:
+    """Names of the arms, with the folder of weights where one was given.
+
+    Raises:
+        InputError: For an unknown arm, a name that cannot be one, or one given twice.
+    """
+    found: dict[str, Path | None] = {}
+    for arm in arms:
+        name, equals, folder = arm.partition("=")
+        if not equals and name not in ARMS:
+            raise InputError(f"There is no such arm. Received: {arm}. Known: {', '.join(ARMS)}, or NAME=FOLDER.")
+        if equals and (name in ARMS or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) or not folder):
+            raise InputError(
+                f"Weights of your own are given as NAME=FOLDER, the name made of letters, digits, '_', '-' and '.', "
+                f"and other than {', '.join(ARMS)}. Received: {arm}."
+            )
+        if name in found:
+            raise InputError(f"Each arm can be asked for once. Received twice: {name}.")
+        found[name] = Path(folder).expanduser() if equals else None
+    return found
+
+
 def open_encoder(folder: Path, model: ModelSettings) -> Encoder:
     """An encoder whose crystals are prepared as in this study.
 
@@ -232,7 +254,7 @@ def _vectors(encoder: Encoder, weights: str, store: Store, rows: NDArray[np.int6
 
     key = sha256_of(f"{weights} {store.key} {rows.tolist()}")[:24]
     file = Path(cache).expanduser() / f"vectors-{key}.npy"
-    return kept(file, lambda: embed_rows(encoder, store, rows))
+    return cached_array(file, lambda: embed_rows(encoder, store, rows))
 
 
 def _needed(thing: Thing | None, name: str) -> Thing:

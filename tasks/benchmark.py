@@ -4,25 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from matgl_infomax.arguments import read_settings
 from matgl_infomax.config_tasks import BenchmarkConfig
-from matgl_infomax.errors import InputError
 from matgl_infomax.files import atomic_write, sweep_drafts
 from matgl_infomax.leaderboard.runs_read import (
     ASKED,
-    CARDS,
     PREDICTIONS,
     SCORES_FILE,
     BenchmarkResult,
     score_table,
 )
-from matgl_infomax.record import read_card, write_cards
 from matgl_infomax.tasks.benchmark_ensemble import calibration_table, put_together, reading_notes
-from matgl_infomax.tasks.benchmark_plan import Bench, plan, prepare, settle
-from matgl_infomax.tasks.benchmark_runs import Run, execute, run_files, write_table
+from matgl_infomax.tasks.benchmark_plan import Bench, plan_benchmark, prepare_benchmark, settle_benchmark
+from matgl_infomax.tasks.benchmark_rates import RateTrials, found_rates
+from matgl_infomax.tasks.engine import carry_out_all, settings_of, take_folder, write_table
 from matgl_infomax.tasks.matbench import load_task
 from matgl_infomax.tasks.task_data import task_crystals
-from matgl_infomax.train.claim import claim_folder
 
 if TYPE_CHECKING:
     from matgl_infomax.data.read import Crystals
@@ -49,12 +45,9 @@ def benchmark(config: BenchmarkConfig | None = None, *, progress: bool = True, *
             folder holds another benchmark or cannot be written.
         KeyboardInterrupt: After Ctrl-C; finished models are kept.
     """
-    if config is None:
-        config = read_settings(BenchmarkConfig, options)
-    elif options:
-        raise InputError(f"Give a config or single options, not both. Received both: {', '.join(options)}.")
+    config = settings_of(BenchmarkConfig, config, options)
     task = load_task(config.task)
-    config = settle(config, task.card)
+    config = settle_benchmark(config, task.card)
     crystals = task_crystals(task, config.data_dir, config.cache, progress=progress)
     return answer(task, crystals, config, progress=progress)
 
@@ -65,23 +58,28 @@ def answer(task: Task, crystals: Crystals, config: BenchmarkConfig, *, progress:
     Args:
         task: card and folds.
         crystals: the complete data of the task, in official order.
-        config: settings as ``settle`` returns them.
+        config: settings as ``settle_benchmark`` returns them.
         progress: show bars.
 
     Raises:
         InputError: As ``benchmark``.
     """
-    bench = plan(task, crystals, config)
-    claim_folder(config.out, "benchmark", bench.claim())
-    for folder in ("", "folds", "rates", "held_out"):
+    bench = plan_benchmark(task, crystals, config)
+    take_folder(bench)
+    for folder in ("", RateTrials.folder):
         sweep_drafts(config.out / folder)
     atomic_write(config.out / ASKED, bench.asked().model_dump_json(indent=1) + "\n")
-    bench = prepare(bench, crystals, progress=progress)
-    execute(bench, progress=progress)
-    return collect(bench)
+    bench = prepare_benchmark(bench, crystals, progress=progress)
+    if bench.choosing:
+        trials = RateTrials.of(bench)
+        carry_out_all(trials, progress=progress)
+        for fold in trials.folds:
+            found_rates(bench, fold)  # where no rate was stable, no model of any fold is trained
+    carry_out_all(bench, progress=progress)
+    return collect_benchmark(bench)
 
 
-def collect(bench: Bench) -> BenchmarkResult:
+def collect_benchmark(bench: Bench) -> BenchmarkResult:
     """Put the finished runs together and write the tables.
 
     Raises:
@@ -89,14 +87,12 @@ def collect(bench: Bench) -> BenchmarkResult:
     """
     import pandas as pd
 
-    out, asked = bench.config.out, bench.asked()
-    cards = tuple(read_card(run_files(bench, Run(fold, seed)).card) for fold in bench.parts for seed in bench.seeds)
+    out, asked, cards = bench.config.out, bench.asked(), bench.collect_cards()
     folds = [put_together(bench, fold) for fold in bench.parts]
     predictions = pd.concat([fold.table for fold in folds], ignore_index=True)
     asked = asked.model_copy(update={"notes": [*asked.notes, *reading_notes(bench, folds, cards)]})
     result = BenchmarkResult(asked, predictions, score_table(predictions, bench.card.kind), cards)
     write_table(out / PREDICTIONS, predictions)
-    write_cards(out / CARDS, cards)
     atomic_write(out / SCORES_FILE, result.scores.to_csv(index=False))
     atomic_write(out / ASKED, result.asked.model_dump_json(indent=1) + "\n")
     if bench.calibrated:

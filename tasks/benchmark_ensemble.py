@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from matgl_infomax.errors import InputError
 from matgl_infomax.leaderboard.runs_read import COLUMNS
 from matgl_infomax.record import RunCard
-from matgl_infomax.tasks.benchmark_plan import TRAINED, Bench
-from matgl_infomax.tasks.benchmark_runs import Run, run_files
+from matgl_infomax.tasks.benchmark_plan import TRAINED, Bench, BenchmarkRun
 from matgl_infomax.train.calibrate import Calibration, calibrate, combine, interval_width
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ def put_together(bench: Bench, fold: int) -> Fold:
     """
     import pandas as pd
 
-    files = [run_files(bench, Run(fold, seed)) for seed in bench.seeds]
+    files = [bench.files(BenchmarkRun(fold, seed)) for seed in bench.seeds]
     first, members = _members([file.predictions for file in files])  # (M, n)
     mean, std = combine(members) if len(files) > 1 else (members[0], np.full(len(first), np.nan))
     calibration = None

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from matgl_infomax.arm_names import STARTS
+from matgl_infomax.config import deciding
 from matgl_infomax.config_tasks import BenchmarkConfig
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
-from matgl_infomax.files import sha256_of
 from matgl_infomax.leaderboard.runs_read import Asked
-from matgl_infomax.tasks.arms import DESCRIBED, STARTS, open_encoder, state_hash
+from matgl_infomax.tasks.arms import DESCRIBED, open_encoder, state_hash
 from matgl_infomax.tasks.card import Card
 from matgl_infomax.tasks.descriptors import described
+from matgl_infomax.tasks.engine import CardGrid, Outcome, hash_of
 from matgl_infomax.tasks.folds import N_FOLDS, Split
 from matgl_infomax.tasks.launch import workers_here
-from matgl_infomax.tasks.masking import mask_hash, nested_masks
+from matgl_infomax.tasks.masking import data_hash, nested_masks, split_hash
 from matgl_infomax.tasks.matbench import Task
-from matgl_infomax.tasks.starts import PER_FOLD, Start, check_starts, start_weights
-from matgl_infomax.tasks.study import data_hash
+from matgl_infomax.tasks.starts import PER_FOLD, Start, StartRequest, check_starts, start_weights
 from matgl_infomax.train.budget import with_held_out
 
 if TYPE_CHECKING:
@@ -32,15 +32,6 @@ if TYPE_CHECKING:
 
 CODE_VERSION = 1
 """Raise it whenever the same benchmark would give other results."""
-
-ELSEWHERE: Any = {
-    **dict.fromkeys(["data_dir", "cache", "out", "workers", "launcher", "folds", "seeds"], True),
-    **dict.fromkeys(["init", "corpus", "source"], True),
-    "pretrain": {"processes", "probe_every"},
-    "finetune": {"processes"},
-}
-"""Settings that do not decide the result of one run: where things lie, and which runs there are. The weights learnt
-from a corpus or a source are part of the hash of the runs that start from them."""
 
 TRAINED = ("scratch", "finetuned", "corpus", "transferred")
 """Arms whose networks are trained on the labels, so that a learning rate has to be chosen."""
@@ -50,8 +41,25 @@ ONE_ANSWER = ("frozen", "corpus_frozen")
 
 
 @dataclass(frozen=True)
-class Bench:
-    """Everything that the runs of a benchmark need; it travels to worker processes."""
+class BenchmarkRun:
+    """One model: a fold and a seed."""
+
+    fold: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Name of its files."""
+        return f"fold_{self.fold}-seed_{self.seed}"
+
+
+@dataclass(frozen=True)
+class Bench(CardGrid[BenchmarkRun]):
+    """Everything that the runs of a benchmark need."""
+
+    kind: ClassVar[str] = "benchmark"
+    folder: ClassVar[str] = "folds"
+    title: ClassVar[str] = "Models"
 
     config: BenchmarkConfig
     """Settings, with the arm and the kind of task filled in."""
@@ -95,6 +103,11 @@ class Bench:
         return self.arm in TRAINED and len(self.rates) > 1
 
     @property
+    def runs(self) -> list[BenchmarkRun]:
+        """All models, fold by fold."""
+        return [BenchmarkRun(fold, seed) for fold in self.parts for seed in self.seeds]
+
+    @property
     def calibrated(self) -> bool:
         """Whether the spread of the models of a fold becomes an uncertainty by a factor: for numbers, not classes."""
         return self.config.seeds > 1 and self.card.kind == "regression"
@@ -102,7 +115,7 @@ class Bench:
     @property
     def settings(self) -> dict[str, Any]:
         """Settings that decide results, without any path."""
-        return self.config.model_dump(mode="json", exclude=ELSEWHERE)
+        return deciding(self.config)
 
     def asked(self) -> Asked:
         """What stands in ``benchmark.json``."""
@@ -115,7 +128,7 @@ class Bench:
         )  # fmt: skip
 
     def claim(self) -> dict[str, Any]:
-        """What the folder of this benchmark holds."""
+        """What the folder of this benchmark holds; folds and seeds may be added later."""
         own = self.starts[min(self.parts)].weights if self.config.init is not None and self.starts else None
         return {
             "crystals and labels": self.data_hash,
@@ -126,21 +139,26 @@ class Bench:
 
     def fold_hash(self, fold: int) -> str:
         """Hash of the ids of the training part and of the test part."""
-        part = self.parts[fold]
-        return sha256_of(f"{mask_hash(self.ids, part.train)} {mask_hash(self.ids, part.test)}")
+        return split_hash(self.ids, self.parts[fold])
 
-    def hash_of(self, what: str, fold: int, *more: Any) -> str:
-        """Hash of everything that decides one result of a fold.
+    def run_hash(self, run: BenchmarkRun) -> str:
+        """Hash of everything that decides the result of a run."""
+        return self._fold_hash("run", run.fold, run.seed)
 
-        Args:
-            what: which result.
-            fold: its fold.
-            more: seed or learning rate.
-        """
+    def rate_hash(self, fold: int, rate: float) -> str:
+        """Hash of everything that decides how a learning rate does on the labels of a fold."""
+        return self._fold_hash("rate", fold, rate)
+
+    def _fold_hash(self, what: str, fold: int, number: float) -> str:
+        """Hash of what decides one result of a fold, be it of a seed or of a learning rate."""
         start = self.starts[fold].weights if fold in self.starts else None
-        return sha256_of(
-            json.dumps([self.claim(), what, fold, start, self.masks[fold].tolist(), *more], sort_keys=True)
-        )
+        return hash_of(self.claim(), what, fold, start, self.masks[fold].tolist(), number)
+
+    def carry_out(self, run: BenchmarkRun) -> Outcome:
+        """One model: trained on the mask, asked once for the test part, then scored."""
+        from matgl_infomax.tasks.benchmark_runs import run_model
+
+        return run_model(self, run)
 
     def held_out(self, fold: int) -> NDArray[np.int64]:
         """Positions in the mask of the labels that no model of the fold is trained on; none if they are too few."""
@@ -149,7 +167,7 @@ class Bench:
         return split(len(self.masks[fold]), self.config.finetune, self.seed)[1]
 
 
-def settle(config: BenchmarkConfig, card: Card) -> BenchmarkConfig:
+def settle_benchmark(config: BenchmarkConfig, card: Card) -> BenchmarkConfig:
     """Fill in the arm and the kind of task, and refuse what makes no sense, before any data are read.
 
     Raises:
@@ -194,13 +212,13 @@ def _refuse_unused(config: BenchmarkConfig, arm: str) -> None:
             raise InputError(f"--{name.replace('_', '-')} is for the arm {arms}. Received: --arm {arm}.")
 
 
-def plan(task: Task, crystals: Crystals, config: BenchmarkConfig) -> Bench:
+def plan_benchmark(task: Task, crystals: Crystals, config: BenchmarkConfig) -> Bench:
     """Check a benchmark before anything is computed or written.
 
     Args:
         task: the Matbench task.
         crystals: its complete official data, in official order.
-        config: settings as ``settle`` returns them.
+        config: settings as ``settle_benchmark`` returns them.
 
     Raises:
         InputError: If there are too few labels, or the weights of ``--init`` do not fit.
@@ -239,7 +257,7 @@ def _enough_to_calibrate(bench: Bench) -> None:
             )
 
 
-def prepare(bench: Bench, crystals: Crystals, *, progress: bool) -> Bench:
+def prepare_benchmark(bench: Bench, crystals: Crystals, *, progress: bool) -> Bench:
     """Compute what the runs share: prepared crystals, starting weights of each fold, descriptors.
 
     Raises:
@@ -257,10 +275,10 @@ def prepare(bench: Bench, crystals: Crystals, *, progress: bool) -> Bench:
     bench = replace(bench, store=store)
     if bench.starts or bench.arm not in STARTS:
         return bench
-    return replace(bench, starts=_starts(bench, crystals, store, workers, progress))
+    return replace(bench, starts=_learnt_starts(bench, crystals, store, progress))
 
 
-def _starts(bench: Bench, crystals: Crystals, store: Store, workers: int, progress: bool) -> dict[int, Start]:
+def _learnt_starts(bench: Bench, crystals: Crystals, store: Store, progress: bool) -> dict[int, Start]:
     """Starting weights of each fold; those that serve all folds are learnt once."""
     config, found = bench.config, dict[int, Start]()
     for fold, part in bench.parts.items():
@@ -268,12 +286,10 @@ def _starts(bench: Bench, crystals: Crystals, store: Store, workers: int, progre
             found[fold] = next(iter(found.values()))
             continue
         folder = config.out / "starts"
+        own = folder / f"fold_{fold}" if bench.arm in PER_FOLD else folder
         start = start_weights(
-            bench.arm, crystals=crystals, train=part.train, test=part.test, store=store,
-            out=folder / f"fold_{fold}" if bench.arm in PER_FOLD else folder,
-            model=config.model, pretrain=config.pretrain, finetune=config.finetune, starts=config, cache=config.cache,
-            data_dir=config.data_dir, workers=workers, progress=progress,
-        )  # fmt: skip
+            bench.arm, StartRequest.of(config, crystals, part, store, folder=own, progress=progress)
+        )
         if start is None:
             raise ValueError(f"the arm {bench.arm} got no weights")
         found[fold] = start

@@ -5,20 +5,23 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from matgl_infomax.config_tasks import BenchmarkConfig
 from matgl_infomax.errors import InputError
 from matgl_infomax.files import atomic_write
 from matgl_infomax.record import HASH
 from matgl_infomax.tasks.arms import ARMS, CHOOSING_SHARE, ArmTask
 from matgl_infomax.tasks.benchmark_plan import Bench
+from matgl_infomax.tasks.engine import Grid
 
 
 @dataclass(frozen=True)
-class Trial:
+class RateTrial:
     """One learning rate, tried on the labels of one fold."""
 
     fold: int
@@ -30,7 +33,7 @@ class Trial:
         return f"fold_{self.fold}-rate_{self.rate!r}"
 
 
-class Tried(BaseModel):
+class TriedRate(BaseModel):
     """What a trial found."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -48,7 +51,43 @@ class Tried(BaseModel):
         return float("inf") if found is None else found
 
 
-def try_rate(bench: Bench, trial: Trial) -> Trial:
+@dataclass(frozen=True)
+class RateTrials(Grid[RateTrial]):
+    """The learning rates of a benchmark, each tried on the labels of every fold that has models to train."""
+
+    kind: ClassVar[str] = Bench.kind
+    folder: ClassVar[str] = "rates"
+    title: ClassVar[str] = "Learning rates"
+
+    config: BenchmarkConfig
+    bench: Bench
+    folds: tuple[int, ...]
+    """Folds whose models are not all trained."""
+
+    @classmethod
+    def of(cls, bench: Bench) -> RateTrials:
+        """The trials that a benchmark needs before its models can be trained."""
+        return cls(bench.config, bench, tuple(sorted({r.fold for r in bench.runs if not bench.is_finished(r)})))
+
+    @property
+    def runs(self) -> list[RateTrial]:
+        """Every learning rate, fold by fold."""
+        return [RateTrial(fold, rate) for fold in self.folds for rate in self.bench.rates]
+
+    def claim(self) -> dict[str, Any]:
+        """The folder is that of the benchmark."""
+        return self.bench.claim()
+
+    def is_finished(self, run: RateTrial) -> bool:
+        """Whether it is known how this learning rate does."""
+        return known_rate(self.bench, run) is not None
+
+    def complete(self, run: RateTrial) -> None:
+        """Try one learning rate."""
+        try_rate(self.bench, run)
+
+
+def try_rate(bench: Bench, trial: RateTrial) -> None:
     """Train with one learning rate on the beginning of a fold's mask, and write the error on its end."""
     rows = bench.masks[trial.fold]
     # The draw of the mask is random already: its end is as good a sample as any.
@@ -63,18 +102,17 @@ def try_rate(bench: Bench, trial: Trial) -> Trial:
         else:
             log_loss = class_loss(truth, prediction)
     seconds = time.perf_counter() - started
-    own = bench.hash_of("rate", trial.fold, trial.rate)
-    tried = Tried(run=own, learning_rate=trial.rate, mae=mae, log_loss=log_loss, seconds=seconds)
+    own = bench.rate_hash(trial.fold, trial.rate)
+    tried = TriedRate(run=own, learning_rate=trial.rate, mae=mae, log_loss=log_loss, seconds=seconds)
     atomic_write(trial_file(bench, trial), tried.model_dump_json(indent=1) + "\n")
-    return trial
 
 
-def trial_file(bench: Bench, trial: Trial) -> Path:
+def trial_file(bench: Bench, trial: RateTrial) -> Path:
     """Where a trial leaves what it found."""
-    return bench.config.out / "rates" / f"{trial.name}.json"
+    return bench.config.out / RateTrials.folder / f"{trial.name}.json"
 
 
-def known(bench: Bench, trial: Trial) -> Tried | None:
+def known_rate(bench: Bench, trial: RateTrial) -> TriedRate | None:
     """What a trial found earlier, None if it is still to be done.
 
     Raises:
@@ -84,13 +122,13 @@ def known(bench: Bench, trial: Trial) -> Tried | None:
     if not file.is_file():
         return None
     try:
-        found = Tried.model_validate_json(file.read_bytes())
+        found = TriedRate.model_validate_json(file.read_bytes())
     except ValidationError as error:
         raise InputError(f"{file} is damaged. Delete it, and the learning rate is tried again.") from error
-    return found if found.run == bench.hash_of("rate", trial.fold, trial.rate) else None
+    return found if found.run == bench.rate_hash(trial.fold, trial.rate) else None
 
 
-def found_rates(bench: Bench, fold: int) -> tuple[Tried, ...]:
+def found_rates(bench: Bench, fold: int) -> tuple[TriedRate, ...]:
     """What all trials of a fold found, in the order of the learning rates.
 
     Raises:
@@ -98,9 +136,9 @@ def found_rates(bench: Bench, fold: int) -> tuple[Tried, ...]:
     """
     found = []
     for rate in bench.rates:
-        tried = known(bench, Trial(fold, rate))
+        tried = known_rate(bench, RateTrial(fold, rate))
         if tried is None:
-            file = trial_file(bench, Trial(fold, rate))
+            file = trial_file(bench, RateTrial(fold, rate))
             raise InputError(f"{file} vanished while the benchmark was running. Start it again.")
         found.append(tried)
     if not np.isfinite([tried.error for tried in found]).any():

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
 from matgl_infomax.tasks.source import content_hash, read_source
-from matgl_infomax.tasks.starts import Asked, Start, begin, check_starts, claim_start, too_close, write_start
+from matgl_infomax.tasks.starts import Start, StartRequest, begin, check_starts, claim_start, too_close, write_start
 from matgl_infomax.train.claim import HASHED
 
 
-def on_corpus(asked: Asked) -> Start:
+def on_corpus(request: StartRequest) -> Start:
     """Pretrain on a corpus, or find that it was done.
 
     Raises:
@@ -23,28 +23,28 @@ def on_corpus(asked: Asked) -> Start:
     from matgl_infomax.data.store import build_store
     from matgl_infomax.train.pretrain import edge_rule, pretrain
 
-    starts, progress = asked.starts, asked.progress
-    check_starts(["corpus"], starts, asked.data_dir)
+    starts, progress = request.starts, request.progress
+    check_starts(["corpus"], starts, request.data_dir)
     name = str(starts.corpus)
-    content = content_hash(name, asked.data_dir)
+    content = content_hash(name, request.data_dir)
     claim = {
         "corpus_without": starts.corpus_without,
         "corpus_size": starts.corpus_size,
         "crystals of the corpus": HASHED + content,
         # Without a comparison the crystals of the task decide nothing.
-        "crystals of the task": HASHED + asked.store.key if starts.corpus_without != "nothing" else None,
+        "crystals of the task": HASHED + request.store.key if starts.corpus_without != "nothing" else None,
     }
-    known = begin(asked, claim)
+    known = begin(request, claim)
     if known is not None:
         return known
-    corpus = read_source(name, None, asked.data_dir, asked.cache, progress=progress)
-    drawn, close = _draw(asked, corpus)
-    claim_start(asked, claim)
+    corpus = read_source(name, None, request.data_dir, request.cache, progress=progress)
+    drawn, close = _draw(request, corpus)
+    claim_start(request, claim)
     store = build_store(
-        corpus.subset(drawn), edge_rule(asked.model), asked.cache, progress=progress, workers=asked.workers
+        corpus.subset(drawn), edge_rule(request.model), request.cache, progress=progress, workers=request.workers
     )
     rows = np.flatnonzero(~close)
-    done = pretrain(store, rows, asked.folder / "encoder", asked.pretrain, asked.model, progress=progress)
+    done = pretrain(store, rows, request.folder / "encoder", request.pretrain, request.model, progress=progress)
     facts: dict[str, int | float | str] = {
         "corpus": len(corpus),
         "unreadable": len(corpus.bad),
@@ -54,10 +54,10 @@ def on_corpus(asked: Asked) -> Start:
         "crystals": len(rows),
         "content": content[:16],
     }
-    return write_start(asked, done.seconds, facts)
+    return write_start(request, done.seconds, facts)
 
 
-def _draw(asked: Asked, corpus: Crystals) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+def _draw(request: StartRequest, corpus: Crystals) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Rows of the corpus that are looked at, ascending, (k,), and which of them are too close to the task, (k,).
 
     Where fewer are asked for than there are, crystals are ranked by a hash of seed and id, and taken from the top
@@ -66,15 +66,15 @@ def _draw(asked: Asked, corpus: Crystals) -> tuple[NDArray[np.int64], NDArray[np
     Raises:
         InputError: If fewer crystals may be learnt from than are asked for.
     """
-    starts, n = asked.starts, len(corpus)
+    starts, n = request.starts, len(corpus)
     wanted = n if starts.corpus_size is None else starts.corpus_size
-    ranked = sorted(range(n), key=lambda row: _rank(asked.pretrain.seed, corpus[row].id)) if wanted < n else range(n)
+    ranked = sorted(range(n), key=lambda row: _rank(request.pretrain.seed, corpus[row].id)) if wanted < n else range(n)
     order = np.fromiter(ranked, dtype=np.int64, count=n)
     close = np.zeros(n, dtype=np.bool_)
     end = kept = 0
     while kept < wanted and end < n:
         more = order[end : end + wanted - kept]
-        close[more] = too_close(asked, asked.crystals, corpus.subset(more), starts.corpus_without)
+        close[more] = too_close(request, request.crystals, corpus.subset(more), starts.corpus_without)
         end += len(more)
         kept = int((~close[order[:end]]).sum())
     if starts.corpus_size is not None and kept < wanted:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,27 +9,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from matgl_infomax.arguments import read_settings
 from matgl_infomax.arm_names import STARTS
 from matgl_infomax.config_tasks import CurveConfig
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
-from matgl_infomax.files import atomic_write, sweep_drafts
+from matgl_infomax.files import atomic_write
 from matgl_infomax.leaderboard.curve_table import absolute_errors, curve_frame, markdown_table
 from matgl_infomax.leaderboard.ratio_table import has_several, ratio_table
 from matgl_infomax.leaderboard.verdict import Verdict, judge
-from matgl_infomax.record import RunCard, read_card, write_cards
-from matgl_infomax.tasks.runs import execute, finished, run_files
+from matgl_infomax.record import RunCard
+from matgl_infomax.tasks.engine import IN_MEMORY, carry_out_all, settings_of, take_folder, write_table
 from matgl_infomax.tasks.starts import in_words
-from matgl_infomax.tasks.study import Study, file_stamp, plan, prepare
+from matgl_infomax.tasks.study import CurveStudy, file_stamp, plan_curve, prepare_curve
 from matgl_infomax.tasks.study_files import with_study
-from matgl_infomax.train.claim import claim_folder
 
 if TYPE_CHECKING:
     import pandas as pd
-
-IN_MEMORY = "(given in Python)"
 
 
 @dataclass(frozen=True)
@@ -129,11 +124,8 @@ def learning_curve(
             data change meanwhile.
         KeyboardInterrupt: After Ctrl-C; finished runs are kept.
     """
-    if config is None:
-        config = read_settings(CurveConfig, {"data": IN_MEMORY, "target": [target], **options})
-    elif options:
-        raise InputError(f"Give a config or single options, not both. Received both: {', '.join(options)}.")
-    config = with_study(config)
+    in_memory = {"data": IN_MEMORY, "target": [target]} if config is None else {}
+    config = with_study(settings_of(CurveConfig, config, {**in_memory, **options}))
     stamp = file_stamp(config)
 
     def check() -> None:
@@ -144,29 +136,24 @@ def learning_curve(
             )
 
     table = crystals if isinstance(crystals, Crystals) else Crystals(crystals)
-    study = plan(table, target, config)
-    claim_folder(config.out, "curve", study.claim())
-    sweep_drafts(config.out / "runs")
-    study = prepare(study, table, progress=progress)
-    todo = [run for run in study.runs if finished(study, run) is None]
-    check()
-    execute(study, todo, check, progress=progress)
-    result = collect(study)
+    study = plan_curve(table, target, config)
+    take_folder(study)
+    study = prepare_curve(study, table, progress=progress)
+    carry_out_all(study, check=check, progress=progress)
+    result = collect_curve(study)
     _write(result, config.out)
     return result
 
 
-def collect(study: Study) -> CurveResult:
-    """Put the finished runs of a study together.
+def collect_curve(study: CurveStudy) -> CurveResult:
+    """Put the finished runs of a study together, all cards into one file.
 
     Raises:
         InputError: If a run's files are missing or damaged.
     """
     import pandas as pd
 
-    files = [run_files(study, run) for run in study.runs]
-    cards = tuple(read_card(card) for card, _ in files)
-    predictions = pd.concat([pd.read_parquet(table) for _, table in files], ignore_index=True)
+    cards, predictions = study.collect_cards(), pd.concat(study.tables(), ignore_index=True)
     frame = curve_frame(card.model_dump() for card in cards)
     verdict = judge(absolute_errors(predictions), target=study.target, unit=study.unit)
     own = [name for name, folder in study.arms.items() if folder is not None]
@@ -178,12 +165,9 @@ def collect(study: Study) -> CurveResult:
 
 
 def _write(result: CurveResult, out: Path) -> None:
-    """All files of a finished study, the verdict last."""
-    buffer = io.BytesIO()
-    result.predictions.to_parquet(buffer, index=False)
-    atomic_write(out / "predictions.parquet", buffer.getvalue())
+    """The tables and pictures of a finished study, the verdict last."""
+    write_table(out / "predictions.parquet", result.predictions)
     atomic_write(out / "curve.csv", result.frame.to_csv(index=False))
-    write_cards(out / "cards.jsonl", result.cards)
     result.plot(out / "curve.png")
     if has_several(result.verdict):
         result.plot_ratios(out / "ratios.png")

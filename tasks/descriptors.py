@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.files import sha256_of
-from matgl_infomax.tasks.kept import kept, opened
+from matgl_infomax.tasks.kept import cached_array, open_array
 
 CODE_VERSION = 1
 """Raise it whenever the same crystals would get other descriptors."""
@@ -42,7 +42,7 @@ def descriptors(crystals: Sequence[Crystal], cache_folder: Path, *, workers: int
     file = Path(cache_folder).expanduser() / f"descriptors-{key}.npy"
     unique = {formula: place for place, formula in enumerate(sorted(set(formulas)))}
     rows = [unique[formula] for formula in formulas]
-    kept(file, lambda: _compute(list(unique), workers, progress)[rows])
+    cached_array(file, lambda: _compute(list(unique), workers, progress)[rows])
     return file
 
 
@@ -52,7 +52,7 @@ def read_descriptors(file: Path) -> NDArray[np.float32]:
     Raises:
         InputError: If the file is missing or damaged.
     """
-    return opened(file)
+    return open_array(file)
 
 
 def described(
@@ -79,7 +79,9 @@ def described(
 
     key = sha256_of(b"".join([recipe(name).encode(), *map(crystal_key, crystals)]))[:24]
     file = Path(cache_folder).expanduser() / f"{name}-{key}.npy"
-    kept(file, lambda: structure_descriptors(name, crystals, cache_folder, workers=workers, progress=progress).values)
+    cached_array(
+        file, lambda: structure_descriptors(name, crystals, cache_folder, workers=workers, progress=progress).values
+    )
     return file
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +13,11 @@ from matgl_infomax.data.forces import GPA_OF
 from matgl_infomax.data.loader import group_by_sites
 from matgl_infomax.data.store import Store, build_store
 from matgl_infomax.errors import InputError
-from matgl_infomax.files import atomic_write, sha256_of
+from matgl_infomax.files import sha256_of
 from matgl_infomax.host import Potential
 from matgl_infomax.nn.potential import tell
-from matgl_infomax.record import new_card, peak_memory_mb, write_card
+from matgl_infomax.tasks.engine import Outcome, regression_metrics
 from matgl_infomax.tasks.masking import mask_hash
-from matgl_infomax.tasks.runs import metrics
 from matgl_infomax.train.forcefield import fit_forces, rule_of, start_network
 
 if TYPE_CHECKING:
@@ -28,8 +26,12 @@ if TYPE_CHECKING:
 Reals = NDArray[np.float64]
 
 
-def carry_out(study: ForceStudy, run: ForceRun) -> ForceRun:
-    """Train one force field and test it; its card is written last."""
+def run_force_field(study: ForceStudy, run: ForceRun) -> Outcome:
+    """Train one force field on the frames of its mask, and test it.
+
+    Raises:
+        InputError: If a prediction is no finite number.
+    """
     started = time.perf_counter()
     config, frames, test = study.config, study.train[run.element], study.test[run.element]
     elements = sorted({int(z) for crystal in frames.crystals for z in crystal.numbers})
@@ -41,46 +43,41 @@ def carry_out(study: ForceStudy, run: ForceRun) -> ForceRun:
     settings = config.forcefield.model_copy(update={"seed": run.seed})
     out = config.out / "potentials" / run.name
     fitted = fit_forces(start, store, mask, frames.labels.pick(mask), out, settings, progress=False)
-    told = answers(fitted.potential, tested)
+    told = predict_forces(fitted.potential, tested)
     if not all(np.isfinite(values).all() for values in (told[0], *told[1], told[2])):
         raise InputError(f"{run.name} predicts no finite number: it diverged. Lower --forcefield.learning-rate.")
     scores, table = _scored(study, run, told)
-    buffer = io.BytesIO()
-    table.to_parquet(buffer, index=False)
-    card_file, table_file = study.files(run)
-    atomic_write(table_file, buffer.getvalue())
-    folder = study.arms[run.arm]
-    card = new_card(
-        task=f"mlearn_{run.element}",
-        target="energy, forces and stress",
-        unit=None,
-        arm=run.arm,
-        fold=0,
-        seed=run.seed,
-        mask={"asked": run.frames, "used": len(mask), "sha256": mask_hash(frames.crystals.ids, mask)},
-        n_test=len(test.crystals),
-        initial={"name": "scratch" if folder is None else run.arm, "sha256": study.starts.get(run.arm)},
-        settings=study.settings,
-        tried=[],
-        hashes={
-            "run": study.run_hash(run),
+    cost = {"seconds": time.perf_counter() - started, "pretraining_seconds": None}
+    return Outcome(table, _card(study, run, store) | {"cost": cost, "metrics": scores})
+
+
+def _card(study: ForceStudy, run: ForceRun, store: Store) -> dict[str, Any]:
+    """What the run card says beside errors and cost."""
+    frames, test, mask = study.train[run.element], study.test[run.element], study.mask(run)
+    return {
+        "task": f"mlearn_{run.element}",
+        "target": "energy, forces and stress",
+        "unit": None,
+        "arm": run.arm,
+        "fold": 0,
+        "seed": run.seed,
+        "mask": {"asked": run.frames, "used": len(mask), "sha256": mask_hash(frames.crystals.ids, mask)},
+        "n_test": len(test.crystals),
+        "initial": {
+            "name": "scratch" if study.arms[run.arm] is None else run.arm,
+            "sha256": study.starts.get(run.arm),
+        },
+        "settings": study.settings,
+        "tried": [],
+        "hashes": {
             "data": study.hashes[run.element],
             "folds": sha256_of("\n".join([*sorted(frames.crystals.ids), "", *sorted(test.crystals.ids)])),
             "store": store.key,
-            "predictions": sha256_of(buffer.getvalue()),
         },
-        cost={
-            "seconds": time.perf_counter() - started,
-            "pretraining_seconds": None,
-            "peak_memory_mb": peak_memory_mb(),
-        },
-        metrics=scores,
-    )
-    write_card(card_file, card)
-    return run
+    }
 
 
-def answers(potential: Potential, store: Store, batch_sites: int = 400) -> tuple[Reals, list[Reals], Reals]:
+def predict_forces(potential: Potential, store: Store, batch_sites: int = 400) -> tuple[Reals, list[Reals], Reals]:
     """What a potential says of all crystals of a store: eV/atom (n,), eV/angstrom (N, 3) each, GPa (n, 3, 3).
 
     Args:
@@ -122,7 +119,7 @@ def _scored(study: ForceStudy, run: ForceRun, told: tuple[Reals, list[Reals], Re
     scores = {}
     for name, truth in truths.items():
         known = ~np.isnan(truth)
-        scores[name] = metrics(truth[known], guesses[name][known])
+        scores[name] = regression_metrics(truth[known], guesses[name][known])
     lines = {
         "task": f"mlearn_{run.element}",
         "element": run.element,

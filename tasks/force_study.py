@@ -3,36 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
-from matgl_infomax.config_forces import ForceFieldSettings
+from matgl_infomax.config import deciding
 from matgl_infomax.config_tasks import ForceStudyConfig
 from matgl_infomax.errors import InputError
-from matgl_infomax.files import atomic_write, sha256_of, sweep_drafts
-from matgl_infomax.record import RunCard, read_card, write_cards
+from matgl_infomax.files import atomic_write, sha256_of
+from matgl_infomax.leaderboard.runs_read import CARDS
+from matgl_infomax.record import RunCard
+from matgl_infomax.tasks.arms import named_arms
+from matgl_infomax.tasks.engine import CardGrid, Outcome, carry_out_all, hash_of, take_folder
 from matgl_infomax.tasks.force_table import ForceTable, force_table
-from matgl_infomax.tasks.launch import at_once
 from matgl_infomax.tasks.masking import nested_masks
 from matgl_infomax.tasks.mlearn import Frames, check_known, load_frames, load_table
-from matgl_infomax.tasks.study import named_arms
-from matgl_infomax.train.claim import claim_folder
 
 if TYPE_CHECKING:
     import pandas as pd
 
 CODE_VERSION = 1
 """Raise it whenever the same study would give other results."""
-FIELDS: Any = set(ForceFieldSettings.model_fields) - {"seed"}
-"""Settings of a training that all runs share."""
 FEWEST = 2
 """Frames that a force field needs at least."""
 
@@ -53,8 +48,11 @@ class ForceRun:
 
 
 @dataclass(frozen=True)
-class ForceStudy:
-    """Everything that runs need; it travels to worker processes."""
+class ForceStudy(CardGrid[ForceRun]):
+    """Everything that the runs of a force study need."""
+
+    kind: ClassVar[str] = "force-study"
+    title: ClassVar[str] = "Force fields"
 
     config: ForceStudyConfig
     train: dict[str, Frames]
@@ -97,28 +95,23 @@ class ForceStudy:
     @property
     def settings(self) -> dict[str, Any]:
         """Settings that decide results, without any path."""
-        return self.config.model_dump(mode="json", include={"model": True, "forcefield": FIELDS})
+        return deciding(self.config, apart=["forcefield.seed"])
 
     def run_hash(self, run: ForceRun) -> str:
         """Hash of everything that decides the result of a run."""
         start = self.starts.get(run.arm)
-        shown = [self.hashes[run.element], self.mask(run).tolist()]
-        what = [CODE_VERSION, self.settings, *shown, run.arm, start, run.seed]
-        return sha256_of(json.dumps(what, sort_keys=True))
+        mask = self.mask(run).tolist()
+        return hash_of(CODE_VERSION, self.settings, self.hashes[run.element], mask, run.arm, start, run.seed)
 
-    def files(self, run: ForceRun) -> tuple[Path, Path]:
-        """Card and predictions of a run."""
-        folder = self.config.out / "runs"
-        return folder / f"{run.name}.json", folder / f"{run.name}.parquet"
+    def claim(self) -> dict[str, Any]:
+        """What this study is, for the folder it lives in; shares, seeds and arms may be added later."""
+        return {"settings": self.settings, "data": self.hashes}
 
-    def finished(self, run: ForceRun) -> RunCard | None:
-        """The card of a run that was completed earlier, none if it is still to be done."""
-        card_file, table_file = self.files(run)
-        if not card_file.is_file() or not table_file.is_file():
-            return None
-        card = read_card(card_file)
-        same = card.hashes.run == self.run_hash(run) and card.hashes.predictions == sha256_of(table_file.read_bytes())
-        return card if same else None
+    def carry_out(self, run: ForceRun) -> Outcome:
+        """Train one force field and test it."""
+        from matgl_infomax.tasks.force_runs import run_force_field
+
+        return run_force_field(self, run)
 
 
 def _content(frames: Frames) -> bytes:
@@ -129,7 +122,7 @@ def _content(frames: Frames) -> bytes:
     return b"\0".join(pieces)
 
 
-def plan(config: ForceStudyConfig) -> ForceStudy:
+def plan_force_study(config: ForceStudyConfig) -> ForceStudy:
     """Read the data and check the study before anything is computed.
 
     Raises:
@@ -187,7 +180,7 @@ class ForceStudyResult:
 
     def to_text(self) -> str:
         """The table to read, and where it lies."""
-        return f"{self.table.to_markdown()}\n\n{len(self.cards)} run cards: {self.out / 'cards.jsonl'}"
+        return f"{self.table.to_markdown()}\n\n{len(self.cards)} run cards: {self.out / CARDS}"
 
 
 def force_study(config: ForceStudyConfig, *, progress: bool = True) -> ForceStudyResult:
@@ -200,37 +193,22 @@ def force_study(config: ForceStudyConfig, *, progress: bool = True) -> ForceStud
     Raises:
         InputError: If settings or data are wrong, the folder holds another study, or a run fails.
     """
-    from matgl_infomax.tasks.force_runs import carry_out
-
-    study = plan(config)
-    claim_folder(config.out, "force-study", {"settings": study.settings, "data": study.hashes})
-    folder = config.out / "runs"
-    sweep_drafts(folder)
-    todo = [run for run in study.runs if study.finished(run) is None]
-    results = at_once(
-        partial(carry_out, study), todo, workers=config.workers, launcher=config.launcher, folder=folder
-    )
-    total = len(study.runs)
-    bar = tqdm(total=total, initial=total - len(todo), desc="Force fields", unit="run", disable=not progress)
-    with bar, closing(results):
-        for run in results:
-            bar.set_postfix_str(run.name, refresh=False)
-            bar.update()
-    cards = tuple(read_card(study.files(run)[0]) for run in study.runs)
-    found = force_table(_lines(study, study.runs))
-    write_cards(config.out / "cards.jsonl", cards)
+    study = plan_force_study(config)
+    take_folder(study)
+    carry_out_all(study, progress=progress)
+    cards = study.collect_cards()
+    found = force_table(_lines(study))
     atomic_write(config.out / "table.json", json.dumps(found.to_dict(), indent=1))
     atomic_write(config.out / "summary.md", f"# Force fields: pretrained against scratch\n\n{found.to_markdown()}\n")
     return ForceStudyResult(found, cards, config.out)
 
 
-def _lines(study: ForceStudy, runs: Sequence[ForceRun]) -> pd.DataFrame:
+def _lines(study: ForceStudy) -> pd.DataFrame:
     """The predictions of all runs, one line per run and test frame, with the share that a run was asked for."""
     import pandas as pd
 
     shares = sorted(set(study.config.shares))
     parts = []
-    for run in runs:
-        share = shares[study.counts(run.element).index(run.frames)]
-        parts.append(pd.read_parquet(study.files(run)[1]).assign(share=share))
+    for run, table in zip(study.runs, study.tables(), strict=True):
+        parts.append(table.assign(share=shares[study.counts(run.element).index(run.frames)]))
     return pd.concat(parts, ignore_index=True)

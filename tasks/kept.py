@@ -14,7 +14,7 @@ from matgl_infomax.errors import InputError
 from matgl_infomax.files import atomic_write
 
 
-def kept(file: Path, compute: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+def cached_array(file: Path, compute: Callable[[], NDArray[Any]]) -> NDArray[Any]:
     """An array from its file, computed and written first where the file is not there.
 
     Args:
@@ -31,10 +31,10 @@ def kept(file: Path, compute: Callable[[], NDArray[Any]]) -> NDArray[Any]:
         buffer = io.BytesIO()
         np.save(buffer, compute())
         atomic_write(file, buffer.getvalue())
-    return opened(file)
+    return open_array(file)
 
 
-def opened(file: Path) -> NDArray[Any]:
+def open_array(file: Path) -> NDArray[Any]:
     """An array that was kept, opened without loading all of it.
 
     Raises:

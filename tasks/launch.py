@@ -71,11 +71,11 @@ def _in_processes(
 ) -> Generator[Result, None, None]:
     """Several jobs at the same time, each in a process with one thread."""
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(function,))
     before = set(multiprocessing.active_children())
     done = False
     try:
-        futures = [pool.submit(function, job) for job in jobs]
+        futures = [pool.submit(_one, job) for job in jobs]
         for future in as_completed(futures):
             yield future.result()
         done = True
@@ -96,11 +96,24 @@ def _in_processes(
                 draft.unlink(missing_ok=True)
 
 
-def _start_worker() -> None:
+_function: Callable[[Any], Any] | None = None
+"""In a worker process: what does its jobs. It comes once with the process, for a study may be large."""
+
+
+def _start_worker(function: Callable[[Any], Any]) -> None:
     """One thread per process; Ctrl-C is the parent's affair, and without a parent there is nothing left to do."""
+    global _function
+    _function = function
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _one_thread()
+
+
+def _one(job: Any) -> Any:
+    """One job in a worker process."""
+    if _function is None:
+        raise ValueError("this process was not told what its jobs are")
+    return _function(job)
 
 
 def _one_thread() -> None:

@@ -1,15 +1,21 @@
-"""Label masks: which few labels a model may see, the smaller set always within the larger."""
+"""Label masks: which few labels a model may see, the smaller set always within the larger; and hashes of all of it."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from hashlib import blake2b
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from matgl_infomax.errors import InputError
 from matgl_infomax.files import sha256_of
+from matgl_infomax.tasks.folds import Split
+
+if TYPE_CHECKING:
+    from matgl_infomax.data.read import Crystals
 
 
 def nested_masks(
@@ -47,6 +53,21 @@ def nested_masks(
 def mask_hash(ids: Sequence[str], rows: NDArray[np.int64]) -> str:
     """SHA-256 of the sorted ids of a mask, one per line."""
     return sha256_of("\n".join(sorted(ids[int(row)] for row in rows)))
+
+
+def split_hash(ids: Sequence[str], parts: Split) -> str:
+    """Hash of the ids of the training part and of the test part."""
+    return sha256_of(f"{mask_hash(ids, parts.train)} {mask_hash(ids, parts.test)}")
+
+
+def data_hash(crystals: Crystals, values: NDArray[np.float64]) -> str:
+    """Hash of ids, structures and labels, in their order."""
+    digest = hashlib.sha256()
+    for crystal, value in zip(crystals, values, strict=True):
+        digest.update(f"{crystal.id}\0{crystal.n_sites}\0{float(value).hex()}\0".encode())
+        for array, kind in ((crystal.lattice, "<f8"), (crystal.numbers, "<i8"), (crystal.frac, "<f8")):
+            digest.update(np.ascontiguousarray(array, dtype=kind).tobytes())
+    return digest.hexdigest()
 
 
 def _rank(seed: int, id: str) -> bytes:

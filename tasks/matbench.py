@@ -22,7 +22,12 @@ from matgl_infomax.tasks.folds import (
     stratified_folds,
 )
 
-__all__ = ["FOLD_SEED", "N_FOLDS", "Split", "Task", "find_task", "load_task", "official_fold", "positions", "split"]
+__all__ = ["FOLD_SEED", "N_FOLDS", "OWN_DATA", "Split", "Task", "find_task", "load_task", "name_and_unit",
+           "official_fold", "positions", "split"]  # fmt: skip
+
+
+OWN_DATA = "own data"
+"""Name of the task where none of Matbench's was named."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,22 @@ def find_task(name: str) -> tuple[str, Card]:
     if card.kind != "regression":
         raise InputError(f"{card.name} is a classification task; learning curves are for regression only at present.")
     return card.name, card
+
+
+def name_and_unit(task: str | None, target: str) -> tuple[str, str | None]:
+    """Name of a regression task, and the unit of a column; without a task the data are one's own and have no unit.
+
+    Args:
+        task: with or without 'matbench_', or none.
+        target: column that is learnt; of another column than the task's the unit is not known.
+
+    Raises:
+        InputError: For an unknown name, or a classification task.
+    """
+    if task is None:
+        return OWN_DATA, None
+    name, card = find_task(task)
+    return name, card.unit if card.target == target else None
 
 
 def official_fold(n_rows: int, fold: int) -> Split:

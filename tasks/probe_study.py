@@ -5,20 +5,20 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
-from matgl_infomax.arguments import read_settings
+from matgl_infomax.config import deciding
 from matgl_infomax.config_tasks import ProbeConfig
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
 from matgl_infomax.files import atomic_write, sha256_of
+from matgl_infomax.plain import read_json
 from matgl_infomax.probe import FOLDS, Folds, Score, cross_validate, make_folds
 from matgl_infomax.probe_targets import (
     Target,
@@ -29,11 +29,11 @@ from matgl_infomax.probe_targets import (
     site_targets,
 )
 from matgl_infomax.record import peak_memory_mb, versions
+from matgl_infomax.tasks.engine import IN_MEMORY, Grid, carry_out_all, hash_of, settings_of, take_folder, write_table
+from matgl_infomax.tasks.masking import data_hash
 from matgl_infomax.tasks.probe_plot import plot_probes
 from matgl_infomax.tasks.probe_table import NOTES, compared, probe_table, score_frame, vector_table
 from matgl_infomax.tasks.represent_study import PRETRAINED, UNTRAINED, fresh, unique
-from matgl_infomax.tasks.study import data_hash
-from matgl_infomax.train.claim import claim_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from matgl_infomax.train.weights import Encoder
 
 COMPOSITION = "composition"
-IN_MEMORY = "(given in Python)"
 
 CODE_VERSION = 1
 """Raise it whenever the same study would give other results."""
@@ -85,13 +84,98 @@ class ProbeResult:
 
 
 @dataclass(frozen=True)
-class _Arm:
+class _ProbeArm:
     """The frozen vectors of one arm."""
 
     name: str
     group: str
     vectors: dict[str, NDArray[np.float64]]
     """Of the chosen sites, (N, D), and of the crystals, (B, C), by level."""
+
+
+@dataclass(frozen=True)
+class ProbeRun:
+    """One question, and what reads the answer off the vectors of every arm."""
+
+    number: int
+    """Of the target among those that can be asked."""
+    level: str
+    target: str
+    probe: str
+
+    @property
+    def name(self) -> str:
+        """Name of its files; a column may have a name that no file can have."""
+        return f"{self.number:03d}-{self.level}-{self.probe}"
+
+
+@dataclass(frozen=True)
+class ProbeStudy(Grid[ProbeRun]):
+    """Every question about the vectors, with every probe; a run leaves the scores of all arms."""
+
+    kind: ClassVar[str] = "probe"
+    folder: ClassVar[str] = "probes"
+    title: ClassVar[str] = "Probes"
+
+    config: ProbeConfig
+    decides: dict[str, Any]
+    """Settings, encoder and data."""
+    parts: tuple[tuple[Target, Folds], ...] = ()
+    """What is asked, and in which folds."""
+    left_out: tuple[str, ...] = ()
+    """Targets that could not be asked, each with its reason."""
+    owner: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    """Crystal of each chosen site, (N,)."""
+    arms: tuple[_ProbeArm, ...] = ()
+
+    @property
+    def runs(self) -> list[ProbeRun]:
+        """Target by target, every probe."""
+        probes, targets = unique(self.config.probes), [target for target, _ in self.parts]
+        return [ProbeRun(k, target.level, target.name, name) for k, target in enumerate(targets) for name in probes]
+
+    def claim(self) -> dict[str, Any]:
+        """What this study is."""
+        return self.decides
+
+    def files(self, run: ProbeRun) -> tuple[Path, Path]:
+        """Scores of a run, and the errors behind them."""
+        folder = self.config.out / self.folder
+        return folder / f"{run.name}.json", folder / f"{run.name}.parquet"
+
+    def is_finished(self, run: ProbeRun) -> bool:
+        """Whether scores and errors are there, of this very run and as they were written."""
+        record_file, table_file = self.files(run)
+        if not record_file.is_file() or not table_file.is_file():
+            return False
+        return read_json(record_file).get("hashes") == self._hashes(run, table_file.read_bytes())
+
+    def complete(self, run: ProbeRun) -> None:
+        """Ask every arm, and write errors and scores."""
+        import pandas as pd
+
+        target, folds = self.parts[run.number]
+        found = {arm.name: cross_validate(arm.vectors[target.level], target, folds, run.probe) for arm in self.arms}
+        record_file, table_file = self.files(run)
+        table = write_table(table_file, pd.DataFrame({name: score.errors for name, score in found.items()}))
+        numbers = {
+            name: {key: getattr(score, key) for key in ("value", "sd", "mae", "balanced")}
+            for name, score in found.items()
+        }
+        record = {"hashes": self._hashes(run, table), "scores": numbers}
+        atomic_write(record_file, json.dumps(record, indent=1) + "\n")
+
+    def scores(self, run: ProbeRun) -> dict[str, Score]:
+        """Scores of a finished run by arm."""
+        import pandas as pd
+
+        record_file, table_file = self.files(run)
+        numbers, errors = read_json(record_file)["scores"], pd.read_parquet(table_file)
+        return {arm.name: Score(**numbers[arm.name], errors=errors[arm.name].to_numpy()) for arm in self.arms}
+
+    def _hashes(self, run: ProbeRun, table: bytes) -> dict[str, str]:
+        """Hash of everything that decides a run, and of its errors."""
+        return {"run": hash_of(self.claim(), run.level, run.target, run.probe), "errors": sha256_of(table)}
 
 
 def probe(
@@ -118,10 +202,7 @@ def probe(
     from matgl_infomax.tasks.arms import state_hash
     from matgl_infomax.train.weights import load_encoder
 
-    if config is None:
-        config = read_settings(ProbeConfig, {"data": IN_MEMORY, **options})
-    elif options:
-        raise InputError(f"Give a config or single options, not both. Received both: {', '.join(options)}.")
+    config = settings_of(ProbeConfig, config, {"data": IN_MEMORY, **options} if config is None else options)
     started = time.perf_counter()
     table = crystals if isinstance(crystals, Crystals) else Crystals(crystals)
     if len(table) < FOLDS:
@@ -133,23 +214,27 @@ def probe(
     decides: dict[str, Any] = {
         "encoder": state_hash(encoder),
         "data": sha256_of(" ".join([data_hash(table, np.zeros(len(table))), sha256_of(labels.tobytes())])),
-        **config.model_dump(mode="json", include={"target", "probes", "untrained", "sites", "seed"}),
+        **deciding(config),
         "code version": CODE_VERSION,
     }
-    claim_folder(config.out, "probe", decides)
+    study = ProbeStudy(config, decides)
+    take_folder(study)
     workers = config.prepare_processes or None
     store = build_store(table, encoder.edges, config.cache, progress=progress, workers=workers)
-    result = _study(store, labels, encoder, config, progress)
+    study = _prepare_probes(study, store, labels, encoder, progress)
+    carry_out_all(study, progress=progress)
+    result = _collect_probes(study, store)
     cost = {"seconds": time.perf_counter() - started, "peak_memory_mb": peak_memory_mb(), "versions": versions()}
     result.facts.update(decides | {"store": store.key} | cost)
     _write(result)
     return result
 
 
-def _study(
-    store: Store, labels: NDArray[np.float64], encoder: Encoder, config: ProbeConfig, progress: bool
-) -> ProbeResult:
-    """Vectors of all arms, then every probe on every target."""
+def _prepare_probes(
+    study: ProbeStudy, store: Store, labels: NDArray[np.float64], encoder: Encoder, progress: bool
+) -> ProbeStudy:
+    """What is asked, in which folds, and the vectors of all arms."""
+    config = study.config
     prepared = [store.crystal(row) for row in range(len(store))]
     sites, owner = chosen_sites(store.n_sites, config.sites, config.seed)
     asked = _targets(prepared, sites, owner)
@@ -161,16 +246,23 @@ def _study(
     for seed in range(config.seed, config.seed + config.untrained):
         arms.append(_embedded(f"{UNTRAINED}-{seed}", UNTRAINED, fresh(encoder, seed), store, sites, progress))
     features = {"site": composition_of_sites(prepared)[sites], "crystal": composition_of_crystals(prepared)}
-    arms.append(_Arm(COMPOSITION, COMPOSITION, features))
-    jobs = [(target, folds, name) for target, folds in parts for name in unique(config.probes)]
-    found: list[tuple[Target, Folds, str, dict[str, Score]]] = []
-    for target, folds, name in tqdm(jobs, desc="Probes", unit="probe", disable=not progress):
-        scores = {arm.name: cross_validate(arm.vectors[target.level], target, folds, name) for arm in arms}
-        found.append((target, folds, name, scores))
-    groups = {arm.name: arm.group for arm in arms}
-    facts = {"crystals": len(store), "sites": len(sites), "all_sites": int(store.n_sites.sum())}
-    table = score_frame(found, groups, owner)
-    return ProbeResult(table, compared(found, groups, owner), _shapes(arms), tuple(left_out), facts, config.out)
+    arms.append(_ProbeArm(COMPOSITION, COMPOSITION, features))
+    return replace(study, parts=tuple(parts), left_out=tuple(left_out), owner=owner, arms=tuple(arms))
+
+
+def _collect_probes(study: ProbeStudy, store: Store) -> ProbeResult:
+    """The tables of a study all of whose probes are finished."""
+    found = [(*study.parts[run.number], run.probe, study.scores(run)) for run in study.runs]
+    groups = {arm.name: arm.group for arm in study.arms}
+    facts = {"crystals": len(store), "sites": len(study.owner), "all_sites": int(store.n_sites.sum())}
+    return ProbeResult(
+        scores=score_frame(found, groups, study.owner),
+        comparisons=compared(found, groups, study.owner),
+        vectors=_shapes(study.arms),
+        left_out=study.left_out,
+        facts=facts,
+        out=study.config.out,
+    )
 
 
 def _targets(
@@ -206,16 +298,16 @@ def _parts(
 
 def _embedded(
     name: str, group: str, encoder: Encoder, store: Store, sites: NDArray[np.int64], progress: bool
-) -> _Arm:
+) -> _ProbeArm:
     """Site and crystal vectors of an encoder."""
     from matgl_infomax.train.predict import embed_rows
 
     rows = np.arange(len(store))
     site = np.concatenate(embed_rows(encoder, store, rows, level="site", progress=progress))[sites]
-    return _Arm(name, group, {"site": site, "crystal": embed_rows(encoder, store, rows, progress=progress)})
+    return _ProbeArm(name, group, {"site": site, "crystal": embed_rows(encoder, store, rows, progress=progress)})
 
 
-def _shapes(arms: Sequence[_Arm]) -> pd.DataFrame:
+def _shapes(arms: Sequence[_ProbeArm]) -> pd.DataFrame:
     """How many directions the vectors of every arm use."""
     import pandas as pd
     import torch

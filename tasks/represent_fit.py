@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matgl_infomax.errors import InputError
-from matgl_infomax.record import peak_memory_mb
 
 LIMIT = 10.0
 """Scaled numbers are cut off here. A feature that hardly moves over the unmasked crystals, such as the far tail of a
@@ -22,7 +21,7 @@ HIDDEN = 64
 
 
 @dataclass(frozen=True)
-class Fit:
+class HeadFit:
     """Which vectors, which model on top, how many labels, which draw of them."""
 
     arm: str
@@ -39,10 +38,10 @@ class Fit:
 
 
 @dataclass(frozen=True)
-class Job:
-    """All that a fit gets to see; it travels to worker processes."""
+class HeadJob:
+    """All that a fit gets to see."""
 
-    fit: Fit
+    fit: HeadFit
     features: Path
     """Array of vectors, one line per crystal, NaN where a descriptor failed, (L, D)."""
     lines: NDArray[np.int64]
@@ -54,18 +53,18 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Answer:
+class HeadAnswer:
     """What comes back."""
 
-    fit: Fit
+    fit: HeadFit
     prediction: NDArray[np.float64]
     """In units of the target, (m,)."""
     seconds: float
-    peak_memory_mb: float | None
+    """Time of the fit."""
 
 
-def carry_out(job: Job) -> Answer:
-    """Fit one head and predict the test crystals.
+def fit_head(job: HeadJob) -> HeadAnswer:
+    """HeadFit one head and predict the test crystals.
 
     Raises:
         InputError: If the file of vectors cannot be read.
@@ -82,7 +81,7 @@ def carry_out(job: Job) -> Answer:
     # One thread: sums of several come out differently in the last digits.
     with threadpool_limits(1):
         prediction = np.asarray(model.fit(known, job.labels).predict(wanted), dtype=np.float64)
-    return Answer(job.fit, prediction, time.perf_counter() - started, peak_memory_mb())
+    return HeadAnswer(job.fit, prediction, time.perf_counter() - started)
 
 
 def new_head(head: str, scaling: str, seed: int) -> Any:

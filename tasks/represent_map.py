@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from matgl_infomax.files import sha256_of
 from matgl_infomax.tasks import embedding_map
-from matgl_infomax.tasks.kept import kept
+from matgl_infomax.tasks.kept import cached_array
 from matgl_infomax.tasks.masking import nested_masks
 from matgl_infomax.tasks.represent_study import PRETRAINED, UNTRAINED, Representation, Vectors
 
@@ -19,12 +19,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def map_points(study: Representation, vectors: dict[str, Vectors], progress: bool) -> pd.DataFrame:
+def map_points(study: Representation, progress: bool) -> pd.DataFrame:
     """Coordinates of test crystals, of the pretrained encoder and, for comparison, of the first untrained one.
 
     Args:
-        study: the study.
-        vectors: frozen vectors by arm.
+        study: the study, its vectors computed.
         progress: show a bar.
 
     Returns:
@@ -44,7 +43,7 @@ def map_points(study: Representation, vectors: dict[str, Vectors], progress: boo
             part = facts.copy()
             part.insert(0, "arm", arm)
             for method in methods:
-                part[[f"{method}_1", f"{method}_2"]] = _place(study, vectors[arm], rows, method)
+                part[[f"{method}_1", f"{method}_2"]] = _place(study, study.vectors[arm], rows, method)
                 bar.update()
             parts.append(part)
     return pd.concat(parts, ignore_index=True)
@@ -63,4 +62,4 @@ def _place(study: Representation, vectors: Vectors, rows: NDArray[np.int64], met
     known = f"{embedding_map.CODE_VERSION} {vectors.content} {study.data_hash} {method} {seed} {rows.tolist()}"
     file = study.config.cache.expanduser() / f"map-{sha256_of(known)[:24]}.npy"
     values = np.load(vectors.file, mmap_mode="r", allow_pickle=False)[vectors.lines[rows]]
-    return np.asarray(kept(file, partial(embedding_map.project, values, method, seed)))
+    return np.asarray(cached_array(file, partial(embedding_map.project, values, method, seed)))

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from matgl_infomax.config import deciding
 from matgl_infomax.config_tasks import RepresentConfig
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
 from matgl_infomax.files import sha256_of
-from matgl_infomax.tasks.kept import kept
-from matgl_infomax.tasks.masking import mask_hash, nested_masks
-from matgl_infomax.tasks.matbench import Split, find_task, split
-from matgl_infomax.tasks.represent_fit import Fit, Job
-from matgl_infomax.tasks.study import OWN_DATA, data_hash
+from matgl_infomax.tasks.engine import CardGrid, Outcome, hash_of, regression_metrics
+from matgl_infomax.tasks.kept import cached_array
+from matgl_infomax.tasks.masking import data_hash, mask_hash, nested_masks, split_hash
+from matgl_infomax.tasks.matbench import Split, name_and_unit, split
+from matgl_infomax.tasks.represent_fit import HeadAnswer, HeadFit, HeadJob, fit_head
 
 if TYPE_CHECKING:
     from matgl_infomax.train.weights import Encoder
@@ -58,14 +58,20 @@ class Vectors:
 
 
 @dataclass(frozen=True)
-class Representation:
-    """A study that was checked."""
+class Representation(CardGrid[HeadFit]):
+    """A representation study that was checked."""
+
+    kind: ClassVar[str] = "represent"
+    folder: ClassVar[str] = "fits"
+    title: ClassVar[str] = "Fits"
 
     config: RepresentConfig
     target: str
     task: str
     unit: str | None
     crystals: Crystals
+    """Worker processes get neither these nor the encoder."""
+    ids: list[str]
     labels: NDArray[np.float64]
     """Label of each crystal, NaN where missing, (n,). A fit gets the entries of its mask and no others."""
     parts: Split
@@ -75,6 +81,12 @@ class Representation:
     encoder: Encoder
     weights: str
     """Hash of the encoder's weights."""
+    vectors: dict[str, Vectors] = field(default_factory=dict)
+    """Frozen vectors by arm, once they are computed."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What travels to worker processes: vectors lie on disk, so that nobody needs crystals and encoder there."""
+        return {**self.__dict__, "crystals": None, "encoder": None}
 
     @property
     def seeds(self) -> range:
@@ -93,11 +105,11 @@ class Representation:
         return range(self.config.seed, self.config.seed + self.config.untrained)
 
     @property
-    def fits(self) -> list[Fit]:
+    def runs(self) -> list[HeadFit]:
         """All fits, those with few labels first."""
         heads = [(head, scaling) for scaling in unique(self.config.scaling) for head in unique(self.config.heads)]
         return [
-            Fit(arm, head, scaling, count, seed)
+            HeadFit(arm, head, scaling, count, seed)
             for count in sorted(set(self.config.labels))
             for seed in self.seeds
             for arm in self.arms
@@ -112,32 +124,71 @@ class Representation:
     def claim(self) -> dict[str, Any]:
         """What this study is, for the folder it lives in; draws, heads and arms may be added to it."""
         return {
+            **deciding(self.config),
             "target": self.target,
+            "task": self.task,
             "crystals and labels": self.data_hash,
             "encoder": self.weights,
-            "task": self.task,
-            "fold": self.config.fold,
-            "seed": self.config.seed,
             "code version": CODE_VERSION,
         }
 
     def fold_hash(self) -> str:
         """Hash of the ids of the training part and of the test part."""
-        ids = self.crystals.ids
-        return sha256_of(f"{mask_hash(ids, self.parts.train)} {mask_hash(ids, self.parts.test)}")
+        return split_hash(self.ids, self.parts)
 
-    def fit_hash(self, fit: Fit, vectors: Vectors) -> str:
+    def run_hash(self, run: HeadFit) -> str:
         """Hash of everything that decides the result of a fit."""
-        mask = self.masks[fit.labels, fit.seed].tolist()
-        return sha256_of(json.dumps([self.claim(), fit.name, vectors.content, mask], sort_keys=True))
+        mask = self.masks[run.labels, run.seed].tolist()
+        return hash_of(self.claim(), run.name, self.vectors[run.arm].content, mask)
 
-    def job(self, fit: Fit, vectors: Vectors) -> Job:
+    def job(self, fit: HeadFit) -> HeadJob:
         """What the fit gets to see: the labels of its mask, cut out of all others."""
-        rows, test = self.masks[fit.labels, fit.seed], self.parts.test
-        return Job(fit, vectors.file, vectors.lines[rows], self.labels[rows].copy(), vectors.lines[test])
+        vectors, rows, test = self.vectors[fit.arm], self.masks[fit.labels, fit.seed], self.parts.test
+        return HeadJob(fit, vectors.file, vectors.lines[rows], self.labels[rows].copy(), vectors.lines[test])
+
+    def carry_out(self, run: HeadFit) -> Outcome:
+        """Fit one head and score it."""
+        import pandas as pd
+
+        answer = fit_head(self.job(run))
+        if not np.isfinite(answer.prediction).all():
+            raise InputError(
+                f"{run.name} predicts no finite number for some test crystals. Leave out the head {run.head}."
+            )
+        truth = self.labels[self.parts.test]
+        ids = [self.ids[int(row)] for row in self.parts.test]
+        table = pd.DataFrame({"id": ids, "target": truth, "prediction": answer.prediction})
+        return Outcome(table, _card(self, answer) | {"metrics": regression_metrics(truth, answer.prediction)})
 
 
-def plan(crystals: Crystals, target: str, config: RepresentConfig) -> Representation:
+def _card(study: Representation, answer: HeadAnswer) -> dict[str, Any]:
+    """What the run card of a fit says beside the errors."""
+    fit, vectors = answer.fit, study.vectors[answer.fit.arm]
+    mask, failed = study.masks[fit.labels, fit.seed], list(vectors.failures)
+    return {
+        "task": study.task,
+        "target": study.target,
+        "unit": study.unit,
+        "arm": fit.arm,
+        "fold": study.config.fold,
+        "seed": fit.seed,
+        "mask": {"asked": fit.labels, "used": len(mask), "sha256": mask_hash(study.ids, mask)},
+        "n_test": len(study.parts.test),
+        "initial": {"name": vectors.kind, "sha256": vectors.weights},
+        "settings": {
+            "head": fit.head,
+            "scaling": fit.scaling,
+            "dimensions": vectors.width,
+            "imputed_train": int(np.isin(mask, failed).sum()),
+            "imputed_test": int(np.isin(study.parts.test, failed).sum()),
+        },
+        "tried": [],
+        "hashes": {"data": study.data_hash, "folds": study.fold_hash(), "store": vectors.store},
+        "cost": {"seconds": answer.seconds, "pretraining_seconds": None},
+    }
+
+
+def plan_representation(crystals: Crystals, target: str, config: RepresentConfig) -> Representation:
     """Check a study before anything is computed or written.
 
     Raises:
@@ -160,18 +211,28 @@ def plan(crystals: Crystals, target: str, config: RepresentConfig) -> Representa
         for seed in range(config.seed, config.seed + config.repeats)
         for count, rows in nested_masks(crystals.ids, available, config.labels, seed).items()
     }
-    task, unit = OWN_DATA, None
-    if config.task is not None:
-        task, card = find_task(config.task)
-        unit = card.unit if card.target == target else None
+    task, unit = name_and_unit(config.task, target)
     encoder = load_encoder(config.checkpoint)
     elements = {int(z) for crystal in crystals for z in np.unique(crystal.numbers)}
     check_elements(elements, encoder.element_types, str(config.checkpoint))
     weights, content = state_hash(encoder), data_hash(crystals, values)
-    return Representation(config, target, task, unit, crystals, values, parts, masks, content, encoder, weights)
+    return Representation(
+        config=config,
+        target=target,
+        task=task,
+        unit=unit,
+        crystals=crystals,
+        ids=crystals.ids,
+        labels=values,
+        parts=parts,
+        masks=masks,
+        data_hash=content,
+        encoder=encoder,
+        weights=weights,
+    )
 
 
-def prepare(study: Representation, *, progress: bool) -> dict[str, Vectors]:
+def prepare_vectors(study: Representation, *, progress: bool) -> Representation:
     """Compute the vectors of every arm, or find that it was done.
 
     Encoders embed every crystal once, so that the vectors do not depend on the draws; descriptors, which take up to a
@@ -190,7 +251,7 @@ def prepare(study: Representation, *, progress: bool) -> dict[str, Vectors]:
     found = {name: _embedded(kind, model, store, config.cache, progress) for name, (kind, model) in encoders.items()}
     for name in unique(config.descriptors):
         found[name] = _described(study, name, progress)
-    return found
+    return replace(study, vectors=found)
 
 
 def fresh(encoder: Encoder, seed: int) -> Encoder:
@@ -223,7 +284,7 @@ def _embedded(kind: str, encoder: Encoder, store: Any, cache: Path, progress: bo
     content = sha256_of(f"{weights} {store.key}")
     lines = np.arange(len(store))
     file = cache.expanduser() / f"vectors-{content[:24]}.npy"
-    values = kept(file, partial(embed_rows, encoder, store, lines, progress=progress))
+    values = cached_array(file, partial(embed_rows, encoder, store, lines, progress=progress))
     if not np.isfinite(values).all():
         raise InputError(f"The {kind} encoder gives no finite vector for some crystals: its training diverged.")
     return Vectors(kind, file, lines, values.shape[1], content, {}, weights, store.key)
@@ -246,6 +307,6 @@ def _described(study: Representation, name: str, progress: bool) -> Vectors:
 
     found = structure_descriptors(name, chosen, config.cache, workers=config.workers, progress=progress)
     file = config.cache.expanduser() / f"{name}-{sha256_of(found.values.tobytes())[:24]}.npy"
-    kept(file, lambda: found.values)
+    cached_array(file, lambda: found.values)
     failures = {int(rows[line]): reason for line, reason in found.failures.items()}
     return Vectors(name, file, lines, found.values.shape[1], recipe(name), failures)

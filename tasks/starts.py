@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from matgl_infomax.config import FinetuneSettings, ModelSettings, PretrainSettings
-from matgl_infomax.config_tasks import StartSettings
+from matgl_infomax.arm_names import STARTS
+from matgl_infomax.config import FinetuneSettings, ModelSettings, PretrainSettings, deciding
+from matgl_infomax.config_tasks import BenchmarkConfig, CurveConfig, StartSettings
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
 from matgl_infomax.files import atomic_write
 from matgl_infomax.plain import read_json
-from matgl_infomax.tasks.arms import STARTS, open_encoder, state_hash
+from matgl_infomax.tasks.arms import open_encoder, state_hash
+from matgl_infomax.tasks.folds import Split
+from matgl_infomax.tasks.launch import workers_here
 from matgl_infomax.tasks.source import check_source, target_of
 from matgl_infomax.train.claim import claim_folder
 
@@ -52,41 +55,74 @@ class Start:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One start that is asked for; the arguments of ``start_weights``."""
+class StartRequest:
+    """Weights that are asked for: from which crystals, and how they are learnt."""
 
     crystals: Crystals
+    """All crystals of the task."""
     train: NDArray[np.int64]
+    """Rows of the training part, (n,)."""
     test: NDArray[np.int64]
+    """Rows of the test part, (m,)."""
     store: Store
+    """The same crystals, prepared."""
     folder: Path
+    """Folder below which the weights get one of their own; each fold needs another one for ``PER_FOLD`` arms."""
     model: ModelSettings
     pretrain: PretrainSettings
+    """Training without labels. A transfer trains as many steps, with the same batches and rates."""
     finetune: FinetuneSettings
+    """Its loss and its running average are those of a transfer."""
     starts: StartSettings
+    """Corpus and source."""
     cache: Path
-    data_dir: Path | None
-    workers: int
-    progress: bool
+    """Folder for prepared crystals and downloads."""
+    data_dir: Path | None = None
+    """Folder of official data, and of paths that are not found otherwise."""
+    workers: int = 1
+    """Processes that prepare and compare crystals."""
+    progress: bool = True
+    """Whether bars are shown."""
+
+    @classmethod
+    def of(
+        cls,
+        config: CurveConfig | BenchmarkConfig,
+        crystals: Crystals,
+        parts: Split,
+        store: Store,
+        *,
+        folder: Path,
+        progress: bool,
+    ) -> StartRequest:
+        """The request of a study.
+
+        Args:
+            config: settings of the study.
+            crystals: all crystals of the task.
+            parts: training and test part.
+            store: the same crystals, prepared.
+            folder: folder below which the weights get one of their own.
+            progress: show bars.
+        """
+        return cls(
+            crystals=crystals,
+            train=parts.train,
+            test=parts.test,
+            store=store,
+            folder=folder,
+            model=config.model,
+            pretrain=config.pretrain,
+            finetune=config.finetune,
+            starts=config,
+            cache=config.cache,
+            data_dir=config.data_dir,
+            workers=workers_here(config.workers, config.launcher),
+            progress=progress,
+        )
 
 
-def start_weights(
-    arm: str,
-    *,
-    crystals: Crystals,
-    train: NDArray[np.int64],
-    test: NDArray[np.int64],
-    store: Store,
-    out: Path,
-    model: ModelSettings,
-    pretrain: PretrainSettings,
-    finetune: FinetuneSettings,
-    starts: StartSettings,
-    cache: Path,
-    progress: bool,
-    data_dir: Path | None = None,
-    workers: int = 1,
-) -> Start | None:
+def start_weights(arm: str, request: StartRequest) -> Start | None:
     """Learn the weights that an arm starts from, or find that it was done.
 
     ``finetuned`` and ``frozen`` learn from the structures of the training part; ``corpus`` and ``corpus_frozen`` from
@@ -94,19 +130,7 @@ def start_weights(
 
     Args:
         arm: name of the arm.
-        crystals: all crystals of the task.
-        train: rows of the training part, (n,).
-        test: rows of the test part, (m,).
-        store: the same crystals, prepared.
-        out: folder below which the weights get one of their own; each fold needs another one for ``PER_FOLD`` arms.
-        model: encoder.
-        pretrain: training without labels. A transfer trains as many steps, with the same batches and rates.
-        finetune: its loss and its running average are those of a transfer.
-        starts: corpus and source.
-        cache: folder for prepared crystals and downloads.
-        progress: show bars.
-        data_dir: folder of official data, and of paths that are not found otherwise.
-        workers: processes that prepare and compare crystals.
+        request: what may be learnt from, and how.
 
     Returns:
         The weights; None for an arm that starts from none (scratch, untrained, descriptors).
@@ -115,10 +139,7 @@ def start_weights(
         InputError: If a corpus or source is missing or of no use, or the folder holds weights of something else.
     """
     kind = STARTS.get(arm)
-    if kind is None:
-        return None
-    asked = (model, pretrain, finetune, starts, cache, data_dir, workers, progress)
-    return _KINDS[kind](Asked(crystals, train, test, store, Path(out) / kind, *asked))
+    return None if kind is None else _KINDS[kind](replace(request, folder=request.folder / kind))
 
 
 def check_starts(arms: Iterable[str], starts: StartSettings, data_dir: Path | None = None) -> None:
@@ -177,21 +198,23 @@ def in_words(arm: str, facts: Mapping[str, int | float | str]) -> str:
     return ""
 
 
-def _in_distribution(asked: Asked) -> Start:
+def _in_distribution(request: StartRequest) -> Start:
     """Pretrain on the structures of the training part."""
     from matgl_infomax.train.pretrain import pretrain
 
-    done = pretrain(asked.store, asked.train, asked.folder, asked.pretrain, asked.model, progress=asked.progress)
-    return Start(done.path, _weights(done.path, asked.model), done.seconds, {"crystals": len(asked.train)})
+    done = pretrain(
+        request.store, request.train, request.folder, request.pretrain, request.model, progress=request.progress
+    )
+    return Start(done.path, _weights(done.path, request.model), done.seconds, {"crystals": len(request.train)})
 
 
 def too_close(
-    asked: Asked, crystals: Sequence[Crystal], corpus: Sequence[Crystal], without: Closeness
+    request: StartRequest, crystals: Sequence[Crystal], corpus: Sequence[Crystal], without: Closeness
 ) -> NDArray[np.bool_]:
     """Which crystals of a corpus are too close to one of a task, (m,).
 
     Args:
-        asked: number of processes, cache and progress.
+        request: number of processes, cache and progress.
         crystals: crystals of the task.
         corpus: m crystals of the corpus.
         without: what is too close: nothing, the same structure, also the same formula and space group, or also the
@@ -202,73 +225,71 @@ def too_close(
     from matgl_infomax.tasks.overlap import LEVELS, find_overlap
 
     # Where one formula is enough, no structures need to be compared.
-    match, workers = without != "formulas", asked.workers
-    found = find_overlap(crystals, corpus, match=match, workers=workers, progress=asked.progress, cache=asked.cache)
+    match, workers = without != "formulas", request.workers
+    found = find_overlap(crystals, corpus, match=match, workers=workers, progress=request.progress, cache=request.cache)
     return np.asarray(found.corpus_level >= LEVELS.index(CLOSE[without]), dtype=np.bool_)
 
 
-def begin(asked: Asked, claim: dict[str, Any]) -> Start | None:
+def begin(request: StartRequest, claim: dict[str, Any]) -> Start | None:
     """Weights that were completed earlier; None where they are still to be learnt.
 
     Args:
-        asked: what is asked for.
+        request: what is asked for.
         claim: as for ``claim_start``. Where the folder is in use it has to agree; a new one is not claimed yet, so
             that a mistake found on the way leaves nothing behind.
 
     Raises:
         InputError: If other weights live there, or the record of finished ones is damaged.
     """
-    if not (asked.folder / "run.json").is_file():
+    if not (request.folder / "run.json").is_file():
         return None
-    claim_start(asked, claim)
-    file, encoder = asked.folder / "start.json", asked.folder / "encoder"
+    claim_start(request, claim)
+    file, encoder = request.folder / "start.json", request.folder / "encoder"
     if not file.is_file():
         return None
     record = read_json(file)
-    return Start(encoder, _weights(encoder, asked.model), record["seconds"], record["facts"])
+    return Start(encoder, _weights(encoder, request.model), record["seconds"], record["facts"])
 
 
-def claim_start(asked: Asked, claim: dict[str, Any]) -> None:
+def claim_start(request: StartRequest, claim: dict[str, Any]) -> None:
     """Take the folder for these weights, or find that it is theirs already.
 
     Args:
-        asked: what is asked for.
+        request: what is asked for.
         claim: what decides the weights besides the settings of model and pretraining.
 
     Raises:
         InputError: If other weights live there; the first difference is named.
     """
-    # How many processes share the work decides nothing but rounding; probes only look on.
-    learnt = asked.pretrain.model_dump(exclude={"processes", "probe_every"})
-    settings = {"model": asked.model.model_dump(), "pretrain": learnt}
-    claim_folder(asked.folder, asked.folder.name, {"code version": CODE_VERSION, **claim, **settings})
+    settings = {"model": deciding(request.model), "pretrain": deciding(request.pretrain)}
+    claim_folder(request.folder, request.folder.name, {"code version": CODE_VERSION, **claim, **settings})
 
 
-def write_start(asked: Asked, seconds: float, facts: dict[str, int | float | str]) -> Start:
+def write_start(request: StartRequest, seconds: float, facts: dict[str, int | float | str]) -> Start:
     """Note that the encoder of a start is complete, and what is to be known about it.
 
     Args:
-        asked: what was asked for; its folder holds the encoder.
+        request: what was asked for; its folder holds the encoder.
         seconds: time of training.
         facts: for run cards and reports.
     """
-    encoder = asked.folder / "encoder"
-    atomic_write(asked.folder / "start.json", json.dumps({"seconds": seconds, "facts": facts}, indent=1) + "\n")
-    return Start(encoder, _weights(encoder, asked.model), seconds, facts)
+    encoder = request.folder / "encoder"
+    atomic_write(request.folder / "start.json", json.dumps({"seconds": seconds, "facts": facts}, indent=1) + "\n")
+    return Start(encoder, _weights(encoder, request.model), seconds, facts)
 
 
-def _on_corpus(asked: Asked) -> Start:
+def _on_corpus(request: StartRequest) -> Start:
     """Pretrain on a corpus."""
     from matgl_infomax.tasks.corpus import on_corpus
 
-    return on_corpus(asked)
+    return on_corpus(request)
 
 
-def _from_labels(asked: Asked) -> Start:
+def _from_labels(request: StartRequest) -> Start:
     """Train on labels of another property."""
     from matgl_infomax.tasks.transfer import from_labels
 
-    return from_labels(asked)
+    return from_labels(request)
 
 
 _KINDS = {"pretrained": _in_distribution, "corpus": _on_corpus, "transferred": _from_labels}

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from matgl_infomax.arm_names import STARTS
+from matgl_infomax.config import deciding
 from matgl_infomax.config_tasks import CurveConfig, StartSettings
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
-from matgl_infomax.files import sha256_of
-from matgl_infomax.tasks.arms import ARMS, DESCRIBED, STARTS, open_encoder, state_hash
+from matgl_infomax.record import RunCard
+from matgl_infomax.tasks.arms import DESCRIBED, named_arms, open_encoder, state_hash
 from matgl_infomax.tasks.descriptors import described
+from matgl_infomax.tasks.engine import CardGrid, Outcome, hash_of
 from matgl_infomax.tasks.launch import workers_here
-from matgl_infomax.tasks.masking import mask_hash, nested_masks
-from matgl_infomax.tasks.matbench import Split, find_task, split
-from matgl_infomax.tasks.starts import Start, check_starts, start_weights
+from matgl_infomax.tasks.masking import data_hash, nested_masks, split_hash
+from matgl_infomax.tasks.matbench import Split, name_and_unit, split
+from matgl_infomax.tasks.starts import Start, StartRequest, check_starts, start_weights
 
 if TYPE_CHECKING:
     from matgl_infomax.data.store import Store
@@ -29,24 +30,16 @@ if TYPE_CHECKING:
 CODE_VERSION = 1
 """Raise it whenever the same study would give other results."""
 
-OWN_DATA = "own data"
-"""Name of the task where none of Matbench's was named."""
+APART = ("target", "finetune.seed", *(name for name in StartSettings.model_fields if name not in ("corpus", "source")))
+"""Settings that are told otherwise: the target by its name, each run's seed in the run, and a corpus or source, which
+decides only the arms that learn from it, by the weights of these."""
 
-ELSEWHERE: Any = {
-    **dict.fromkeys(["data", "labels_file", "id_column", "on_error", "cache", "data_dir", "out"], True),
-    **dict.fromkeys(["target", "labels", "seeds", "arms", "study", "workers", "launcher"], True),
-    **dict.fromkeys(StartSettings.model_fields, True),
-    "pretrain": {"probe_every"},
-    "finetune": {"seed"},
-}
-"""Settings that do not decide the result of one run: where things lie, which runs there are, and its own seed.
-
-A corpus or source decides only the arms that learn from it: the folder of their weights is theirs alone, and the
-weights are part of the hash of their runs."""
+PROCESSES = ("pretrain.processes", "finetune.processes")
+"""They decide nothing, but have stood in claims and hashes since the first studies. They still do, as their default."""
 
 
 @dataclass(frozen=True)
-class Run:
+class CurveRun:
     """One arm with one label mask."""
 
     arm: str
@@ -60,8 +53,11 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Study:
-    """Everything that runs need; it travels to worker processes."""
+class CurveStudy(CardGrid[CurveRun]):
+    """Everything that the runs of a learning curve need."""
+
+    kind: ClassVar[str] = "curve"
+    undeciding: ClassVar[Sequence[str]] = PROCESSES
 
     config: CurveConfig
     target: str
@@ -86,65 +82,72 @@ class Study:
         return named_arms(self.config.arms)
 
     @property
-    def runs(self) -> list[Run]:
+    def runs(self) -> list[CurveRun]:
         """All runs, the cheap ones first, so that something is to be seen soon."""
         counts = sorted(set(self.config.labels))
-        return [Run(arm, n, seed) for n in counts for seed in seeds(self.config) for arm in self.arms]
+        return [CurveRun(arm, n, seed) for n in counts for seed in seeds_of(self.config) for arm in self.arms]
 
     @property
     def settings(self) -> dict[str, Any]:
         """Settings that decide results, without any path."""
-        return self.config.model_dump(mode="json", exclude=ELSEWHERE)
+        return _with_default_processes(deciding(self.config, apart=APART))
 
     @property
     def fold_hash(self) -> str:
         """Hash of the ids of the training part and of the test part."""
-        return sha256_of(f"{mask_hash(self.ids, self.parts.train)} {mask_hash(self.ids, self.parts.test)}")
+        return split_hash(self.ids, self.parts)
 
-    def claim(self) -> dict[str, Any]:
-        """What this study is, for the folder it lives in."""
+    def claim(self, settings: dict[str, Any] | None = None) -> dict[str, Any]:
+        """What this study is; numbers of labels, seeds and arms may be added later.
+
+        Args:
+            settings: as an earlier version noted them; those of this study when left out.
+        """
         return {
             "target": self.target,
             "crystals and labels": self.data_hash,
             "code version": CODE_VERSION,
-            **self.settings,
+            **(self.settings if settings is None else settings),
         }
 
-    def run_hash(self, run: Run) -> str:
-        """Hash of everything that decides the result of a run."""
+    def run_hash(self, run: CurveRun, settings: dict[str, Any] | None = None) -> str:
+        """Hash of everything that decides the result of a run.
+
+        Args:
+            run: the run.
+            settings: as an earlier version noted them; those of this study when left out.
+        """
         start = self.starts[run.arm].weights if run.arm in self.starts else None
         mask = self.masks[run.labels, run.seed].tolist()
-        return sha256_of(json.dumps([self.claim(), run.arm, start, run.labels, run.seed, mask], sort_keys=True))
+        return hash_of(self.claim(settings), run.arm, start, run.labels, run.seed, mask)
+
+    def is_of(self, card: RunCard, run: CurveRun) -> bool:
+        """Whether a card belongs to a run of this study, also one whose hash held the processes as they were given."""
+        same = _with_default_processes(card.settings) == self.settings
+        return same and card.hashes.run == self.run_hash(run, card.settings)
+
+    def carry_out(self, run: CurveRun) -> Outcome:
+        """One run: the arm sees its mask and nothing else, then its predictions are scored."""
+        from matgl_infomax.tasks.runs import run_arm
+
+        return run_arm(self, run)
 
 
-def named_arms(arms: Sequence[str]) -> dict[str, Path | None]:
-    """Names of the arms, with the folder of weights where one was given.
-
-    Raises:
-        InputError: For an unknown arm, a name that cannot be one, or one given twice.
-    """
-    found: dict[str, Path | None] = {}
-    for arm in arms:
-        name, equals, folder = arm.partition("=")
-        if not equals and name not in ARMS:
-            raise InputError(f"There is no such arm. Received: {arm}. Known: {', '.join(ARMS)}, or NAME=FOLDER.")
-        if equals and (name in ARMS or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) or not folder):
-            raise InputError(
-                f"Weights of your own are given as NAME=FOLDER, the name made of letters, digits, '_', '-' and '.', "
-                f"and other than {', '.join(ARMS)}. Received: {arm}."
-            )
-        if name in found:
-            raise InputError(f"Each arm can be asked for once. Received twice: {name}.")
-        found[name] = Path(folder).expanduser() if equals else None
-    return found
+def _with_default_processes(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings in which the numbers of processes are their defaults."""
+    changed = dict(settings)
+    for dotted in PROCESSES:
+        section, name = dotted.split(".")
+        changed[section] = {**changed.get(section, {}), name: 1}
+    return changed
 
 
-def seeds(config: CurveConfig) -> range:
+def seeds_of(config: CurveConfig) -> range:
     """The seeds of a study; the one of the fine-tuning settings is the first."""
     return range(config.finetune.seed, config.finetune.seed + config.seeds)
 
 
-def plan(crystals: Crystals, target: str, config: CurveConfig) -> Study:
+def plan_curve(crystals: Crystals, target: str, config: CurveConfig) -> CurveStudy:
     """Check a study before anything is computed or written.
 
     Raises:
@@ -163,7 +166,7 @@ def plan(crystals: Crystals, target: str, config: CurveConfig) -> Study:
     available = parts.train[~np.isnan(values[parts.train])]
     masks = {
         (count, seed): rows
-        for seed in seeds(config)
+        for seed in seeds_of(config)
         for count, rows in nested_masks(crystals.ids, available, config.labels, seed).items()
     }
     check_starts(arms, config, config.data_dir)
@@ -172,16 +175,13 @@ def plan(crystals: Crystals, target: str, config: CurveConfig) -> Study:
         for name, folder in arms.items()
         if folder is not None
     }
-    task, unit = OWN_DATA, None
-    if config.task is not None:
-        task, facts = find_task(config.task)
-        unit = facts.unit if facts.target == target else None
-    return Study(
+    task, unit = name_and_unit(config.task, target)
+    return CurveStudy(
         config, target, task, unit, crystals.ids, values, parts, masks, data_hash(crystals, values), starts=own
     )
 
 
-def prepare(study: Study, crystals: Crystals, *, progress: bool) -> Study:
+def prepare_curve(study: CurveStudy, crystals: Crystals, *, progress: bool) -> CurveStudy:
     """Compute what the runs share: prepared crystals, pretraining without labels, descriptors.
 
     Raises:
@@ -195,42 +195,22 @@ def prepare(study: Study, crystals: Crystals, *, progress: bool) -> Study:
 
         rule = edge_rule(config.model)
         store = build_store(crystals, rule, config.cache, progress=progress, workers=workers)
-        study = replace(study, store=store)
-    study = replace(study, starts=study.starts | _starts(study, crystals, workers, progress))
+        starts = _learnt_starts(study, crystals, store, progress)
+        study = replace(study, store=store, starts=study.starts | starts)
     kinds = dict.fromkeys(DESCRIBED[arm][0] for arm in study.arms if arm in DESCRIBED)
     features = {k: described(k, crystals, config.cache, workers=workers, progress=progress) for k in kinds}
     return replace(study, features=features)
 
 
-def _starts(study: Study, crystals: Crystals, workers: int, progress: bool) -> dict[str, Start]:
+def _learnt_starts(study: CurveStudy, crystals: Crystals, store: Store, progress: bool) -> dict[str, Start]:
     """Weights of the arms that start from some, each kind learnt once, or found where that was done."""
-    config, kinds = study.config, dict[str, Start]()
+    kinds: dict[str, Start] = {}
     arms = [arm for arm in study.arms if arm in STARTS]
+    request = StartRequest.of(study.config, crystals, study.parts, store, folder=study.config.out, progress=progress)
     for arm in arms:
-        if STARTS[arm] in kinds:
-            continue
-        if study.store is None:
-            raise ValueError("pretraining needs prepared crystals")
-        found = start_weights(
-            arm, crystals=crystals, train=study.parts.train, test=study.parts.test, store=study.store, out=config.out,
-            model=config.model, pretrain=config.pretrain, finetune=config.finetune, starts=config, cache=config.cache,
-            data_dir=config.data_dir, workers=workers, progress=progress,
-        )  # fmt: skip
-        if found is not None:
+        if STARTS[arm] not in kinds and (found := start_weights(arm, request)) is not None:
             kinds[STARTS[arm]] = found
     return {arm: kinds[STARTS[arm]] for arm in arms}
-
-
-def data_hash(crystals: Crystals, values: NDArray[np.float64]) -> str:
-    """Hash of ids, structures and labels, in their order."""
-    import hashlib
-
-    digest = hashlib.sha256()
-    for crystal, value in zip(crystals, values, strict=True):
-        digest.update(f"{crystal.id}\0{crystal.n_sites}\0{float(value).hex()}\0".encode())
-        for array, kind in ((crystal.lattice, "<f8"), (crystal.numbers, "<i8"), (crystal.frac, "<f8")):
-            digest.update(np.ascontiguousarray(array, dtype=kind).tobytes())
-    return digest.hexdigest()
 
 
 def file_stamp(config: CurveConfig) -> tuple[tuple[str, int, int], ...]:

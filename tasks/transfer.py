@@ -12,7 +12,7 @@ from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
 from matgl_infomax.tasks.masking import mask_hash
 from matgl_infomax.tasks.source import content_hash, read_source, target_of
-from matgl_infomax.tasks.starts import Asked, Start, begin, check_starts, claim_start, too_close, write_start
+from matgl_infomax.tasks.starts import Start, StartRequest, begin, check_starts, claim_start, too_close, write_start
 from matgl_infomax.train.claim import HASHED
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ FEWEST = 10
 """Labels below which nothing can be transferred."""
 
 
-def from_labels(asked: Asked) -> Start:
+def from_labels(request: StartRequest) -> Start:
     """Train on all labels of the source whose crystals are not in the test part, or find that it was done.
 
     The training has the steps, batches and rates of the pretraining, so that both kinds of start cost the same.
@@ -33,28 +33,30 @@ def from_labels(asked: Asked) -> Start:
     from matgl_infomax.data.store import build_store
     from matgl_infomax.train.pretrain import edge_rule
 
-    check_starts(["transferred"], asked.starts, asked.data_dir)
-    name = str(asked.starts.source)
-    target = target_of(name, asked.starts.source_target)
-    content = content_hash(name, asked.data_dir)
-    claim = _claim(asked, target, content)
-    known = begin(asked, claim)
+    check_starts(["transferred"], request.starts, request.data_dir)
+    name = str(request.starts.source)
+    target = target_of(name, request.starts.source_target)
+    content = content_hash(name, request.data_dir)
+    claim = _claim(request, target, content)
+    known = begin(request, claim)
     if known is not None:
         return known
-    source = read_source(name, target, asked.data_dir, asked.cache, progress=asked.progress)
+    source = read_source(name, target, request.data_dir, request.cache, progress=request.progress)
     labels = source.labels([target])[:, 0]
     labelled = np.flatnonzero(~np.isnan(labels))
-    same_id, same_structure = _shared(asked, source.subset(labelled))
+    same_id, same_structure = _shared(request, source.subset(labelled))
     rows = labelled[~(same_id | same_structure)]
     if len(rows) < FEWEST:
         raise InputError(
             f"A transfer needs at least {FEWEST} labels of crystals that are not in the test part. Received: "
             f"{len(labelled)} labels of {target} in {name}, of which {len(rows)} are left."
         )
-    claim_start(asked, claim)
+    claim_start(request, claim)
     # All crystals of the source are prepared once; which of them are left out differs from fold to fold.
-    store = build_store(source, edge_rule(asked.model), asked.cache, progress=asked.progress, workers=asked.workers)
-    seconds, held_out, error = _train(asked, store, rows, labels[rows], target)
+    store = build_store(
+        source, edge_rule(request.model), request.cache, progress=request.progress, workers=request.workers
+    )
+    seconds, held_out, error = _train(request, store, rows, labels[rows], target)
     facts: dict[str, int | float | str] = {
         "source_target": target,
         "labels": len(labelled),
@@ -66,30 +68,30 @@ def from_labels(asked: Asked) -> Start:
     }
     if held_out:
         facts |= {"held_out": held_out, "held_out_mae": error}
-    return write_start(asked, seconds, facts)
+    return write_start(request, seconds, facts)
 
 
-def _claim(asked: Asked, target: str, content: str) -> dict[str, str | float | None]:
+def _claim(request: StartRequest, target: str, content: str) -> dict[str, str | float | None]:
     """What decides the weights besides the settings of model and pretraining."""
     return {
         "source_target": target,
         "crystals and labels of the source": HASHED + content,
-        "test part": HASHED + mask_hash(asked.crystals.ids, asked.test),
-        "crystals of the task": HASHED + asked.store.key,
-        "loss": asked.finetune.loss,
-        "ema_decay": asked.finetune.ema_decay,
+        "test part": HASHED + mask_hash(request.crystals.ids, request.test),
+        "crystals of the task": HASHED + request.store.key,
+        "loss": request.finetune.loss,
+        "ema_decay": request.finetune.ema_decay,
     }
 
 
-def _shared(asked: Asked, source: Crystals) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def _shared(request: StartRequest, source: Crystals) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Which crystals of the source are in the test part: those of the same id, and those of the same structure."""
-    test = asked.crystals.subset(asked.test)
+    test = request.crystals.subset(request.test)
     same_id = np.isin(np.array(source.ids, dtype=object), np.array(test.ids, dtype=object))
-    return same_id, too_close(asked, test, source, "matches")
+    return same_id, too_close(request, test, source, "matches")
 
 
 def _train(
-    asked: Asked, store: Store, rows: NDArray[np.int64], labels: NDArray[np.float64], target: str
+    request: StartRequest, store: Store, rows: NDArray[np.int64], labels: NDArray[np.float64], target: str
 ) -> tuple[float, int, float]:
     """Train on the source and write the encoder: seconds, held-out labels, and the mean absolute error on them."""
     from matgl_infomax.train.finetune import Labelled, fit
@@ -98,12 +100,13 @@ def _train(
     from matgl_infomax.train.ranks import is_first
     from matgl_infomax.train.weights import save_model
 
-    settings = training_settings(asked.pretrain, asked.finetune, labels)
+    settings = training_settings(request.pretrain, request.finetune, labels)
     # The network has to know the elements of the task as well.
-    elements = {*store.elements(rows), *asked.store.elements()}
-    network = new_encoder(asked.model, 1, settings.seed, elements)
-    out = asked.folder / "encoder"
-    fitted = fit(network, Labelled(store, rows, labels[:, None], (target,)), settings, out=out, progress=asked.progress)
+    elements = {*store.elements(rows), *request.store.elements()}
+    network = new_encoder(request.model, 1, settings.seed, elements)
+    out = request.folder / "encoder"
+    data = Labelled(store, rows, labels[:, None], (target,))
+    fitted = fit(network, data, settings, out=out, progress=request.progress)
     if is_first():
         save_model(fitted.model, out, {"matgl_infomax": "fine-tuned", "targets": [target], "task": settings.task})
     held_out = fitted.held_out

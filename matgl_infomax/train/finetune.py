@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from matgl_infomax.config import FinetuneSettings
+from matgl_infomax.config import FinetuneSettings, deciding
 from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.data.loader import StepOrder, StoreBatches, group_by_sites, random_stream, step_generator
 from matgl_infomax.data.store import Store
@@ -252,8 +252,7 @@ def _held_out_batches(
 def _claim(out: Path, model: Encoder, data: Labelled, settings: FinetuneSettings, split_seed: int | None) -> None:
     """Take the folder for this run: data, labels, settings and starting weights decide what it is."""
     start = [float(parameter.detach().double().sum()) for parameter in model.parameters()]
-    # How many processes share the work decides nothing but rounding.
-    decides = settings.model_dump(exclude={"processes", "learning_rate"})
+    decides = deciding(settings, apart=["learning_rate"])
     claim: dict[str, Any] = {"settings": decides, "store": data.store.key, "rows": data.rows}
     claim |= {} if split_seed is None else {"split_seed": split_seed}
     # The rate may follow from the start, so the start is named first where both differ.

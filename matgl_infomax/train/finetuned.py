@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from matgl_infomax.config import EnsembleSettings, FinetuneSettings
+from matgl_infomax.config import EnsembleSettings, FinetuneSettings, deciding
 from matgl_infomax.data.store import Store
 from matgl_infomax.errors import InputError
 from matgl_infomax.files import atomic_write
@@ -124,7 +124,7 @@ def train_ensemble(
     if settings.task == "regression":
         _enough(data, held_out, method, coverage)
     # Size and calibration stay open: members can be added later.
-    claim_folder(out, "ensemble", {"settings": settings.model_dump(exclude={"processes"})})
+    claim_folder(out, "ensemble", {"settings": deciding(settings)})
     names = [f"member_{k}" for k in range(ensemble.ensemble)]
     members = []
     for k, name in enumerate(names):

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from matgl_infomax.config import ModelSettings
+from matgl_infomax.config import ModelSettings, deciding
 from matgl_infomax.config_forces import ForceFieldSettings
 from matgl_infomax.data.elements_guard import check_elements
 from matgl_infomax.data.forces import EnergyScale, ForceLabels, energy_scale, force_size
@@ -136,7 +136,7 @@ def fit_forces(
     train, held_out = _split(len(rows), settings)
     scale = force_scale(labels.pick(train), [store.numbers(int(rows[k])) for k in train])
     weights = [float(p.detach().double().sum()) for p in network.parameters()]
-    claim = {"settings": settings.model_dump(), "store": store.key, "rows": rows, "start": weights}
+    claim = {"settings": deciding(settings), "store": store.key, "rows": rows, "start": weights}
     claim_folder(out, "forcefield", claim | labels.claim())
     potential = new_potential(network, scale)
     if (out / RECORD).is_file():

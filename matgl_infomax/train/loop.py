@@ -112,11 +112,14 @@ def run_steps(
             )
         )
     checkpoint = out / CHECKPOINT if out is not None and (out / CHECKPOINT).is_file() else None
-    if checkpoint is not None:
-        read_checkpoint(checkpoint)
+    saved = None if checkpoint is None else read_checkpoint(checkpoint)
+    alone = not spawns(settings.processes)
+    if saved is not None and not alone and module.is_over(saved["progress"]):
+        # Processes that find nothing left to do would end without a word to the one that started them.
+        module.take_up(saved["progress"])
+        return
     with quiet(), repeatable(), tempfile.TemporaryDirectory() as folder:
         findings = Path(folder) / "findings.pt"
-        alone = not spawns(settings.processes)
         callbacks += [] if alone else [Findings(findings)]
         _fit(_trainer(settings, callbacks, out), module, training, checkpoint)
         if not alone:

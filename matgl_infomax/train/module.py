@@ -123,10 +123,23 @@ class StepModule(LightningModule):
             self.best_state = {name: value.detach().clone() for name, value in model.state_dict().items()}
         self._stop_in_time()
 
+    def is_over(self, progress: dict[str, Any]) -> bool:
+        """Whether a run has nothing left to do: all its steps are done, or its patience is at its end.
+
+        Args:
+            progress: what it had found when it was left.
+        """
+        history = progress["history"]
+        done = bool(history) and history[-1]["step"] >= self.steps
+        return done or self._waited_enough(history, progress["best_step"])
+
+    def _waited_enough(self, history: list[dict[str, float]], best_step: int) -> bool:
+        """Whether so many validations brought nothing better that patience is at its end."""
+        return self.patience > 0 and sum(entry["step"] > best_step for entry in history) >= self.patience
+
     def _stop_in_time(self) -> None:
         """End the run where its patience is over."""
-        waited = sum(entry["step"] > self.best_step for entry in self.history)
-        if self.patience and waited >= self.patience:
+        if self._waited_enough(self.history, self.best_step):
             self.trainer.should_stop = True
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

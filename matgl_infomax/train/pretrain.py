@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from matgl_infomax.config import ModelSettings, PretrainSettings
+from matgl_infomax.config import ModelSettings, PretrainSettings, deciding
 from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.data.elements_guard import say, unknown_elements
 from matgl_infomax.data.forces import ForceLabels, energy_scale
@@ -250,9 +250,8 @@ def _claim(
     labels: ForceLabels | None,
 ) -> None:
     """Take the folder for this run: structures, settings, and whatever else an objective reads decide what it is."""
-    # How many processes share the work decides nothing but rounding; probes only look on.
-    plain = settings.model_dump(exclude={"processes", "probe_every"})
-    claim: dict[str, Any] = {"settings": plain, "model": model.model_dump(), "store": store.key, "rows": rows}
+    decides = {"settings": deciding(settings), "model": deciding(model)}
+    claim: dict[str, Any] = {**decides, "store": store.key, "rows": rows}
     claim |= {} if labels is None else labels.claim()
     claim |= {} if objective.asks is None else {"potential": digest(objective.asks.potential)}
     claim_folder(out, "pretrain", claim)

@@ -14,7 +14,7 @@ from matgl_infomax.data.read import Crystals
 from matgl_infomax.leaderboard.runs_read import BenchmarkResult
 from matgl_infomax.tasks.arms import ArmAnswer, ArmTask
 from matgl_infomax.tasks.benchmark import answer
-from matgl_infomax.tasks.benchmark_plan import settle
+from matgl_infomax.tasks.benchmark_plan import settle_benchmark
 from matgl_infomax.tasks.card import Card, load_card
 from matgl_infomax.tasks.folds import Split, kfolds, stratified_folds
 from tests.build import many
@@ -72,7 +72,7 @@ def config(folder: Path, **changes: Any) -> BenchmarkConfig:
 def run(asked: tuple[SmallTask, Crystals], folder: Path, **changes: Any) -> BenchmarkResult:
     """Answer a small task."""
     task, crystals = asked
-    return answer(task, crystals, settle(config(folder, **changes), task.card), progress=False)  # type: ignore[arg-type]
+    return answer(task, crystals, settle_benchmark(config(folder, **changes), task.card), progress=False)  # type: ignore[arg-type]
 
 
 class Pretender:

@@ -31,9 +31,9 @@ def shared_folder(tmp_path_factory):
 def hidden_rows(result, items):
     """Training crystals outside the mask: not tested on, and not in the mask of the only run."""
     from matgl_infomax.data.read import Crystals
-    from matgl_infomax.tasks.study import plan
+    from matgl_infomax.tasks.study import plan_curve
 
-    study = plan(Crystals(items), "y", config(result, task="jdft2d", labels=[12], seeds=1))
+    study = plan_curve(Crystals(items), "y", config(result, task="jdft2d", labels=[12], seeds=1))
     (mask,) = study.masks.values()
     return np.setdiff1d(study.parts.train, mask)
 

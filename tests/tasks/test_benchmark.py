@@ -27,10 +27,9 @@ from tests.tasks.small_benchmark import ROWS, Pretender, classes, config, number
 def pretend(monkeypatch):
     """Replace all arms by one that answers at once, and what they start from by nothing but a name."""
 
-    def start(arm, *, out, **given):
-        return (
-            Start(out, f"{len(given['train']):064d}", 2.0, {"crystals": len(given["train"])}) if arm in STARTS else None
-        )
+    def start(arm, request):
+        n = len(request.train)
+        return Start(request.folder, f"{n:064d}", 2.0, {"crystals": n}) if arm in STARTS else None
 
     monkeypatch.setattr(benchmark_plan, "start_weights", start)
     monkeypatch.setattr(benchmark_plan, "check_starts", lambda *_: None)
@@ -82,7 +81,7 @@ def test_arms_see_the_labels_of_their_mask_and_no_others(crystals, tmp_path, pre
     for number, given in enumerate(trials):
         mask = finals[number // 2].rows.tolist()
         assert (given.rows.tolist(), given.test.tolist()) == (mask[:48], mask[48:]), "a trial stays within the mask"
-    plan = benchmark_plan.plan(task, items, config(tmp_path, labels=60))
+    plan = benchmark_plan.plan_benchmark(task, items, config(tmp_path, labels=60))
     for k, given in enumerate(finals):
         test, rows = task.fold(k).test.tolist(), given.rows
         assert len(rows) == 60 and set(rows) <= set(task.fold(k).train)
@@ -95,7 +94,7 @@ def test_labels_of_the_test_fold_and_outside_the_mask_change_no_bit(crystals, tm
     task, items = numbers(crystals)
     settings = {"arm": arm, "folds": [0], "labels": 20, "seeds": 1, "model": {"name": "megnet"}}
     clean = run((task, items), tmp_path / "clean", cache=tmp_path, **settings)
-    rows = set(benchmark_plan.plan(task, items, config(tmp_path, **settings)).masks[0].tolist())
+    rows = set(benchmark_plan.plan_benchmark(task, items, config(tmp_path, **settings)).masks[0].tolist())
     wrong = [c if row in rows else replace(c, labels={"y": 1e6}) for row, c in enumerate(items)]
     dirty = run((task, Crystals(wrong)), tmp_path / "dirty", cache=tmp_path, **settings)
     assert (dirty.predictions["target"] == 1e6).all()
@@ -133,7 +132,8 @@ def test_masks_hold_as_many_labels_as_asked_for_and_grow(crystals, tmp_path, pre
     small, large, whole = (run(asked, tmp_path / str(n), cache=tmp_path, labels=n) for n in (10, 30, None))
     assert [card.mask.used for card in (*small.cards, *large.cards, *whole.cards)] == [10] * 5 + [30] * 5 + [64] * 5
     for k in range(5):
-        masks = [benchmark_plan.plan(task, items, config(tmp_path, labels=n)).masks[k].tolist() for n in (10, 30, None)]
+        plans = [benchmark_plan.plan_benchmark(task, items, config(tmp_path, labels=n)) for n in (10, 30, None)]
+        masks = [plan.masks[k].tolist() for plan in plans]
         assert masks[1][:10] == masks[0] and masks[2][:30] == masks[1]
         assert sorted(masks[2]) == task.fold(k).train.tolist()
         assert small.cards[k].mask.sha256 == mask_hash(items.ids, np.array(masks[0]))
@@ -226,9 +226,9 @@ def test_a_corpus_is_learnt_from_once_for_all_folds(crystals, tmp_path, pretend,
     pretend()
     seen = []
 
-    def start(arm, *, out, **given):
-        seen.append(out)
-        return Start(out, "c" * 64, 2.0, {"crystals": 70, "removed": 5})
+    def start(arm, request):
+        seen.append(request.folder)
+        return Start(request.folder, "c" * 64, 2.0, {"crystals": 70, "removed": 5})
 
     monkeypatch.setattr(benchmark_plan, "start_weights", start)
     result = run(numbers(crystals), tmp_path, arm="corpus", corpus="somewhere")

@@ -15,7 +15,7 @@ import pytest
 
 from matgl_infomax.leaderboard.runs_read import read_benchmark
 from matgl_infomax.tasks.arms import ARMS
-from matgl_infomax.tasks.benchmark_plan import plan
+from matgl_infomax.tasks.benchmark_plan import plan_benchmark
 from matgl_infomax.train.calibrate import calibrate
 from tests.tasks.small_benchmark import Pretender, classes, config, numbers, run
 
@@ -66,7 +66,7 @@ def test_what_calibrates_gave_no_gradient_to_any_model(crystals, tmp_path, monke
     task, items = asked = numbers(crystals)
     settings = {"folds": [3], "seeds": 2, "learning_rates": [], "model": {"name": "megnet"}}
     result = run(asked, tmp_path, **settings)
-    bench = plan(task, items, config(tmp_path, **settings))
+    bench = plan_benchmark(task, items, config(tmp_path, **settings))
     assert seen == [bench.masks[3][bench.held_out(3)].tolist()] * 2
     assert result.cards[0].initial.sha256 != result.cards[1].initial.sha256
     aside = pd.read_parquet(tmp_path / "out" / "held_out" / "fold_3-seed_0.parquet")

@@ -7,8 +7,8 @@ import pytest
 
 from matgl_infomax.errors import InputError
 from matgl_infomax.tasks.arms import ARMS
-from matgl_infomax.tasks.benchmark_plan import plan, settle
-from matgl_infomax.tasks.benchmark_rates import Tried
+from matgl_infomax.tasks.benchmark_plan import BenchmarkRun, plan_benchmark, settle_benchmark
+from matgl_infomax.tasks.benchmark_rates import TriedRate
 from matgl_infomax.tasks.card import load_card
 from tests.tasks.small import FAST
 from tests.tasks.small_benchmark import Pretender, classes, config, numbers, run
@@ -35,7 +35,7 @@ from tests.tasks.small_benchmark import Pretender, classes, config, numbers, run
 )
 def test_mistakes_are_said_before_data_are_read(tmp_path, changes, text):
     with pytest.raises(InputError, match=text):
-        settle(config(tmp_path, **changes), load_card("jdft2d"))
+        settle_benchmark(config(tmp_path, **changes), load_card("jdft2d"))
 
 
 @pytest.mark.parametrize(
@@ -48,14 +48,14 @@ def test_mistakes_are_said_before_data_are_read(tmp_path, changes, text):
     ],
 )
 def test_the_arm_is_filled_in(tmp_path, changes, arm):
-    settings = settle(config(tmp_path, **changes), load_card("mp_is_metal"))
+    settings = settle_benchmark(config(tmp_path, **changes), load_card("mp_is_metal"))
     assert (settings.arm, settings.task, settings.finetune.task) == (arm, "matbench_mp_is_metal", "classification")
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
 @pytest.mark.parametrize(("asked", "share"), [(None, 0.1), (0.2, 0.2), (0.0, 0.0)])
 def test_labels_are_held_out_whatever_the_seeds_for_more_can_follow(tmp_path, seeds, asked, share):
-    settings = settle(
+    settings = settle_benchmark(
         config(tmp_path, seeds=seeds, finetune={**FAST, "validation_fraction": asked}), load_card("jdft2d")
     )
     assert settings.finetune.validation_fraction == share
@@ -79,8 +79,8 @@ def test_hashes_move_with_what_decides_a_result_and_with_nothing_else(crystals, 
     task, items = numbers(crystals)
 
     def hash_of(**changes):
-        settings = settle(config(tmp_path, **changes), task.card)
-        return plan(task, items, settings).hash_of("run", 1, settings.finetune.seed)
+        settings = settle_benchmark(config(tmp_path, **changes), task.card)
+        return plan_benchmark(task, items, settings).run_hash(BenchmarkRun(1, settings.finetune.seed))
 
     known = hash_of()
     same = [
@@ -147,7 +147,7 @@ def test_a_damaged_trial_is_said(crystals, tmp_path, scratch):
     with pytest.raises(KeyboardInterrupt):
         run(numbers(crystals), tmp_path, folds=[0])
     file = tmp_path / "out" / "rates" / "fold_0-rate_0.001.json"
-    assert Tried.model_validate_json(file.read_bytes()).error > 0
+    assert TriedRate.model_validate_json(file.read_bytes()).error > 0
     file.write_text("{")
     with pytest.raises(InputError, match=r"fold_0-rate_0.001.json is damaged. Delete it"):
         run(numbers(crystals), tmp_path, folds=[0])

@@ -16,11 +16,10 @@ from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
 from matgl_infomax.leaderboard.verdict import Verdict
 from matgl_infomax.record import RunCard
-from matgl_infomax.tasks import runs
+from matgl_infomax.tasks import engine
 from matgl_infomax.tasks.arms import ARMS
 from matgl_infomax.tasks.curve import learning_curve
-from matgl_infomax.tasks.runs import metrics
-from matgl_infomax.tasks.study import plan
+from matgl_infomax.tasks.study import plan_curve
 from tests.build import many
 from tests.tasks.small import FAST, Pretender, config, jdft2d
 
@@ -116,6 +115,44 @@ def test_a_study_can_be_extended(crystals, tmp_path, pretend):
     arm = pretend()
     wider = study(items, tmp_path, workers=1)
     assert len(arm.tasks) == len(wider.frame) - 1 == 7
+
+
+def test_a_finished_study_is_found_whatever_the_number_of_processes(crystals, tmp_path, pretend):
+    """How many processes share a training decides nothing: the folder is this study's, and no run is repeated."""
+    items = many(crystals, 80)
+    pretend()
+    first = study(items, tmp_path)
+    for changes in ({"finetune": {**FAST, "processes": 2}}, {"pretrain": {**FAST, "processes": 2, "probe_every": 1}}):
+        arm = pretend()
+        again = study(items, tmp_path, **changes)
+        assert not arm.tasks and again.cards == first.cards
+
+
+def test_a_study_of_an_earlier_version_counts_though_it_noted_its_processes(crystals, tmp_path, pretend):
+    """Folders and cards written when the number of processes was hashed as it was given."""
+    items = many(crystals, 80)
+    pretend()
+    study(items, tmp_path)
+    claim = json.loads((tmp_path / "out" / "run.json").read_text())
+    claim["finetune"]["processes"] = 2
+    (tmp_path / "out" / "run.json").write_text(json.dumps(claim))
+    plan = plan_curve(Crystals(items), "y", config(tmp_path, arms=ARM_NAMES))
+    for run in plan.runs:
+        file = plan.files(run).card
+        card = json.loads(file.read_text())
+        card["settings"]["finetune"]["processes"] = 2
+        card["hashes"]["run"] = plan.run_hash(run, card["settings"])
+        assert card["hashes"]["run"] != plan.run_hash(run)
+        file.write_text(json.dumps(card))
+    for processes in (1, 2, 3):
+        arm = pretend()
+        study(items, tmp_path, finetune={**FAST, "processes": processes})
+        assert not arm.tasks
+    card["settings"]["finetune"]["steps"] = 5
+    file.write_text(json.dumps(card))
+    arm = pretend()
+    study(items, tmp_path)
+    assert len(arm.tasks) == 1, "a card of other settings does not count, whatever its hash says"
 
 
 @pytest.mark.parametrize("damage", ["predictions gone", "predictions changed", "card gone"])
@@ -243,15 +280,6 @@ def test_options_may_be_given_one_by_one(crystals, tmp_path, pretend):
         learning_curve(crystals, "y", config(tmp_path), labels=[6])
 
 
-def test_metrics_are_the_textbook_ones():
-    truth, prediction = np.array([1.0, 2.0, 4.0]), np.array([1.5, 2.0, 3.0])
-    found = metrics(truth, prediction)
-    assert found["mae"] == pytest.approx(0.5)
-    assert found["rmse"] == pytest.approx(np.sqrt(1.25 / 3))
-    assert found["r2"] == pytest.approx(1 - 1.25 / (14 / 3))
-    assert metrics(np.ones(3), prediction)["r2"] is None
-
-
 def die(study, run):
     """A run whose process is killed, as by the system when memory runs out."""
     os._exit(1)
@@ -259,7 +287,7 @@ def die(study, run):
 
 def test_a_killed_worker_is_said(crystals, tmp_path, pretend, monkeypatch):
     pretend()
-    monkeypatch.setattr(runs, "carry_out", die)
+    monkeypatch.setattr(engine, "complete", die)
     with pytest.raises(InputError, match=r"worker process ended abruptly.*fewer --workers. Received: 2"):
         study(many(crystals, 80), tmp_path, workers=2)
 
@@ -273,19 +301,22 @@ def linger(study, run):
 
 def test_stopping_ends_the_workers_and_their_drafts(crystals, tmp_path, monkeypatch):
     settings = config(tmp_path, arms=["descriptors"], seeds=1, workers=2)
-    asked = plan(Crystals(many(crystals, 80)), "y", settings)
+    asked = plan_curve(Crystals(many(crystals, 80)), "y", settings)
     draft = tmp_path / "out" / "runs" / ".descriptors-n12-s0.json.0123abcd"
     draft.parent.mkdir(parents=True)
     draft.write_text("half")
 
-    def stop():
-        assert multiprocessing.active_children()
-        raise KeyboardInterrupt
+    calls = []
 
-    monkeypatch.setattr(runs, "carry_out", linger)
+    def stop():
+        calls.append(len(multiprocessing.active_children()))
+        if len(calls) == 2:  # after the first run
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(engine, "complete", linger)
     with pytest.raises(KeyboardInterrupt):
-        runs.execute(asked, asked.runs, stop, progress=False)
-    assert not multiprocessing.active_children()
+        engine.carry_out_all(asked, check=stop, progress=False)
+    assert calls == [0, 2] and not multiprocessing.active_children()
     assert not draft.exists()
 
 

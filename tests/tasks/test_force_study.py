@@ -17,8 +17,7 @@ from matgl_infomax.config_tasks import ForceStudyConfig
 from matgl_infomax.data.forces import GPA_OF
 from matgl_infomax.errors import InputError
 from matgl_infomax.record import RunCard
-from matgl_infomax.tasks import force_runs
-from matgl_infomax.tasks.force_study import force_study, plan
+from matgl_infomax.tasks.force_study import ForceStudy, force_study, plan_force_study
 from matgl_infomax.tasks.force_table import force_table
 from matgl_infomax.tasks.mlearn import STRESS_ORDER, load_frames, load_table
 
@@ -77,7 +76,7 @@ def test_study_leaves_cards_and_goes_on(data, encoder, monkeypatch):
     assert card.metrics.stress.mae == pytest.approx(table["stress_error"].mean(), rel=1e-6)
     text = done.to_text()
     assert "| Cu | 50% | masked |" in text and "| all | 50% | masked |" in text
-    monkeypatch.setattr(force_runs, "carry_out", lambda *_: pytest.fail("a finished run was repeated"))
+    monkeypatch.setattr(ForceStudy, "carry_out", lambda *_: pytest.fail("a finished run was repeated"))
     assert force_study(asked, progress=False).table == done.table
     lines = json.loads((data.parent / "out" / "table.json").read_text())["lines"]
     assert len(lines) == len(done.table.lines)
@@ -88,7 +87,7 @@ def test_study_leaves_cards_and_goes_on(data, encoder, monkeypatch):
 
 
 def test_smaller_sets_lie_within_larger_ones_and_seeds_differ(data):
-    study = plan(config(data))
+    study = plan_force_study(config(data))
     by_name = {run.name: run for run in study.runs}
     small, large = (set(study.mask(by_name[f"Si-scratch-n{n}-s1"])) for n in (5, 10))
     assert small < large
@@ -106,10 +105,10 @@ def test_other_networks_and_unknown_names_are_refused(data, encoder):
         "Cannot read the mlearn table": {"data": data.parent / "nothing.parquet"},
     }.items():
         with pytest.raises(InputError, match=changes):
-            plan(config(**{"data": data, **words}))
+            plan_force_study(config(**{"data": data, **words}))
     pd.DataFrame({"id": [1]}).to_parquet(data)
     with pytest.raises(InputError, match="lacks the columns element"):
-        plan(config(data))
+        plan_force_study(config(data))
 
 
 def test_table_is_what_the_errors_say():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from matgl_infomax.errors import InputError
-from matgl_infomax.tasks.kept import kept
+from matgl_infomax.tasks.kept import cached_array
 
 
 def test_computed_once(tmp_path):
@@ -17,13 +17,13 @@ def test_computed_once(tmp_path):
         return np.arange(6.0).reshape(2, 3)
 
     for _ in range(2):
-        np.testing.assert_array_equal(kept(tmp_path / "deep" / "x.npy", compute), [[0, 1, 2], [3, 4, 5]])
+        np.testing.assert_array_equal(cached_array(tmp_path / "deep" / "x.npy", compute), [[0, 1, 2], [3, 4, 5]])
     assert calls == [1]
 
 
 def test_a_damaged_file_is_said(tmp_path):
     file = tmp_path / "x.npy"
-    kept(file, lambda: np.arange(6.0))
+    cached_array(file, lambda: np.arange(6.0))
     file.write_bytes(file.read_bytes()[:140])
     with pytest.raises(InputError, match=r"is damaged .* Delete it"):
-        kept(file, lambda: np.arange(6.0))
+        cached_array(file, lambda: np.arange(6.0))

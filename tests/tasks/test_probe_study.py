@@ -99,7 +99,7 @@ def test_files_card_and_picture(whole, encoder):
     result, folder = whole
     out = folder / "out"
     names = {"run.json", "probe.json", "scores.csv", "comparisons.csv", "vectors.csv", "summary.md", "probes.png"}
-    assert {path.name for path in out.iterdir()} == names
+    assert {path.name for path in out.iterdir()} == {*names, "probes"}
     pd.testing.assert_frame_equal(pd.read_csv(out / "scores.csv", keep_default_na=True)[["score"]],
                                   result.scores[["score"]])  # fmt: skip
     card = json.loads((out / "probe.json").read_text())
@@ -134,6 +134,31 @@ def test_study_repeats_bit_for_bit_in_its_folder(crystals, tmp_path, encoder):
     pd.testing.assert_frame_equal(one.scores, two.scores, check_exact=True)
     with pytest.raises(InputError, match="holds another run: its seed is 0, this one's is 1"):
         run(items, tmp_path, encoder, **settings, seed=1)
+
+
+def test_a_stopped_study_goes_on_where_it_was(crystals, tmp_path, encoder, monkeypatch):
+    items, real, calls = many(crystals, 24), module.cross_validate, []
+    settings: dict[str, Any] = {"untrained": 1, "sites": 40}
+    whole = run(items, tmp_path / "whole", encoder, **settings)
+
+    def counted(*given):
+        calls.append(given)
+        if len(calls) == 8:  # the third question, asked of three arms
+            raise KeyboardInterrupt
+        return real(*given)
+
+    monkeypatch.setattr(module, "cross_validate", counted)
+    with pytest.raises(KeyboardInterrupt):
+        run(items, tmp_path, encoder, **settings)
+    resumed = run(items, tmp_path, encoder, **settings)
+    questions = len(resumed.scores) // 3
+    assert len(calls) == 8 + 3 * (questions - 2)
+    pd.testing.assert_frame_equal(resumed.scores, whole.scores, check_exact=True)
+    pd.testing.assert_frame_equal(resumed.comparisons, whole.comparisons, check_exact=True)
+    table = next((tmp_path / "out" / "probes").glob("*.parquet"))
+    table.write_bytes(b"damaged")
+    run(items, tmp_path, encoder, **settings)
+    assert len(calls) == 8 + 3 * (questions - 2) + 3, "damaged errors are found again"
 
 
 @pytest.mark.parametrize("name", ["megnet", "tensornet"])

@@ -16,11 +16,11 @@ from matgl_infomax.config import ModelSettings
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
 from matgl_infomax.files import sha256_of
-from matgl_infomax.tasks import embedding_map, structure_descriptors
+from matgl_infomax.tasks import embedding_map, represent_study, structure_descriptors
 from matgl_infomax.tasks import represent as module
 from matgl_infomax.tasks.arms import state_hash
 from matgl_infomax.tasks.represent import represent
-from matgl_infomax.tasks.represent_study import Representation, fresh, plan
+from matgl_infomax.tasks.represent_study import Representation, fresh, plan_representation
 from matgl_infomax.train import predict
 from matgl_infomax.train.weights import load_encoder, new_model, save_model
 from tests.build import many
@@ -78,7 +78,8 @@ def whole(finished, crystals, tmp_path_factory, encoder, monkeypatch) -> Whole:
         items = Crystals(many(crystals, 60))
         monkeypatch.setattr(module, "plot_heads", PLOTS[0])
         monkeypatch.setattr(embedding_map, "plot_map", PLOTS[1])
-        finished["study"] = Whole(represent(items, settings, progress=False), plan(items, "y", settings), folder)
+        study = plan_representation(items, "y", settings)
+        finished["study"] = Whole(represent(items, settings, progress=False), study, folder)
     return finished["study"]
 
 
@@ -119,15 +120,15 @@ def test_every_arm_gets_the_same_crystals(whole):
     for seed in (0, 1):
         assert set(study.masks[6, seed]) < set(study.masks[12, seed])
     truth = study.labels[study.parts.test]
-    for fit in study.fits:
-        table = pd.read_parquet(module.fit_files(study, fit)[1])
+    for fit in study.runs:
+        table = pd.read_parquet(study.files(fit).predictions)
         np.testing.assert_array_equal(table["target"], truth)
     assert not set(study.parts.test) & set(np.concatenate(list(study.masks.values())))
 
 
 def test_cards_say_what_the_numbers_are(whole, encoder):
-    for card, fit in zip(whole.result.cards, whole.study.fits, strict=True):
-        file = module.fit_files(whole.study, fit)[1]
+    for card, fit in zip(whole.result.cards, whole.study.runs, strict=True):
+        file = whole.study.files(fit).predictions
         assert card.hashes.predictions == sha256_of(file.read_bytes())
         frame = pd.read_parquet(file)
         assert card.metrics.mae == pytest.approx((frame["prediction"] - frame["target"]).abs().mean())
@@ -157,19 +158,19 @@ def test_crystals_without_descriptor_stay_and_are_told(whole):
 
 def test_stopped_study_goes_on_and_may_grow(items, tmp_path, encoder, monkeypatch):
     done: list[str] = []
-    real = module._keep
+    real = represent_study.fit_head
 
-    def stops(study, vectors, answer):
+    def stops(job):
         if len(done) == 5:
             raise KeyboardInterrupt
-        done.append(answer.fit.name)
-        real(study, vectors, answer)
+        done.append(job.fit.name)
+        return real(job)
 
-    monkeypatch.setattr(module, "_keep", stops)
+    monkeypatch.setattr(represent_study, "fit_head", stops)
     small = config(tmp_path, encoder, labels=[6], descriptors=[])
     with pytest.raises(KeyboardInterrupt):
         run(items, small)
-    monkeypatch.setattr(module, "_keep", lambda *given: done.append(given[2].fit.name) or real(*given))
+    monkeypatch.setattr(represent_study, "fit_head", lambda job: done.append(job.fit.name) or real(job))
     first = run(items, small)
     assert len(done) == len(set(done)) == len(first.cards)
     grown = run(items, config(tmp_path, encoder, repeats=3, heads=["ridge", "linear"], descriptors=["magpie"]))
@@ -199,7 +200,7 @@ def test_results_repeat_bit_for_bit(items, tmp_path, encoder):
 
 def test_labels_outside_the_masks_change_nothing(crystals, tmp_path, encoder):
     items = many(crystals, 60)
-    study = plan(Crystals(items), "y", config(tmp_path, encoder, repeats=1))
+    study = plan_representation(Crystals(items), "y", config(tmp_path, encoder, repeats=1))
     inside = set(np.concatenate([study.parts.test, *study.masks.values()]).tolist())
     outside = [row for row in range(60) if row not in inside]
     assert outside

@@ -13,7 +13,7 @@ from matgl_infomax.errors import InputError
 from matgl_infomax.tasks.arms import open_encoder, state_hash
 from matgl_infomax.tasks.curve import learning_curve
 from matgl_infomax.tasks.starts import Start
-from matgl_infomax.tasks.study import Run, plan
+from matgl_infomax.tasks.study import CurveRun, plan_curve
 from matgl_infomax.train.weights import load_encoder
 from tests.build import many
 from tests.tasks.small import config
@@ -69,13 +69,13 @@ def test_new_arms_join_a_study_and_tell_what_they_learnt_from(crystals, tmp_path
 
 
 def test_weights_decide_the_hash_of_a_run(crystals, tmp_path, files):
-    study_of = plan(Crystals(many(crystals, 80)), "y", config(tmp_path, labels=[12], seeds=1, arms=ARMS, **files))
-    other = plan(Crystals(many(crystals, 80)), "y", config(tmp_path, labels=[12], seeds=1, arms=["scratch"]))
+    study_of = plan_curve(Crystals(many(crystals, 80)), "y", config(tmp_path, labels=[12], seeds=1, arms=ARMS, **files))
+    other = plan_curve(Crystals(many(crystals, 80)), "y", config(tmp_path, labels=[12], seeds=1, arms=["scratch"]))
     assert study_of.claim() == other.claim(), "arms and their corpus may come later"
 
     def hashes(weights):
         found = replace(study_of, starts={arm: Start(tmp_path, weights, 1.0, {}) for arm in ARMS[1:]})
-        return {arm: found.run_hash(Run(arm, 12, 0)) for arm in ARMS}
+        return {arm: found.run_hash(CurveRun(arm, 12, 0)) for arm in ARMS}
 
     one, two = hashes("1"), hashes("2")
     assert [arm for arm in ARMS if one[arm] == two[arm]] == ["scratch"]

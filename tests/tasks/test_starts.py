@@ -17,7 +17,7 @@ from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
 from matgl_infomax.tasks import source
 from matgl_infomax.tasks.arms import ARMS, open_encoder, state_hash
-from matgl_infomax.tasks.starts import PER_FOLD, check_starts, in_words, start_weights
+from matgl_infomax.tasks.starts import PER_FOLD, StartRequest, check_starts, in_words, start_weights
 from matgl_infomax.tasks.transfer import training_settings
 from tests.build import store_of
 from tests.tasks.small import FAST
@@ -46,12 +46,20 @@ def write(path: Path, items: list[Crystal], **columns: list[float]) -> str:
 
 def start(arm, crystals, folder, out="out", test=TEST, pretrain=FAST, **starts):
     items = Crystals(crystals)
-    return start_weights(
-        arm, crystals=items, train=np.setdiff1d(np.arange(len(items)), test), test=test,
-        store=store_of(items, folder / "cache", 12), out=folder / out, model=MODEL,
-        pretrain=PretrainSettings(**pretrain), finetune=FinetuneSettings(**FAST), starts=StartSettings(**starts),
-        cache=folder / "cache", progress=False,
-    )  # fmt: skip
+    request = StartRequest(
+        crystals=items,
+        train=np.setdiff1d(np.arange(len(items)), test),
+        test=test,
+        store=store_of(items, folder / "cache", 12),
+        folder=folder / out,
+        model=MODEL,
+        pretrain=PretrainSettings(**pretrain),
+        finetune=FinetuneSettings(**FAST),
+        starts=StartSettings(**starts),
+        cache=folder / "cache",
+        progress=False,
+    )
+    return start_weights(arm, request)
 
 
 @pytest.fixture
@@ -63,7 +71,7 @@ def learnt(monkeypatch):
         seen.append([store.ids[int(row)] for row in rows])
         return SimpleNamespace(path=out, seconds=1.5)
 
-    def train(asked, store, rows, labels, target):
+    def train(request, store, rows, labels, target):
         seen.append({store.ids[int(row)]: label for row, label in zip(rows, labels, strict=True)})
         return 2.5, 0, float("nan")
 

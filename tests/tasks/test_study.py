@@ -10,14 +10,16 @@ import pytest
 
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
-from matgl_infomax.tasks.study import Run, data_hash, file_stamp, named_arms, plan
+from matgl_infomax.tasks.arms import named_arms
+from matgl_infomax.tasks.masking import data_hash
+from matgl_infomax.tasks.study import CurveRun, file_stamp, plan_curve
 from tests.build import many
 from tests.tasks.small import FAST, config, jdft2d
 
 
 def test_masks_come_from_labelled_training_rows_only(crystals, tmp_path):
     items = [replace(c, labels={} if k % 3 else c.labels) for k, c in enumerate(jdft2d(crystals))]
-    study = plan(Crystals(items, targets=["y"]), "y", config(tmp_path, task="jdft2d"))
+    study = plan_curve(Crystals(items, targets=["y"]), "y", config(tmp_path, task="jdft2d"))
     assert (study.task, study.unit) == ("matbench_jdft2d", None)  # the unit belongs to another column
     assert set(study.masks) == {(n, seed) for n in (6, 12) for seed in (0, 1)}
     for (n, _), rows in study.masks.items():
@@ -44,13 +46,13 @@ def test_masks_come_from_labelled_training_rows_only(crystals, tmp_path):
 )
 def test_mistakes_are_said_before_anything_is_written(crystals, tmp_path, changes, text):
     with pytest.raises(InputError, match=text):
-        plan(Crystals(many(crystals, 80)), "y", config(tmp_path, **changes))
+        plan_curve(Crystals(many(crystals, 80)), "y", config(tmp_path, **changes))
     assert not list(tmp_path.iterdir())
 
 
 def test_an_unknown_target_is_said(crystals, tmp_path):
     with pytest.raises(InputError, match=r"Unknown target. Received: z. Known: y"):
-        plan(Crystals(crystals), "z", config(tmp_path))
+        plan_curve(Crystals(crystals), "z", config(tmp_path))
 
 
 def test_names_of_own_weights_are_kept():
@@ -58,10 +60,10 @@ def test_names_of_own_weights_are_kept():
 
 
 def test_run_hash_moves_with_what_decides_the_result_and_with_nothing_else(crystals, tmp_path):
-    items, run = Crystals(many(crystals, 80)), Run("scratch", 6, 1)
+    items, run = Crystals(many(crystals, 80)), CurveRun("scratch", 6, 1)
 
     def hash_of(crystals=items, **changes):
-        return plan(crystals, "y", config(tmp_path, **changes)).run_hash(run)
+        return plan_curve(crystals, "y", config(tmp_path, **changes)).run_hash(run)
 
     known = hash_of()
     same = [{"workers": 2}, {"labels": [6]}, {"seeds": 4}, {"arms": ["scratch"]}, {"cache": tmp_path}, {"data": "x"}]
@@ -81,14 +83,14 @@ def test_run_hash_moves_with_what_decides_the_result_and_with_nothing_else(cryst
 
 def test_first_seed_is_the_one_of_the_fine_tuning_settings(crystals, tmp_path):
     items = Crystals(many(crystals, 80))
-    later = plan(items, "y", config(tmp_path, finetune={**FAST, "seed": 1}, seeds=1))
-    both = plan(items, "y", config(tmp_path))
+    later = plan_curve(items, "y", config(tmp_path, finetune={**FAST, "seed": 1}, seeds=1))
+    both = plan_curve(items, "y", config(tmp_path))
     assert [run.seed for run in later.runs] == [1] * len(later.runs)
-    assert later.run_hash(Run("scratch", 6, 1)) == both.run_hash(Run("scratch", 6, 1))
+    assert later.run_hash(CurveRun("scratch", 6, 1)) == both.run_hash(CurveRun("scratch", 6, 1))
 
 
 def test_no_path_of_this_machine_gets_into_a_card(crystals, tmp_path):
-    study = plan(Crystals(many(crystals, 80)), "y", config(tmp_path, labels_file=tmp_path / "l.csv"))
+    study = plan_curve(Crystals(many(crystals, 80)), "y", config(tmp_path, labels_file=tmp_path / "l.csv"))
     assert str(tmp_path) not in str(study.settings) + str(study.claim())
 
 

@@ -10,10 +10,10 @@ from matgl_infomax.config_tasks import CurveConfig
 from matgl_infomax.errors import InputError
 from matgl_infomax.record import read_card
 from matgl_infomax.tasks import study_files
+from matgl_infomax.tasks.arms import named_arms
 from matgl_infomax.tasks.card import load_card
 from matgl_infomax.tasks.curve import learning_curve
 from matgl_infomax.tasks.starts import check_starts
-from matgl_infomax.tasks.study import named_arms
 from matgl_infomax.tasks.study_files import load_study, resolved, study_names, with_study
 from tests.build import many
 from tests.tasks.small import FAST

@@ -16,13 +16,14 @@ import pytest
 import torch
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
-from matgl_infomax.config import FinetuneSettings, ModelSettings, PretrainSettings
+from matgl_infomax.config import EnsembleSettings, FinetuneSettings, ModelSettings, PretrainSettings
 from matgl_infomax.errors import InputError
 from matgl_infomax.nn.sitenet import SiteNet
 from matgl_infomax.objectives.infomax import InfoMax
 from matgl_infomax.train import loop
 from matgl_infomax.train import pretrain as pretraining
 from matgl_infomax.train.finetune import FinetuneModule, Labelled, fit
+from matgl_infomax.train.finetuned import Start, train_ensemble
 from matgl_infomax.train.predict import embed_rows, predict
 from matgl_infomax.train.pretrain import pretrain
 from matgl_infomax.train.ranks import from_all, is_first, trainer_arguments
@@ -102,6 +103,46 @@ def test_finetuning_on_two_processes_has_the_loss_curve_of_one(data, tmp_path):
     assert two.best_step == one.best_step
     ours, theirs = (predict(fitted.model, data[0], np.arange(60)) for fitted in (two, one))
     np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3)
+
+
+def test_a_finished_training_on_two_processes_is_found_and_not_repeated(data, tmp_path, monkeypatch):
+    """There is nothing left that processes would have to be started for, and the same comes out, bit for bit."""
+    first = tune(data, tmp_path / "run", processes=2, steps=4, validate_every=2, batch_sites=30)
+    monkeypatch.setattr(loop, "_fit", lambda *_: pytest.fail("it was trained again"))
+    again = tune(data, tmp_path / "run", processes=2, steps=4, validate_every=2, batch_sites=30)
+    assert (again.history, again.best_step) == (first.history, first.best_step)
+    for name, value in first.model.state_dict().items():
+        assert torch.equal(again.model.state_dict()[name], value), name
+
+
+@pytest.mark.parametrize(
+    ("steps", "best", "patience", "over"),
+    [([], 0, 0, False), ([2, 4], 4, 0, False), ([2, 4, 6], 2, 0, True), ([2, 4], 2, 1, True), ([2, 4], 2, 2, False)],
+)
+def test_a_training_is_over_when_its_steps_or_its_patience_are(steps, best, patience, over):
+    settings = FINETUNE.model_copy(update={"steps": 6, "patience": patience, "learning_rate": 1e-3})
+    module = FinetuneModule(new_model(MODEL, 1, 0), settings, None, [], pretrained=False)
+    assert module.is_over({"history": [{"step": float(step)} for step in steps], "best_step": best}) == over
+
+
+def test_an_ensemble_trained_on_two_processes_grows(data, tmp_path, monkeypatch):
+    """A third member joins two that are finished; those are read, not trained."""
+    settings = FINETUNE.model_copy(update={"processes": 2, "steps": 4, "validate_every": 2, "batch_sites": 30})
+    start = Start(lambda seed: new_model(MODEL, 1, seed), pretrained=False)
+    labelled, trained, fit_ = Labelled(data[0], data[1], ("y",)), [], loop._fit
+
+    def grow(size):
+        several = EnsembleSettings(ensemble=size)
+        return train_ensemble(start, labelled, settings, several, tmp_path / "run", progress=False)
+
+    two = grow(2)
+    monkeypatch.setattr(loop, "_fit", lambda *given: trained.append(given) or fit_(*given))
+    three = grow(3)
+    assert len(trained) == 1 and len(three.members) == 3
+    for old, new in zip(two.members, three.members, strict=False):
+        assert old.history == new.history
+    record = json.loads((tmp_path / "run" / "ensemble.json").read_text())
+    assert record["members"] == ["member_0", "member_1", "member_2"]
 
 
 SCRIPT = """

@@ -1,0 +1,256 @@
+"""Hashes in run cards and claims of folders, as the code of commit 0200d86 made them on both stacks.
+
+Finished studies are found by them: a hash that moves makes every user repeat his runs, and a claim that moves refuses
+his folders. They move on purpose only, together with a ``CODE_VERSION``.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from matgl_infomax.config import EnsembleSettings, FinetuneSettings, ModelSettings, PretrainSettings
+from matgl_infomax.config_forces import ForceFieldSettings
+from matgl_infomax.config_tasks import BenchmarkConfig, CurveConfig, ForceStudyConfig, RepresentConfig, StartSettings
+from matgl_infomax.data.store import build_store
+from matgl_infomax.files import sha256_of
+from matgl_infomax.record import versions
+from matgl_infomax.tasks.benchmark_plan import Bench, BenchmarkRun, plan_benchmark, settle_benchmark
+from matgl_infomax.tasks.card import Card, load_card
+from matgl_infomax.tasks.engine import take_folder
+from matgl_infomax.tasks.folds import Split, kfolds
+from matgl_infomax.tasks.force_study import ForceRun, plan_force_study
+from matgl_infomax.tasks.probe_study import probe
+from matgl_infomax.tasks.represent_fit import HeadFit
+from matgl_infomax.tasks.represent_study import Vectors, plan_representation
+from matgl_infomax.tasks.starts import Start, StartRequest, claim_start
+from matgl_infomax.tasks.study import CurveRun, CurveStudy, plan_curve
+from matgl_infomax.train.finetune import fit
+from matgl_infomax.train.finetuned import Labelled, train_ensemble
+from matgl_infomax.train.finetuned import Start as InitialNetwork
+from matgl_infomax.train.forcefield import fit_forces, rule_of, start_network
+from matgl_infomax.train.pretrain import pretrain
+from tests.golden import exact
+
+KNOWN = {
+    "data": "da802c57b0bb62e555df3b5dab9a1c6128b36b159b030cbb4b906beeef745061",
+    "curve claim": "7ce4e990d84ac417",
+    "curve scratch": "03d12f99db4a18cb2e6971f7515f9e2193f314f5ffaa46bec643a06f3d114cd7",
+    "curve descriptors": "c144dcc01fb6c618a271e558b90ea3a6745f241b6dc72069dde24ce3dc545571",
+    "curve finetuned": "bb297052da7c9c5744a60b437f94ccfa2cc171c4f5e9151a2eded70ba773287e",
+    "curve folds": "c1d5b8b9f0c2ec3d083d45d09cbf68bbfe17a83b10dced6c01a77a3f4261b772",
+    "curve two processes": "7055bf32420c7edf2923bf38a18e7b623161d5e438204880ee8a8409c3554f0c",
+    "curve two processes claim": "b2c0f394da1d6c89",
+    "benchmark claim": "5a2a966057cab939",
+    "benchmark run": "f59f19570aa06c40f4503c6d8c9874405dd91dfee8c2d21964ec5cef6a519270",
+    "benchmark rate": "a6f19fc71d297f9e890caa34fc26ad3d4d4741e31b078b9a17fa643422cdff8c",
+    "benchmark corpus": "7253c52f1885bf7e4ce37e457738a266b064e058210b9c3eb7dfb081ccf6500f",
+    "benchmark folds": "ffbeb3d88eb73b3db53fe037702f409acc2313f98bd6f1c7a8787e4b56b82c75",
+    "benchmark init": "1e7c8b242356bd00c98bf644038f0de0f740bac7a0ce45fe52b673aecf088de6",
+    "force claim": "0c6f3fd64e9da59d",
+    "force scratch": "c9aee2438d16e001a518c4e6ea9e1015d24b5e8568c5e724f98a5011851eb2d0",
+    "force masked": "36a728b8519ca906f9ea84530f7d0148d8274dc5b29796e193ce196b0aac628e",
+    "represent claim": "68acfc9dc337c025",
+    "represent fit": "25c5993ad053d7e479351064270fc3ee859fb93d81eee9e0cbc86272feb7c300",
+    "represent folds": "c1d5b8b9f0c2ec3d083d45d09cbf68bbfe17a83b10dced6c01a77a3f4261b772",
+    "encoder": "980e9a3d8e7a689067ffdfe2f4ea128ed852955aabd8e965e4c7c3e1c6a8a49e",
+    "probe claim": "0a76637ff86a9e18",
+    "store": "783a8dbd919d67ac1ac93c11",
+    "pretrain claim": "0031ae712de76084",
+    "finetune claim": "d931a80c47ce9b0e",
+    "finetune scratch claim": "64a67d7f3cb96992",
+    "ensemble claim": "ed690a0a14e93945",
+    "ensemble member claim": "ea341cd8bad432ab",
+    "start claim": "9338ae54bb0d7b59",
+}
+FORCEFIELD = {"DGL": "652ad00895f51502", "PYG": "bbf2186b362dbe89"}
+"""MatGL's networks differ between its versions, and so do the weights that a force field starts from."""
+LABELS = np.arange(exact.N)[:, None] / 8
+
+
+def claimed(folder: Path) -> str:
+    """Hash of what a folder says it holds, whatever the order."""
+    return sha256_of(json.dumps(json.loads((folder / "run.json").read_text()), sort_keys=True))[:16]
+
+
+def curve(folder: Path, **processes: int) -> CurveStudy:
+    config = CurveConfig(
+        data="none", target=["y"], labels=[4, 8], seeds=2, arms=["scratch", "finetuned", "descriptors"],
+        learning_rates=[0.001, 0.01], model=exact.MODEL, pretrain={**exact.SHORT, **processes},
+        finetune={**exact.SHORT, "seed": 3, **processes}, out=folder / "out", cache=folder / "cache",
+    )  # fmt: skip
+    return plan_curve(exact.crystals(), "y", config)
+
+
+@pytest.mark.parametrize("processes", [{}, {"processes": 2}], ids=["one process", "two processes"])
+def test_curve(tmp_path, processes):
+    study = curve(tmp_path, **processes)
+    take_folder(study)
+    assert (study.data_hash, study.fold_hash) == (KNOWN["data"], KNOWN["curve folds"])
+    assert claimed(tmp_path / "out") == KNOWN["curve claim"]
+    assert study.run_hash(CurveRun("scratch", 4, 3)) == KNOWN["curve scratch"]
+    assert study.run_hash(CurveRun("descriptors", 8, 4)) == KNOWN["curve descriptors"]
+    learnt = replace(study, starts={"finetuned": Start(tmp_path, "ab" * 32, 1.0, {})})
+    assert learnt.run_hash(CurveRun("finetuned", 8, 3)) == KNOWN["curve finetuned"]
+
+
+def test_curve_whose_hash_held_two_processes(tmp_path):
+    """Until 0200d86 the number of processes was hashed as it was given; such folders and cards still count."""
+    study = curve(tmp_path)
+    settings = {name: dict(v) if isinstance(v, dict) else v for name, v in study.settings.items()}
+    settings["pretrain"]["processes"] = settings["finetune"]["processes"] = 2
+    assert study.run_hash(CurveRun("scratch", 4, 3), settings) == KNOWN["curve two processes"]
+    take_folder(study)
+    file = tmp_path / "out" / "run.json"
+    old = json.loads(file.read_text())
+    old["pretrain"]["processes"] = old["finetune"]["processes"] = 2
+    file.write_text(json.dumps(old))
+    assert claimed(tmp_path / "out") == KNOWN["curve two processes claim"]
+    take_folder(study)
+
+
+class SmallTask:
+    """A task of the benchmark with forty rows."""
+
+    card: Card = load_card("matbench_jdft2d").model_copy(update={"n_rows": exact.N, "target": "y"})
+
+    def fold(self, k: int) -> Split:
+        return kfolds(exact.N)[k]
+
+
+def bench(folder: Path, **changes: Any) -> Bench:
+    settings: dict[str, Any] = {
+        "task": "jdft2d", "arm": "scratch", "folds": [0, 2], "seeds": 2, "learning_rates": [0.001, 0.01],
+        "model": exact.MODEL, "pretrain": exact.SHORT, "out": folder / "out", "cache": folder / "cache",
+        "finetune": {**exact.SHORT, "seed": 3, "validation_fraction": 0.4},
+    }  # fmt: skip
+    config = settle_benchmark(BenchmarkConfig(**{**settings, **changes}), SmallTask.card)
+    return plan_benchmark(SmallTask(), exact.crystals(), config)  # type: ignore[arg-type]
+
+
+def test_benchmark(tmp_path):
+    study = bench(tmp_path)
+    take_folder(study)
+    assert claimed(tmp_path / "out") == KNOWN["benchmark claim"]
+    assert study.run_hash(BenchmarkRun(2, 4)) == KNOWN["benchmark run"]
+    assert study.rate_hash(0, 0.01) == KNOWN["benchmark rate"]
+    assert study.fold_hash(2) == KNOWN["benchmark folds"]
+    config = study.config.model_copy(update={"arm": "corpus", "corpus": "c"})
+    learnt = replace(study, config=config, starts={0: Start(tmp_path, "cd" * 32, 1.0, {})})
+    assert learnt.run_hash(BenchmarkRun(0, 3)) == KNOWN["benchmark corpus"]
+    given = bench(tmp_path, arm="frozen", init=exact.encoder(tmp_path / "encoder"), seeds=1, labels=20)
+    assert given.run_hash(BenchmarkRun(0, 3)) == KNOWN["benchmark init"]
+
+
+def test_force_study(tmp_path):
+    config = ForceStudyConfig(
+        data=exact.frames(tmp_path / "frames.parquet"), elements=["Cu", "Si"], shares=[0.5, 1.0], seeds=2,
+        arms=["scratch"], model=exact.TENSORNET, forcefield={**exact.FORCES, "seed": 5}, out=tmp_path / "out",
+        cache=tmp_path / "cache",
+    )  # fmt: skip
+    study = plan_force_study(config)
+    take_folder(study)
+    assert claimed(tmp_path / "out") == KNOWN["force claim"]
+    assert study.run_hash(ForceRun("scratch", "Si", 3, 6)) == KNOWN["force scratch"]
+    study.starts["masked"] = "ef" * 32
+    assert study.run_hash(ForceRun("masked", "Cu", 6, 5)) == KNOWN["force masked"]
+
+
+def test_representation(tmp_path):
+    encoder = exact.encoder(tmp_path / "encoder")
+    config = RepresentConfig(
+        data="none", target=["y"], checkpoint=encoder, labels=[4, 8], repeats=2, seed=1, out=tmp_path / "out"
+    )
+    study = plan_representation(exact.crystals(), "y", config)
+    take_folder(study)
+    assert (study.weights, study.fold_hash()) == (KNOWN["encoder"], KNOWN["represent folds"])
+    assert claimed(tmp_path / "out") == KNOWN["represent claim"]
+    study = replace(study, vectors={"xrd": Vectors("xrd", tmp_path, np.arange(exact.N), 5, "12" * 32, {})})
+    assert study.run_hash(HeadFit("xrd", "ridge", "none", 8, 2)) == KNOWN["represent fit"]
+
+
+def test_probe(tmp_path):
+    probe(
+        exact.crystals(), checkpoint=exact.encoder(tmp_path / "encoder"), untrained=1, sites=20, seed=2,
+        probes=["linear"], target=["y"], out=tmp_path / "out", cache=tmp_path / "cache", progress=False,
+    )  # fmt: skip
+    assert claimed(tmp_path / "out") == KNOWN["probe claim"]
+
+
+class Stopped(Exception):
+    """Raised where training would begin."""
+
+
+@pytest.fixture
+def untrained(monkeypatch):
+    """Folders are claimed, and nothing is trained."""
+
+    def stop(*_: Any, **__: Any) -> None:
+        raise Stopped
+
+    for module in ("pretrain", "finetune", "forcefield"):
+        monkeypatch.setattr(f"matgl_infomax.train.{module}.run_steps", stop)
+
+
+@pytest.mark.usefixtures("untrained")
+def test_trainings(tmp_path):
+    store, rows = exact.store(tmp_path / "cache"), np.arange(exact.N)
+    assert store.key == KNOWN["store"]
+    settings = PretrainSettings(**exact.SHORT, objective="masked", processes=2)
+    with pytest.raises(Stopped):
+        pretrain(store, rows, tmp_path / "pretrain", settings, ModelSettings(**exact.MODEL), progress=False)
+    tuned = FinetuneSettings(**exact.SHORT, validation_fraction=0.25, processes=2)
+    with pytest.raises(Stopped):
+        fit(exact.network(), store, rows, LABELS, tuned, pretrained=True, split_seed=7, out=tmp_path / "finetune")
+    with pytest.raises(Stopped):
+        fit(exact.network(), store, rows, LABELS, FinetuneSettings(**exact.SHORT), out=tmp_path / "finetune scratch")
+    for name in ("pretrain", "finetune", "finetune scratch"):
+        assert claimed(tmp_path / name) == KNOWN[f"{name} claim"]
+
+
+def test_ensemble(tmp_path):
+    data = Labelled(exact.store(tmp_path / "cache"), LABELS, ("y",))
+    settings = FinetuneSettings(**exact.SHORT, validation_fraction=0.3)
+    start = InitialNetwork(exact.network, True)
+    train_ensemble(start, data, settings, EnsembleSettings(ensemble=2), tmp_path / "out", progress=False)
+    assert claimed(tmp_path / "out") == KNOWN["ensemble claim"]
+    assert claimed(tmp_path / "out" / "member_1") == KNOWN["ensemble member claim"]
+
+
+@pytest.mark.usefixtures("untrained")
+def test_forcefield(tmp_path):
+    network, _ = start_network(None, ModelSettings(**exact.TENSORNET), 0, [29])
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.fill_(0.5)
+    config = ForceStudyConfig(data=exact.frames(tmp_path / "frames.parquet"), elements=["Cu"], model=exact.TENSORNET,
+                              out=tmp_path / "out")  # fmt: skip
+    frames = plan_force_study(config).train["Cu"]
+    store = build_store(frames.crystals, rule_of(network), tmp_path / "cache", progress=False, workers=1)
+    settings = ForceFieldSettings(**exact.FORCES)
+    with pytest.raises(Stopped):
+        fit_forces((network, []), store, np.arange(6), frames.labels, tmp_path / "field", settings, progress=False)
+    assert claimed(tmp_path / "field") == FORCEFIELD[versions()["backend"]]
+
+
+def test_start(tmp_path):
+    request = StartRequest(
+        crystals=exact.crystals(),
+        train=np.arange(30),
+        test=np.arange(30, exact.N),
+        store=exact.store(tmp_path / "cache"),
+        folder=tmp_path / "corpus",
+        model=ModelSettings(**exact.MODEL),
+        pretrain=PretrainSettings(**exact.SHORT, processes=2),
+        finetune=FinetuneSettings(**exact.SHORT),
+        starts=StartSettings(corpus="c"),
+        cache=tmp_path / "cache",
+    )
+    claim_start(request, {"corpus_without": "matches", "crystals of the corpus": "sha256:00"})
+    assert claimed(tmp_path / "corpus") == KNOWN["start claim"]
