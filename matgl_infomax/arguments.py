@@ -15,7 +15,7 @@ import yaml
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from matgl_infomax.config import Heading, ModelSettings, Settings
+from matgl_infomax.config import Heading, Settings
 from matgl_infomax.errors import InputError
 
 Chosen = TypeVar("Chosen", bound=Settings)
@@ -60,9 +60,9 @@ class _Version(argparse.Action):
     """Read the version only when it is asked for."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
-        import matgl_infomax
+        from importlib.metadata import version
 
-        print(matgl_infomax.__version__)
+        print(version("matgl-infomax"))
         parser.exit()
 
 
@@ -131,9 +131,10 @@ def _section_options(name: str, section: type[Settings]) -> Iterator[Option]:
     """The settings of a section, under its own heading and one for each class above it."""
     for inner, field in section.model_fields.items():
         dest, own = f"{name}.{inner}", section.declared_in(inner).heading
-        if section is ModelSettings and inner == "name":
-            # The architecture is what everyone sets: `--model sitenet` instead of `--model.name sitenet`.
-            yield Option(flag="model", dest=dest, field=field, heading=COMMON, place=_place(COMMON, own))
+        flag = _mark(field, "flag")
+        if flag:
+            # What everyone sets of a section has a short name: `--model sitenet` instead of `--model.name sitenet`.
+            yield Option(flag=str(flag), dest=dest, field=field, heading=COMMON, place=_place(COMMON, own))
             continue
         same = own == section.heading
         heading = section.heading if same else f"{section.heading} ({own.lower()})"

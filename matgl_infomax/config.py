@@ -25,7 +25,8 @@ class Settings(BaseModel):
     A setting on which no single result depends says so where it is declared, with
     ``json_schema_extra={"decides": False}``: ``deciding`` leaves it out of every claim and hash.
     A setting that almost everyone sets says so where it is declared, with ``json_schema_extra={"common": True}``: then
-    ``--help`` shows it right after what is required.
+    ``--help`` shows it right after what is required. A setting of a section that has a short option of its own names
+    it with ``json_schema_extra={"flag": "model"}``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
@@ -103,7 +104,7 @@ class ModelSettings(Settings):
     """Which encoder, and how a crystal becomes pairs."""
 
     heading: ClassVar[Heading] = "Model"
-    name: Literal["sitenet", "megnet", "m3gnet", "tensornet", "chgnet", "so3net"] = Field(default="sitenet", json_schema_extra={"common": True}, description="Architecture of the encoder: Site-Net, or one of MatGL's own networks.")
+    name: Literal["sitenet", "megnet", "m3gnet", "tensornet", "chgnet", "so3net"] = Field(default="sitenet", json_schema_extra={"common": True, "flag": "model"}, description="Architecture of the encoder: Site-Net, or one of MatGL's own networks.")
     options: dict[str, Any] = Field(default={}, description="Arguments of the network that differ from its defaults; unknown ones are refused with the list of those it has.")
     preset: Literal["compact", "published", "rich"] = Field(default="rich", description="Site-Net with richer inputs and read-out (rich, 169,737 weights), of the Deep InfoMax paper (compact, 55,777) or of the 2023 paper (published, 304,085).")
     supercell_atoms: int = Field(default=50, ge=1, description="Largest number of atoms in the near-cubic supercell that each site attends to.")
