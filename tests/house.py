@@ -21,8 +21,7 @@ from functools import cached_property
 from importlib import import_module
 from inspect import CO_OPTIMIZED
 from pathlib import Path
-from types import CodeType, FrameType
-from typing import Any
+from types import FrameType
 
 ROOT = Path(__file__).resolve().parents[1]
 CORE = "matgl_infomax"
@@ -58,12 +57,9 @@ MANY_ARGUMENTS = {
 """Functions that may have more arguments than the limit, each with the reason."""
 
 SAME_NAME = {
-    "embed": "the command, and the call of the public API that it makes",
-    "finetune": "the command, and the call of the public API that it makes",
-    "forcefield": "the command, and the call of the public API that it makes",
     "main": "entry point of every file that runs by itself",
-    "predict": "the command, and the call of the public API that it makes",
-    "pretrain": "the command, and the call of the public API that it makes",
+    "predict": "the public call, and the pass through a network that it makes",
+    "pretrain": "the public call, and the training that it starts",
 }
 """Public names that may stand in more than one file, each with the reason; fewer than 15."""
 
@@ -159,12 +155,17 @@ def _defined(tree: ast.Module) -> Iterator[str]:
             yield from (n.id for target in targets for n in ast.walk(target) if isinstance(n, ast.Name))
 
 
-def imports_of(house: House, name: str) -> Iterator[tuple[str, str | None]]:
+def imports_of(house: House, name: str, nodes: Iterator[ast.AST] | None = None) -> Iterator[tuple[str, str | None]]:
     """Every import of a file, anywhere in it: (module, name in it or None for the module itself).
 
     ``import_module("a")`` and ``__import__("a")`` count as ``import a``.
+
+    Args:
+        house: the source.
+        name: the file.
+        nodes: parts of its syntax to look at; all of it when left out.
     """
-    for node in ast.walk(house.trees[name]):
+    for node in nodes or ast.walk(house.trees[name]):
         if isinstance(node, ast.Import):
             yield from ((alias.name, None) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -294,7 +295,7 @@ def long_signatures(house: House) -> list[str]:
     for name, called, function in functions(house):
         network = name.startswith(f"{CORE}/nn/") and function.name == "__init__"
         free = network or _is_kernel(function) or f"{name}: {called}" in MANY_ARGUMENTS
-        count = _argument_count(function)
+        count = argument_count(function)
         if count > MOST_ARGUMENTS and not free:
             found.append(f"{name}: {called}, {count} arguments")
     return sorted(found)
@@ -306,7 +307,7 @@ def _is_kernel(function: Function) -> bool:
     return bool({"compiled", "njit"} & set(marks))
 
 
-def _argument_count(function: Function) -> int:
+def argument_count(function: Function) -> int:
     """Number of arguments, ``*args`` and ``**kwargs`` as one each."""
     given = function.args
     positional = [argument.arg for argument in (*given.posonlyargs, *given.args)]
@@ -330,7 +331,9 @@ def modules(house: House) -> list[str]:
 
 def untested(house: House) -> list[str]:
     """Modules without a test of their own name, and where it should lie."""
-    return [f"{name}: no {test_place(name)}" for name in modules(house) if not (house.root / test_place(name)).is_file()]
+    return [
+        f"{name}: no {test_place(name)}" for name in modules(house) if not (house.root / test_place(name)).is_file()
+    ]
 
 
 def twice(house: House) -> dict[str, list[str]]:
@@ -369,7 +372,9 @@ def _takes_a_fixed_list(house: House, file: str, called: str) -> bool:
             return node.args.vararg is None and not _is_kernel(node)
         if isinstance(node, ast.ClassDef) and node.name == called:
             made = [n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"]
-            marked = any(ast.unparse(mark).startswith(("dataclass", "dataclasses.dataclass")) for mark in node.decorator_list)
+            marked = any(
+                ast.unparse(mark).startswith(("dataclass", "dataclasses.dataclass")) for mark in node.decorator_list
+            )
             record = marked or any(ast.unparse(base).endswith("NamedTuple") for base in node.bases)
             return made[0].args.vararg is None if made else record
     return False
@@ -402,7 +407,8 @@ class Watch:
     def __init__(self, root: Path, settings: type) -> None:
         self.root, self.settings = str(root.resolve()), settings
         self.entered = Entered(set(), set())
-        self._known: dict[CodeType, str | None] = {}
+        # By file and not by code object: two equal functions in two files are equal code objects.
+        self._known: dict[str, str | None] = {}
 
     def __enter__(self) -> Entered:
         threading.setprofile(self._note)
@@ -417,11 +423,14 @@ class Watch:
         if event != "call":
             return
         code = frame.f_code
-        if code not in self._known:
-            self._known[code] = self._file_of(code)
-        file = self._known[code]
+        if code.co_filename not in self._known:
+            self._known[code.co_filename] = self._in_the_house(code.co_filename)
+        file = self._known[code.co_filename]
         # A file in both sets has nothing more to tell.
-        if file is None or (file in self.entered.run and file in self.entered.settled) or _importing(frame):
+        if file is None or (file in self.entered.run and file in self.entered.settled):
+            return
+        # Bodies of modules and classes are no functions.
+        if not code.co_flags & CO_OPTIMIZED or _importing(frame):
             return
         self.entered.run.add(file)
         count = code.co_argcount + code.co_kwonlyargcount
@@ -429,11 +438,11 @@ class Watch:
         if any(isinstance(value, self.settings) for value in given):
             self.entered.settled.add(file)
 
-    def _file_of(self, code: CodeType) -> str | None:
-        """Source file of a function; None for other packages and for bodies of modules and classes."""
-        if not code.co_flags & CO_OPTIMIZED or not code.co_filename.startswith(self.root):
+    def _in_the_house(self, filename: str) -> str | None:
+        """Path of a source file from the root; None for other packages."""
+        if not Path(filename).is_relative_to(self.root):
             return None
-        name = Path(code.co_filename).relative_to(self.root).as_posix()
+        name = Path(filename).relative_to(self.root).as_posix()
         return name if name.partition("/")[0] in PACKAGES else None
 
 
@@ -456,17 +465,19 @@ def settings_base(house: House) -> type:
     ]
     if len(homes) != 1:
         raise LookupError(f"One file must define the class Settings. Found: {homes}.")
-    found: type = getattr(import_module(homes[0]), "Settings")
+    found: type = import_module(homes[0]).Settings
     return found
 
 
-COMMANDS: dict[str, tuple[int, int, tuple[str, ...]]] = {
-    "finetune": (39, 14, ("--steps", "4", "--validate-every", "2")),
-    "curve": (49, 16, tuple(
-        "--labels 10 20 --seeds 1 --pretrain.steps 4 --pretrain.validate-every 2 --finetune.steps 4"
-        " --finetune.validate-every 2".split()
-    )),
-}  # fmt: skip
+COMMANDS: dict[str, tuple[int, int, str]] = {
+    "finetune": (39, 14, "--steps 4 --validate-every 2"),
+    "curve": (
+        49,
+        16,
+        "--labels 10 20 --seeds 1 --pretrain.steps 4 --pretrain.validate-every 2"
+        " --finetune.steps 4 --finetune.validate-every 2",
+    ),
+}
 """Command -> most files that run, most files that receive settings, and options that keep it small."""
 
 
@@ -505,7 +516,7 @@ def rooms(house: House, command: str) -> Entered:
         generated_crystals(data)
         words = [command, "--data", str(data), "--target", "y", "--out", f"{folder}/out", "--cache", f"{folder}/cache"]
         with Watch(house.root, settings_base(house)) as entered:
-            code = main([*words, *COMMANDS[command][2]])
+            code = main([*words, *COMMANDS[command][2].split()])
     if code != 0:
         raise RuntimeError(f"The small {command} ended with exit code {code}: its rooms are unknown.")
     return entered
@@ -607,7 +618,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 if every target is met or has a reason, else 1.
     """
     parser = argparse.ArgumentParser(prog="python -m tests.house", description="Measure the house.")
-    parser.add_argument("--commands", action="store_true", help="Also run a small finetune and curve: the rooms they enter.")
+    parser.add_argument(
+        "--commands", action="store_true", help="Also run a small finetune and curve: the rooms they enter."
+    )
     parser.add_argument("--details", action="store_true", help="List what stands in the way of each target missed.")
     asked = parser.parse_args(arguments)
     house = House()
