@@ -16,10 +16,12 @@ import tempfile
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
 from inspect import CO_OPTIMIZED
+from io import StringIO
 from pathlib import Path
 from types import FrameType
 
@@ -321,7 +323,7 @@ def test_place(name: str) -> str:
     return "/".join(filter(None, ["tests", room, f"test_{file}"]))
 
 
-test_place.__test__ = False  # type: ignore[attr-defined]  # a name that pytest would take for a test
+test_place.__test__ = False  # a name that pytest would take for a test
 
 
 def modules(house: House) -> list[str]:
@@ -417,7 +419,7 @@ class Watch:
 
     def __exit__(self, *_: object) -> None:
         sys.setprofile(None)
-        threading.setprofile(None)  # type: ignore[arg-type]  # None ends it, which the stubs do not know
+        threading.setprofile(None)
 
     def _note(self, frame: FrameType, event: str, _: object) -> None:
         if event != "call":
@@ -515,10 +517,13 @@ def rooms(house: House, command: str) -> Entered:
         data = Path(folder, "crystals.extxyz")
         generated_crystals(data)
         words = [command, "--data", str(data), "--target", "y", "--out", f"{folder}/out", "--cache", f"{folder}/cache"]
-        with Watch(house.root, settings_base(house)) as entered:
+        said = StringIO()
+        with redirect_stdout(said), redirect_stderr(said), Watch(house.root, settings_base(house)) as entered:
             code = main([*words, *COMMANDS[command][2].split()])
     if code != 0:
-        raise RuntimeError(f"The small {command} ended with exit code {code}: its rooms are unknown.")
+        raise RuntimeError(
+            f"The small {command} ended with exit code {code}, so its rooms are unknown. {said.getvalue()}"
+        )
     return entered
 
 

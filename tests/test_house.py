@@ -336,7 +336,7 @@ SOUND = {
         f"{DOC}from matgl_infomax import jit\nfrom ..data.batch import Batch\n\n"
         f"class Net:\n    {DOC}\n    def __init__(self, {MANY}):\n        self.batch = Batch(*self.parts)\n"
     ),
-    "matgl_infomax/data/batch.py": f"{DOC}class Batch:\n    {DOC}\n    def __init__(self, *parts):\n        f(*parts)\n",
+    "matgl_infomax/data/batch.py": f"{DOC}class Batch:\n    {DOC}\n    def __init__(self, *parts):\n        f(*x)\n",
     "tests/test_jit.py": "",
     "tests/nn/test_net.py": "",
     "tests/data/test_batch.py": "",
