@@ -1,8 +1,8 @@
 """Measure the house: how many files, floors, arrows and circles it has, and how many rooms a command enters.
 
 ``python -m tests.house`` prints one row per rule with today's value and its target; ``make house`` adds the rooms per
-command, for which it runs a small ``finetune`` and a small ``curve``. The exit code is 1 if a target is missed and no
-reason stands in ``REASONS``. ``tests/test_house.py`` keeps the rules with the same functions.
+command, for which it runs a small ``finetune`` and a small ``curve``, each in a fresh process. The exit code is 1 if a
+target is missed and no reason stands in ``REASONS``. ``tests/test_house.py`` keeps the rules with the same functions.
 
 Every function of the static part takes a :class:`House`, read from any folder that is laid out like this repository.
 """
@@ -16,12 +16,14 @@ import tempfile
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
 from inspect import CO_OPTIMIZED
 from io import StringIO
+from multiprocessing import get_context
 from pathlib import Path
 from types import FrameType
 
@@ -502,11 +504,13 @@ def generated_crystals(file: Path) -> None:
     write(file, made, format="extxyz")
 
 
-def rooms(house: House, command: str) -> Entered:
+def rooms(root: Path, command: str) -> Entered:
     """Run one small command in this process and say which rooms it entered.
 
+    A second command in the same process enters fewer: what is compiled or cached is not done again.
+
     Args:
-        house: the repository whose installed package runs.
+        root: folder of the repository, whose installed package runs.
         command: a key of ``COMMANDS``.
 
     Raises:
@@ -518,7 +522,7 @@ def rooms(house: House, command: str) -> Entered:
         generated_crystals(data)
         words = [command, "--data", str(data), "--target", "y", "--out", f"{folder}/out", "--cache", f"{folder}/cache"]
         said = StringIO()
-        with redirect_stdout(said), redirect_stderr(said), Watch(house.root, settings_base(house)) as entered:
+        with redirect_stdout(said), redirect_stderr(said), Watch(root, settings_base(House(root))) as entered:
             code = main([*words, *COMMANDS[command][2].split()])
     if code != 0:
         raise RuntimeError(
@@ -583,7 +587,8 @@ def command_table(house: House) -> list[Row]:
     """The rows for which commands have to run."""
     rows = []
     for command, (most_run, most_settled, _) in COMMANDS.items():
-        entered = rooms(house, command)
+        with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as fresh:
+            entered = fresh.submit(rooms, house.root, command).result()
         run, settled = len(entered.run), len(entered.settled)
         rows += [
             Row(f"files that one {command} runs through", str(run), f"under {most_run + 1}", run <= most_run,
