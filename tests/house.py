@@ -319,13 +319,10 @@ def argument_count(function: Function) -> int:
     return len(positional) - own + len(given.kwonlyargs) + (given.vararg is not None) + (given.kwarg is not None)
 
 
-def test_place(name: str) -> str:
+def place_of_test(name: str) -> str:
     """Where the test of a module lies: the tests mirror the house."""
     room, _, file = name.removeprefix(f"{CORE}/").rpartition("/")
     return "/".join(filter(None, ["tests", room, f"test_{file}"]))
-
-
-test_place.__test__ = False  # a name that pytest would take for a test
 
 
 def modules(house: House) -> list[str]:
@@ -336,7 +333,9 @@ def modules(house: House) -> list[str]:
 def untested(house: House) -> list[str]:
     """Modules without a test of their own name, and where it should lie."""
     return [
-        f"{name}: no {test_place(name)}" for name in modules(house) if not (house.root / test_place(name)).is_file()
+        f"{name}: no {place_of_test(name)}"
+        for name in modules(house)
+        if not (house.root / place_of_test(name)).is_file()
     ]
 
 
