@@ -26,7 +26,7 @@ export OMP_NUM_THREADS := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv browser demo test test-slow bench bench-quick lint typecheck-tree wheel freeze clean
+.PHONY: help venv browser demo test test-slow bench bench-quick lint house typecheck-tree wheel freeze clean
 
 help:  ## show this list
 	@echo "make TARGET [STACK=dgl|pyg]"
@@ -66,6 +66,9 @@ bench-quick: $(READY)  ## the same in few rounds with one thread, against genero
 lint: $(READY) typecheck-tree  ## ruff and mypy
 	$(VENV)/bin/ruff check .
 	MYPYPATH=.typecheck $(VENV)/bin/mypy -p matgl_infomax
+
+house: $(READY)  ## print the table of the house: files, floors, arrows, circles, rooms per command; fails if one is missed
+	$(PY) -m tests.house --commands
 
 # tasks/ and leaderboard/ install under matgl_infomax; mypy reads folders, so it gets them joined by links.
 typecheck-tree:
