@@ -5,7 +5,8 @@ Compare two arms and read the verdict
 A learning curve answers the question "does it help?" with an interval.
 Each arm gets the same few labels and is tested on the same crystals.
 The two arms are the same network from scratch and after pretraining on the structures of the training part.
-Two seeds and 60 steps on 72 salts only show the form of the answer. They say nothing about pretraining.
+Two seeds and 60 steps on 72 salts only show the form of the answer. They say nothing about pretraining,
+and two seeds make the interval very wide.
 """
 
 import tempfile
