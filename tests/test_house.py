@@ -17,7 +17,8 @@ HOST = {"matgl", "dgl", "torch_geometric"}
 UPSTAIRS = ("matgl_infomax.tasks", "matgl_infomax.leaderboard")
 # The doors open the upper floors only when asked.
 DOORS = {"matgl_infomax/cli.py", "matgl_infomax/cli_tasks.py", "matgl_infomax/__init__.py"}
-FILES = sorted(path for folder in PACKAGES for path in (ROOT / folder).rglob("*.py"))
+# Scripts beside kept results were run once; they are no part of the package.
+FILES = sorted(p for folder in PACKAGES for p in (ROOT / folder).rglob("*.py") if "results" not in p.parts)
 TREES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text()) for path in FILES}
 
 
