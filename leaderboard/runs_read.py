@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from matgl_infomax.config_tasks import WITHOUT_NETWORK
+from matgl_infomax.arm_names import WITHOUT_NETWORK
 from matgl_infomax.errors import InputError
 from matgl_infomax.files import sha256_of
 from matgl_infomax.leaderboard.scores import SCORES, Kind, fold_scores, probability_rocauc

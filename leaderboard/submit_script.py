@@ -10,11 +10,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from matgl_infomax.config_tasks import WITHOUT_NETWORK, BenchmarkConfig
+from matgl_infomax.arm_names import BASELINE, STARTS, WITHOUT_NETWORK
+from matgl_infomax.config_tasks import BenchmarkConfig
 from matgl_infomax.errors import InputError
 from matgl_infomax.leaderboard.runs_read import BenchmarkResult
 
-STARTS = ("scratch", "pretrained", "corpus", "transferred", *WITHOUT_NETWORK)
+OWN_WEIGHTS = (BASELINE, *STARTS.values(), *WITHOUT_NETWORK)
 """Names of weights that the benchmark makes itself; any other name is a folder that was given."""
 
 NEEDED = {
@@ -94,9 +95,9 @@ def needed_paths(run: BenchmarkResult) -> list[str]:
     """Settings of a run that are paths, and so have to be given again."""
     asked = run.asked
     names = {
-        "init": any(card.initial.name not in STARTS for card in run.cards),
-        "corpus": asked.arm in ("corpus", "corpus_frozen"),
-        "source": asked.arm == "transferred",
+        "init": any(card.initial.name not in OWN_WEIGHTS for card in run.cards),
+        "corpus": STARTS.get(asked.arm) == "corpus",
+        "source": STARTS.get(asked.arm) == "transferred",
     }
     return [name for name, needed in names.items() if needed]
 

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from matgl_infomax.arm_names import ARM_FACTS, BASELINE
 from matgl_infomax.leaderboard.compare import DRAWS, Comparison, compare
 from matgl_infomax.leaderboard.saving import label_saving
 
 Errors = Mapping[tuple[str, int], NDArray[np.float64]]
 """Absolute errors by arm and number of labels, one row per seed and one column per test crystal, (S, M)."""
 
-BASELINE = "scratch"
 WORTH = 0.05
 """A gain smaller than this share is not worth a pretraining."""
 
@@ -140,7 +140,7 @@ def judge(errors: Errors, *, target: str, unit: str | None = None, draws: int = 
 def _pretrained(names: list[str]) -> str | None:
     """The arm that the question is about."""
     first, last = ["finetuned", "corpus"], ["transferred", "frozen", "corpus_frozen"]
-    own = [name for name in names if name not in (*first, *last, *ALTERNATIVES, BASELINE)]
+    own = [name for name in names if name not in ARM_FACTS]
     return next((name for name in [*first, *own, *last] if name in names), None)
 
 

@@ -5,23 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
-from matgl_infomax.api_forces import named_labels
-from matgl_infomax.config import DataSettings, EnsembleSettings, FinetuneSettings, ModelSettings, PretrainSettings
+from matgl_infomax.api_forces import Machine, MachineOptions, named_labels
+from matgl_infomax.config import EnsembleSettings, FinetuneSettings, ModelSettings, PretrainSettings
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.elements_guard import check_elements, knowing
 from matgl_infomax.data.read import read_crystals
-from matgl_infomax.data.store import build_store
 from matgl_infomax.data.supercell import SupercellRule
 from matgl_infomax.errors import InputError
-from matgl_infomax.train.finetune import Fitted
+from matgl_infomax.train.finetune import Fitted, Labelled
 from matgl_infomax.train.finetuned import (
     Ensemble,
-    Labelled,
     Predictor,
     Start,
     check_ensemble,
@@ -38,7 +36,12 @@ from matgl_infomax.train.weights import Encoder, load_encoder, new_model, with_n
 if TYPE_CHECKING:
     import pandas as pd
 
-CACHE = DataSettings.model_fields["cache"].default
+
+class FinetuneOptions(MachineOptions, total=False):
+    """Keywords of ``finetune`` beside its settings."""
+
+    extend_elements: bool
+    """Give ``init`` vectors for elements of the data that it does not know, instead of stopping."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +66,7 @@ def pretrain(
     *,
     model: ModelSettings = ModelSettings(),
     settings: PretrainSettings = PretrainSettings(),
-    cache: Path = CACHE,
-    prepare_processes: int = 0,
-    progress: bool = True,
+    **machine: Unpack[MachineOptions],
 ) -> Pretrained:
     """Teach an encoder from structures alone; of the labels crystals may carry only those are seen that are named.
 
@@ -74,16 +75,17 @@ def pretrain(
         out: folder for the encoder, to be opened by ``matgl.load_model`` or given to ``finetune`` as ``init``.
         model: encoder.
         settings: objective and training.
-        cache: folder for prepared crystals.
-        prepare_processes: processes that prepare them; 0 means one per core.
-        progress: show bars.
+        machine: ``cache`` (folder for prepared crystals), ``prepare_processes`` (processes that prepare them; 0 means
+            one per core) and ``progress`` (show bars).
 
     Raises:
         InputError: If there are too few crystals, named labels are missing, or the folder holds another run.
     """
-    rule, labels = edge_rule(model), named_labels(crystals, settings, model)
-    store = build_store(crystals, rule, cache, progress=progress, workers=prepare_processes or None)
-    return pretrain_store(store, np.arange(len(store)), Path(out), settings, model, labels=labels, progress=progress)
+    here = Machine.of("pretrain", machine)
+    labels = named_labels(crystals, settings, model)
+    store = here.store(crystals, edge_rule(model))
+    rows = np.arange(len(store))
+    return pretrain_store(store, rows, Path(out), settings, model, labels=labels, progress=here.progress)
 
 
 def finetune(
@@ -95,10 +97,7 @@ def finetune(
     model: ModelSettings = ModelSettings(),
     settings: FinetuneSettings = FinetuneSettings(),
     ensemble: EnsembleSettings = EnsembleSettings(),
-    cache: Path = CACHE,
-    extend_elements: bool = False,
-    prepare_processes: int = 0,
-    progress: bool = True,
+    **options: Unpack[FinetuneOptions],
 ) -> Finetuned:
     """Train a model, or an ensemble, on the crystals that have a label.
 
@@ -110,14 +109,15 @@ def finetune(
         model: encoder, when there is no ``init``.
         settings: training.
         ensemble: how many models, and how their spread becomes an uncertainty.
-        cache: folder for prepared crystals.
-        extend_elements: give ``init`` vectors for elements of the data that it does not know, instead of stopping.
-        prepare_processes: processes that prepare them; 0 means one per core.
-        progress: show bars.
+        options: ``extend_elements`` (give ``init`` vectors for elements of the data that it does not know, instead of
+            stopping; off when left out), ``cache`` (folder for prepared crystals), ``prepare_processes`` (processes
+            that prepare them; 0 means one per core) and ``progress`` (show bars).
 
     Raises:
         InputError: If no crystal has a label, settings contradict each other, or the folder holds another run.
     """
+    extend_elements = options.pop("extend_elements", False)
+    here = Machine.of("finetune", options)
     names = (targets,) if isinstance(targets, str) else tuple(targets)
     _check_settings(settings, ensemble, names, init)
     labels = _labels(crystals, names)
@@ -128,23 +128,20 @@ def finetune(
     rule: Any = network.edges  # a checkpoint decides what its crystals look like
     if isinstance(rule, SupercellRule):
         rule = replace(rule, merge_angstrom=model.merge_angstrom)
-    store = build_store(labelled, rule, cache, progress=progress, workers=prepare_processes or None)
+    store = here.store(labelled, rule)
     start = Start(lambda seed: _again(network, None if init else model, seed), init is not None)
-    data = Labelled(store, labels[rows], names)
+    data = Labelled(store, rows=np.arange(len(store)), labels=labels[rows], targets=names)
     if ensemble.ensemble == 1:
-        fitted, validation = train_one(start, data, settings, Path(out), progress=progress)
+        fitted, validation = train_one(start, data, settings, Path(out), progress=here.progress)
         return Finetuned(Path(out), names, fitted, validation)
-    several = train_ensemble(start, data, settings, ensemble, Path(out), progress=progress)
+    several = train_ensemble(start, data, settings, ensemble, Path(out), progress=here.progress)
     return Finetuned(Path(out), names, several.members[0], several.validation, several)
 
 
 def predict(
     crystals: Sequence[Crystal],
     checkpoint: Path | str,
-    *,
-    cache: Path = CACHE,
-    prepare_processes: int = 0,
-    progress: bool = True,
+    **machine: Unpack[MachineOptions],
 ) -> pd.DataFrame:
     """Predict every crystal with a fine-tuned model: a table with ``id`` and one column per target.
 
@@ -154,20 +151,19 @@ def predict(
     Args:
         crystals: what to predict; labels are not needed.
         checkpoint: folder written by ``finetune``.
-        cache: folder for prepared crystals.
-        prepare_processes: processes that prepare them; 0 means one per core.
-        progress: show bars.
+        machine: ``cache`` (folder for prepared crystals), ``prepare_processes`` (processes that prepare them; 0 means
+            one per core) and ``progress`` (show bars).
 
     Raises:
         InputError: If the folder holds no fine-tuned model.
     """
     import pandas as pd
 
+    here = Machine.of("predict", machine)
     opened = Predictor.open(Path(checkpoint))
-    rule = opened.models[0].edges
-    store = build_store(crystals, rule, cache, progress=progress, workers=prepare_processes or None)
+    store = here.store(crystals, opened.models[0].edges)
     check_elements(store.elements(), opened.models[0].element_types, str(checkpoint))
-    return pd.DataFrame({"id": list(store.ids), **opened.columns(store, progress=progress)})
+    return pd.DataFrame({"id": list(store.ids), **opened.columns(store, progress=here.progress)})
 
 
 def embed(
@@ -175,9 +171,7 @@ def embed(
     checkpoint: Path | str | Encoder,
     *,
     level: Literal["crystal", "site"] = "crystal",
-    cache: Path = CACHE,
-    prepare_processes: int = 0,
-    progress: bool = True,
+    **machine: Unpack[MachineOptions],
 ) -> pd.DataFrame:
     """The learnt vectors as a table: ``id`` (and ``site``, ``element``) and one column per dimension.
 
@@ -185,20 +179,20 @@ def embed(
         crystals: what to embed: crystals, or what ``read_crystals`` reads (a file, folder, glob or pandas table).
         checkpoint: folder of a pretrained or fine-tuned model, or the model itself.
         level: one vector per crystal, or one per site of its primitive cell.
-        cache: folder for prepared crystals.
-        prepare_processes: processes that prepare them; 0 means one per core.
-        progress: show bars.
+        machine: ``cache`` (folder for prepared crystals), ``prepare_processes`` (processes that prepare them; 0 means
+            one per core) and ``progress`` (show bars).
     """
     import pandas as pd
     from pymatgen.core import Element
 
+    here = Machine.of("embed", machine)
     if isinstance(crystals, Path | str | pd.DataFrame):
         crystals = read_crystals(crystals)
     model = load_encoder(checkpoint) if isinstance(checkpoint, Path | str) else checkpoint
-    store = build_store(crystals, model.edges, cache, progress=progress, workers=prepare_processes or None)
+    store = here.store(crystals, model.edges)
     what = str(checkpoint) if isinstance(checkpoint, Path | str) else "the network"
     check_elements(store.elements(), model.element_types, what)
-    vectors = embed_rows(model, store, np.arange(len(store)), level=level, progress=progress)
+    vectors = embed_rows(model, store, np.arange(len(store)), level=level, progress=here.progress)
     head: dict[str, Any] = {"id": list(store.ids)}
     if level == "site":
         head = {

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -13,7 +15,7 @@ import yaml
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from matgl_infomax.config import ModelSettings, Settings
+from matgl_infomax.config import Heading, ModelSettings, Settings
 from matgl_infomax.errors import InputError
 
 Chosen = TypeVar("Chosen", bound=Settings)
@@ -41,9 +43,16 @@ def build_parser(commands: Mapping[str, tuple[type[Settings], str]]) -> Parser:
     parser.add_argument("--version", action=_Version, nargs=0, default=argparse.SUPPRESS, help="Show the version.")
     choices = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
     for name, (settings_class, help_text) in commands.items():
-        sub = choices.add_parser(name, help=help_text, description=help_text, allow_abbrev=False)
-        sub.add_argument("--config", type=Path, metavar="FILE", help="YAML file with any of the options below.")
-        _add_options(sub, settings_class, prefix="")
+        options = _options(settings_class)
+        sub = choices.add_parser(
+            name,
+            help=help_text,
+            description=help_text,
+            usage=_usage(f"{parser.prog} {name}", options),
+            allow_abbrev=False,
+            add_help=False,
+        )
+        _add_groups(sub, options)
     return parser
 
 
@@ -82,48 +91,138 @@ def read_settings(settings_class: type[Chosen], words: dict[str, Any]) -> Chosen
         raise InputError(_sentence(error, settings_class)) from error
 
 
-def _add_options(parser: argparse.ArgumentParser, settings_class: type[Settings], prefix: str) -> None:
-    """One option per field; the fields of a section get its name in front."""
+REQUIRED, COMMON, OTHER = "Required", "Common", "Other"
+"""Headings of the help beside those of the classes: what has to be given, what nearly everyone sets, and the rest."""
+HEADINGS = (REQUIRED, COMMON, *typing.get_args(Heading))
+WIDEST_CHOICES = 60
+"""Characters; more choices than fit beside an option are listed in its help, which is broken into lines."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """A setting as the command line shows it."""
+
+    flag: str
+    """How it is spelt, with underscores and without the dashes in front."""
+    dest: str
+    """Its name in a settings file; a dot separates a section from the setting in it."""
+    field: FieldInfo
+    heading: str
+    """Heading of the help under which it stands."""
+    place: tuple[int, int]
+    """Where it stands among the others; lower comes first."""
+
+
+def _options(settings_class: type[Settings]) -> list[Option]:
+    """All settings of a command in the order of its help: required, common, and the rest heading by heading."""
+    found: list[Option] = []
     for name, field in settings_class.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Settings):
-            if field.annotation is ModelSettings:
-                # The architecture is what everyone sets: `--model sitenet` instead of `--model.name sitenet`.
-                _add_option(parser, "model", f"{name}.name", ModelSettings.model_fields["name"])
-            _add_options(parser, field.annotation, prefix=f"{prefix}{name}.")
-        elif not (settings_class is ModelSettings and name == "name"):
-            _add_option(parser, f"{prefix}{name}", f"{prefix}{name}", field)
+        section = _section(field)
+        if section is not None:
+            found += _section_options(name, section)
+            continue
+        own = settings_class.declared_in(name).heading
+        heading = REQUIRED if field.is_required() else COMMON if _mark(field, "common") else own
+        found.append(Option(flag=name, dest=name, field=field, heading=heading, place=_place(heading, own)))
+    return sorted(found, key=lambda option: option.place)  # stable: below one heading as they are declared
 
 
-def _add_option(parser: argparse.ArgumentParser, flag: str, dest: str, field: FieldInfo) -> None:
+def _section_options(name: str, section: type[Settings]) -> Iterator[Option]:
+    """The settings of a section, under its own heading and one for each class above it."""
+    for inner, field in section.model_fields.items():
+        dest, own = f"{name}.{inner}", section.declared_in(inner).heading
+        if section is ModelSettings and inner == "name":
+            # The architecture is what everyone sets: `--model sitenet` instead of `--model.name sitenet`.
+            yield Option(flag="model", dest=dest, field=field, heading=COMMON, place=_place(COMMON, own))
+            continue
+        same = own == section.heading
+        heading = section.heading if same else f"{section.heading} ({own.lower()})"
+        place = (HEADINGS.index(section.heading), -1 if same else HEADINGS.index(own))
+        yield Option(flag=dest, dest=dest, field=field, heading=heading, place=place)
+
+
+def _place(heading: str, own: str) -> tuple[int, int]:
+    """Where a setting stands: by its heading, and below the first two in the order of the headings it would have."""
+    return HEADINGS.index(heading), HEADINGS.index(own)
+
+
+def _section(field: FieldInfo) -> type[Settings] | None:
+    """The class of a section of settings; None for a single one."""
+    kind = field.annotation
+    return kind if isinstance(kind, type) and issubclass(kind, Settings) else None
+
+
+def _usage(command: str, options: Iterable[Option]) -> str:
+    """What a command cannot do without, in lines of 80 characters; everything else is in the groups below."""
+    words = [command]
+    for option in options:
+        if option.heading == REQUIRED:
+            kind, many = _kind(option.field.annotation)
+            value = _positional(option.field) or f"--{option.flag.replace('_', '-')} {_metavar(kind)}"
+            words.append(f"{value} ..." if many else value)
+    # No line ends within an option: a hard space holds it together meanwhile.
+    line = " ".join(word.replace(" ", "\xa0") for word in [*words, "[options]"])
+    before = "usage: "
+    wrapped = textwrap.fill(line, 80 - len(before), subsequent_indent=" " * len(before), break_on_hyphens=False)
+    return wrapped.replace("\xa0", " ")
+
+
+def _add_groups(parser: argparse.ArgumentParser, options: Iterable[Option]) -> None:
+    """The options under their headings, and those that every command has."""
+    groups: dict[str, Any] = {heading: parser.add_argument_group(heading) for heading in (REQUIRED, COMMON)}
+    for option in options:
+        if option.heading not in groups:
+            groups[option.heading] = parser.add_argument_group(option.heading)
+        _add_option(groups[option.heading], option)
+    other = parser.add_argument_group(OTHER)
+    other.add_argument("--config", type=Path, metavar="FILE", help="YAML file with any of the options above.")
+    other.add_argument("-h", "--help", action="help", help="Show this help and exit.")
+
+
+def _add_option(group: Any, option: Option) -> None:
     """One option; its type, choices and help come from the field."""
-    option = f"--{flag.replace('_', '-')}"
+    field = option.field
     kind, many = _kind(field.annotation)
     text = (field.description or "").replace("%", "%%")
     word = _positional(field)
     if word:
         # Never required here: a settings file may name it, and what is missing is told with all else that is wrong.
         count = "*" if many else "?"
-        text += f" ('{dest}' in a settings file)"
-        parser.add_argument(dest, type=kind, nargs=count, metavar=word, default=argparse.SUPPRESS, help=text)
+        text += f" ('{option.dest}' in a settings file)"
+        group.add_argument(option.dest, type=kind, nargs=count, metavar=word, default=argparse.SUPPRESS, help=text)
         return
     if not field.is_required() and field.default not in (None, [], {}):
         text += f" (default: {' '.join(map(str, field.default)) if many else field.default})"
-    common: dict[str, Any] = {"dest": dest, "default": argparse.SUPPRESS, "help": text}
+    spelt = f"--{option.flag.replace('_', '-')}"
+    shared: dict[str, Any] = {"dest": option.dest, "default": argparse.SUPPRESS, "help": text}
     if kind is bool:
-        parser.add_argument(option, action=argparse.BooleanOptionalAction, **common)
+        group.add_argument(spelt, action=argparse.BooleanOptionalAction, **shared)
     elif kind is dict:
-        parser.add_argument(option, action=_KeyValues, nargs="+", metavar="KEY=VALUE", **common)
+        group.add_argument(spelt, action=_KeyValues, nargs="+", metavar=_metavar(kind), **shared)
     elif typing.get_origin(kind) is typing.Literal:
-        parser.add_argument(option, choices=typing.get_args(kind), nargs="+" if many else None, **common)
+        choices = typing.get_args(kind)
+        if len(",".join(choices)) > WIDEST_CHOICES:
+            shared |= {"metavar": "NAME", "help": f"{text} One of: {', '.join(choices)}."}
+        group.add_argument(spelt, choices=choices, nargs="+" if many else None, **shared)
     else:
-        metavar = {int: "N", float: "X", Path: "PATH"}.get(kind, "TEXT")
-        parser.add_argument(option, type=kind, nargs="+" if many else None, metavar=metavar, **common)
+        group.add_argument(spelt, type=kind, nargs="+" if many else None, metavar=_metavar(kind), **shared)
+
+
+def _metavar(kind: Any) -> str:
+    """What stands for a value of some kind in the help."""
+    return {int: "N", float: "X", Path: "PATH", dict: "KEY=VALUE"}.get(kind, "TEXT")
+
+
+def _mark(field: FieldInfo | None, name: str) -> Any:
+    """What a setting says of itself beside its type and help, such as ``common``; None where it says nothing."""
+    extra = field.json_schema_extra if field is not None else None
+    return extra.get(name) if isinstance(extra, dict) else None
 
 
 def _positional(field: FieldInfo | None) -> str | None:
     """What a plain word without '--' stands for, such as DIR; None for a field that is an option."""
-    extra = field.json_schema_extra if field is not None else None
-    return str(extra["positional"]) if isinstance(extra, dict) and "positional" in extra else None
+    word = _mark(field, "positional")
+    return None if word is None else str(word)
 
 
 class _KeyValues(argparse.Action):

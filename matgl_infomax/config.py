@@ -6,39 +6,104 @@ This file imports neither torch nor MatGL: ``--help`` has to be quick.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+Heading = Literal[
+    "Data", "Labels", "Corpus and source", "Model", "Learning curve", "Benchmark", "Force study", "Frozen vectors", "Probes",
+    "Pretraining", "Fine-tuning", "Force field", "Optimiser", "Uncertainty", "Comparison", "Page", "Machine",
+]  # fmt: skip
+"""Headings of ``--help``, in the order in which they are printed."""
+
 
 class Settings(BaseModel):
-    """Base of all settings: immutable, and an unknown key is an error."""
+    """Base of all settings: immutable, and an unknown key is an error.
+
+    A setting on which no single result depends says so where it is declared, with
+    ``json_schema_extra={"decides": False}``: ``deciding`` leaves it out of every claim and hash.
+    A setting that almost everyone sets says so where it is declared, with ``json_schema_extra={"common": True}``: then
+    ``--help`` shows it right after what is required.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+    heading: ClassVar[Heading] = "Data"
+    """Heading in ``--help`` of the settings that a class declares first; a class below it may change their defaults."""
+
+    @classmethod
+    def declared_in(cls, name: str) -> type[Settings]:
+        """The class that declares a setting first, however often classes below change its default or its bounds."""
+        classes = [one for one in cls.__mro__ if issubclass(one, Settings) and name in one.__annotations__]
+        return classes[-1]
+
+
+def deciding(settings: Settings, *, apart: Collection[str] = ()) -> dict[str, Any]:
+    """What of some settings decides a result, as plain values for a claim or a hash.
+
+    Left out is what is marked ``decides: False`` where it is declared: where things lie, how the work is shared, what
+    only looks on, and which runs there are. What lies in a file is told by a hash of its content.
+
+    Args:
+        settings: of any command, with its sections.
+        apart: more that is left out, because the caller tells it otherwise; of a section such as "finetune.seed".
+
+    Returns:
+        Values by name; a section is a dictionary of its own.
+    """
+    found: dict[str, Any] = settings.model_dump(mode="json", exclude=_undeciding(type(settings)))
+    for dotted in apart:
+        *path, name = dotted.split(".")
+        section = found
+        for step in path:
+            section = section[step]
+        del section[name]
+    return found
+
+
+def _undeciding(settings_class: type[Settings]) -> dict[str, Any]:
+    """The marked settings of a class and of its sections, in the form that pydantic's ``exclude`` takes."""
+    found: dict[str, Any] = {}
+    for name, field in settings_class.model_fields.items():
+        extra = field.json_schema_extra
+        if isinstance(extra, dict) and extra.get("decides") is False:
+            found[name] = True
+        elif isinstance(field.annotation, type) and issubclass(field.annotation, Settings):
+            found[name] = _undeciding(field.annotation)
+    return {name: what for name, what in found.items() if what}
+
+
+Target = Annotated[list[str], Field(description="Column(s) that hold the measured value(s); missing values are allowed.")]
+CommonTarget = Annotated[Target, Field(json_schema_extra={"common": True})]
+"""For commands that do nothing without a target."""
 
 
 class DataSettings(Settings):
     """Which crystals to read, and what to do with the bad ones."""
 
-    data: str = Field(description="File, folder or glob with crystals: CIF, POSCAR, JSON, extxyz, ASE db, parquet, json.gz.")
-    target: list[str] = Field(default=[], description="Column(s) that hold the measured value(s); missing values are allowed.")
-    labels_file: Path | None = Field(default=None, description="CSV with a column 'id' and one column per target, for formats without labels.")
-    id_column: str | None = Field(default=None, description="Column that names each crystal; found by itself when left out.")
-    on_error: Literal["stop", "skip"] = Field(default="stop", description="What a bad file does: stop with the list of all bad files, or skip them and list them at the end.")
-    cache: Path = Field(default=Path("~/.cache/matgl_infomax"), description="Folder for the stores of prepared crystals, each under a hash of its content.")
+    heading: ClassVar[Heading] = "Data"
+    data: str = Field(json_schema_extra={"decides": False, "common": True}, description="File, folder or glob with crystals: CIF, POSCAR, JSON, extxyz, ASE db, parquet, json.gz.")
+    target: Target = []
+    labels_file: Path | None = Field(default=None, json_schema_extra={"decides": False}, description="CSV with a column 'id' and one column per target, for formats without labels.")
+    id_column: str | None = Field(default=None, json_schema_extra={"decides": False}, description="Column that names each crystal; found by itself when left out.")
+    on_error: Literal["stop", "skip"] = Field(default="stop", json_schema_extra={"decides": False}, description="What a bad file does: stop with the list of all bad files, or skip them and list them at the end.")
+    cache: Path = Field(default=Path("~/.cache/matgl_infomax"), json_schema_extra={"decides": False}, description="Folder for the stores of prepared crystals, each under a hash of its content.")
 
 
 class StoreSettings(DataSettings):
     """Which crystals to read, and how they are prepared."""
 
-    prepare_processes: int = Field(default=0, ge=0, description="Processes that prepare crystals for the store; 0 means one per core.")
+    heading: ClassVar[Heading] = "Machine"
+    prepare_processes: int = Field(default=0, ge=0, json_schema_extra={"decides": False}, description="Processes that prepare crystals for the store; 0 means one per core.")
 
 
 class ModelSettings(Settings):
     """Which encoder, and how a crystal becomes pairs."""
 
-    name: Literal["sitenet", "megnet", "m3gnet", "tensornet", "chgnet", "so3net"] = Field(default="sitenet", description="Architecture of the encoder: Site-Net, or one of MatGL's own networks.")
+    heading: ClassVar[Heading] = "Model"
+    name: Literal["sitenet", "megnet", "m3gnet", "tensornet", "chgnet", "so3net"] = Field(default="sitenet", json_schema_extra={"common": True}, description="Architecture of the encoder: Site-Net, or one of MatGL's own networks.")
     options: dict[str, Any] = Field(default={}, description="Arguments of the network that differ from its defaults; unknown ones are refused with the list of those it has.")
     preset: Literal["compact", "published", "rich"] = Field(default="rich", description="Site-Net with richer inputs and read-out (rich, 169,737 weights), of the Deep InfoMax paper (compact, 55,777) or of the 2023 paper (published, 304,085).")
     supercell_atoms: int = Field(default=50, ge=1, description="Largest number of atoms in the near-cubic supercell that each site attends to.")
@@ -59,26 +124,53 @@ OBJECTIVE_NAMES = ("infomax", "masked", "denoise", "fingerprint", "twins", "dual
 """Keys of ``objectives.OBJECTIVES``, named here because this file imports no torch."""
 
 
-class PretrainSettings(Settings):
+Steps = Annotated[int, Field(ge=1, json_schema_extra={"common": True}, description="Optimiser steps.")]
+BatchSites = Annotated[int, Field(ge=1, description="Sites per batch: crystals are added until the next one would exceed it.")]
+LearningRate = Annotated[float, Field(gt=0, description="Peak learning rate of AdamW.")]
+GradientClip = Annotated[float, Field(gt=0, description="Largest gradient norm.")]
+ValidateEvery = Annotated[int, Field(ge=1, description="Steps between validations, and between checkpoints.")]
+EncoderRate = Annotated[float, Field(gt=0, le=1, description="Learning rate of pretrained weights as a share of the head's; weights from scratch move at the full rate.")]
+EmaDecay = Annotated[float, Field(ge=0, lt=1, description="Decay of the running average of the weights that predicts; 0 switches it off.")]
+
+
+class OptimiserSettings(Settings):
+    """How the weights of any training move, step by step; each kind of training has defaults of its own where it needs them."""
+
+    heading: ClassVar[Heading] = "Optimiser"
+    steps: Steps = 2000
+    batch_sites: BatchSites = 400
+    learning_rate: LearningRate = 1e-3
+    weight_decay: float = Field(default=1e-4, ge=0, description="Weight decay of AdamW.")
+    warmup_fraction: float = Field(default=0.05, ge=0, lt=1, description="Share of the steps with a rising learning rate; a cosine to zero follows.")
+    gradient_clip: GradientClip = 1.0
+    validation_fraction: float | None = Field(default=0.1, ge=0, lt=0.5, description="Share of the crystals held out to choose the checkpoint.")
+    validate_every: ValidateEvery = 100
+    seed: int = Field(default=0, ge=0, json_schema_extra={"common": True}, description="Seed of initial weights, data order and validation part.")
+
+
+class ProcessSettings(Settings):
+    """How one training is shared among processes, and how exact its numbers are."""
+
+    heading: ClassVar[Heading] = "Machine"
+    processes: int = Field(default=1, ge=1, json_schema_extra={"decides": False}, description="Processes of one training, each with a share of every batch: GPUs, or CPU processes where there is no GPU; under torchrun or SLURM the number that they started.")
+    accumulate: int = Field(default=1, ge=1, description="Batches per optimiser step; the gradient is that of the mean of their losses.")
+    precision: Literal["32", "bf16"] = Field(default="32", description="Matrix products in single precision, or in bfloat16 (faster on a GPU); weights, softmax and losses stay in single precision.")
+
+
+class PretrainSettings(ProcessSettings, OptimiserSettings):
     """How an encoder learns before the labels of its task: from structures alone, unless the objective names labels."""
 
-    objective: str = Field(default="denoise", description=f"What is learnt before the labels: {', '.join(OBJECTIVE_NAMES)}, or several joined by plus signs.")
+    heading: ClassVar[Heading] = "Pretraining"
+    objective: str = Field(default="denoise", json_schema_extra={"common": True}, description=f"What is learnt before the labels: {', '.join(OBJECTIVE_NAMES)}, or several joined by plus signs.")
     objective_preset: str = Field(default="default", description="A set of options of the objective: default with the recommended corrections, published as in its paper.")
     objective_options: dict[str, Any] = Field(default={}, description="Options of the objective that differ from its preset, of a combination by part; unknown ones are refused.")
     objective_weights: dict[str, float] = Field(default={}, description="Weights of the parts of a combination; 1 where none is given.")
-    steps: int = Field(default=5000, ge=1, description="Optimiser steps.")
+    steps: Steps = 5000
     batch_sites: int = Field(default=1200, ge=2, description="Sites per batch: crystals are added until the next one would exceed it.")
-    learning_rate: float = Field(default=1e-3, gt=0, description="Peak learning rate of AdamW.")
-    weight_decay: float = Field(default=1e-4, ge=0, description="Weight decay of AdamW.")
-    warmup_fraction: float = Field(default=0.05, ge=0, lt=1, description="Share of the steps with a rising learning rate; a cosine to zero follows.")
-    gradient_clip: float = Field(default=1.0, gt=0, description="Largest gradient norm.")
     validation_fraction: float = Field(default=0.05, gt=0, lt=0.5, description="Share of the crystals held out for the self-supervised validation loss.")
-    validate_every: int = Field(default=250, ge=1, description="Steps between validations, and between checkpoints.")
-    probe_every: int = Field(default=0, ge=0, description="Validations from one look of linear probes at the held-out crystals' vectors to the next (element, shells, symmetry, density; no label), written into the history; 0 never looks.")
-    seed: int = Field(default=0, ge=0, description="Seed of initial weights, data order and noise.")
-    processes: int = Field(default=1, ge=1, description="Processes of one training, each with a share of every batch: GPUs, or CPU processes where there is no GPU; under torchrun or SLURM the number that they started.")
-    accumulate: int = Field(default=1, ge=1, description="Batches per optimiser step; the gradient is that of the mean of their losses.")
-    precision: Literal["32", "bf16"] = Field(default="32", description="Matrix products in single precision, or in bfloat16 (faster on a GPU); weights, softmax and losses stay in single precision.")
+    validate_every: ValidateEvery = 250
+    probe_every: int = Field(default=0, ge=0, json_schema_extra={"decides": False}, description="Validations from one look of linear probes at the held-out crystals' vectors to the next (element, shells, symmetry, density; no label), written into the history; 0 never looks.")
+    seed: int = Field(default=0, ge=0, json_schema_extra={"common": True}, description="Seed of initial weights, data order and noise.")
 
     @field_validator("objective")
     @classmethod
@@ -91,33 +183,26 @@ class PretrainSettings(Settings):
         return value
 
 
-class FinetuneSettings(Settings):
+class FinetuneSettings(ProcessSettings, OptimiserSettings):
     """How a model learns from the few labels."""
 
-    steps: int = Field(default=0, ge=0, description="Optimiser steps, the same for every arm; 0 takes what the number of labels was found to need: 600 up to 250 labels, 1,800 up to 2,500, 3,000 up to 25,000, 10,000 beyond.")
-    batch_sites: int = Field(default=400, ge=1, description="Sites per batch: crystals are added until the next one would exceed it.")
+    heading: ClassVar[Heading] = "Fine-tuning"
+    steps: int = Field(default=0, ge=0, json_schema_extra={"common": True}, description="Optimiser steps, the same for every arm; 0 takes what the number of labels was found to need: 600 up to 250 labels, 1,800 up to 2,500, 3,000 up to 25,000, 10,000 beyond.")
     learning_rate: float = Field(default=0.0, ge=0, description="Peak learning rate of AdamW; 0 takes what the start was found to need: 0.001 from scratch, 0.002 with pretrained weights.")
-    encoder_rate: float = Field(default=0.3, gt=0, le=1, description="Learning rate of pretrained weights as a share of the head's; weights from scratch move at the full rate.")
+    encoder_rate: EncoderRate = 0.3
     layer_decay: float = Field(default=1.0, gt=0, le=1, description="Factor on the learning rate of pretrained weights from each layer group to the next deeper one: the head moves at the full rate, the input slowest; 1 switches it off.")
     unfreeze_every: int = Field(default=0, ge=0, description="Gradual unfreezing of pretrained weights: the head trains alone, and after every so many steps one more layer group joins, the deepest first; 0 trains all from the start.")
     task: Literal["regression", "classification"] = Field(default="regression", description="Learn numbers, or classes labelled 0 and 1 (or false and true); a classifier predicts the probability of 1.")
     loss: Literal["l1", "mse", "huber", "bce"] | None = Field(default=None, description="Regression: l1 (when left out), mse or huber on normalised labels. Classification: bce, binary cross-entropy on logits.")
     class_weight: Literal["none", "balanced"] = Field(default="none", description="Classification: all labels count the same, or both classes of a target count the same in total; then probabilities are those of equally frequent classes.")
-    weight_decay: float = Field(default=1e-4, ge=0, description="Weight decay of AdamW.")
-    warmup_fraction: float = Field(default=0.05, ge=0, lt=1, description="Share of the steps with a rising learning rate; a cosine to zero follows.")
-    gradient_clip: float = Field(default=1.0, gt=0, description="Largest gradient norm.")
     freeze: list[str] = Field(default=[], description="Layer groups of the encoder whose weights stay as they are.")
     validation_fraction: float | None = Field(default=None, ge=0, lt=0.5, description="Share of the labelled crystals held out to choose the checkpoint; left out: none up to 2,500 labels, where every label is worth more in training, and a tenth beyond, with patience, for several models and in a benchmark, which need labels that none was trained on. Below 10 such crystals none is held out. Where none is, the last weights count.")
     validate_every: int = Field(default=0, ge=0, description="Steps between validations, and between checkpoints; 0 is a tenth of all steps.")
     patience: int = Field(default=0, ge=0, description="Validations without improvement before training stops; 0 never stops early.")
-    ema_decay: float = Field(default=0.99, ge=0, lt=1, description="Decay of the running average of the weights that predicts; 0 switches it off.")
+    ema_decay: EmaDecay = 0.99
     noisy_nodes: float = Field(default=0.0, ge=0, description="Weight of denoising beside the labels (Noisy Nodes): atoms are moved a little in training, and their sites tell the clean distances; 0 switches it off.")
     noise_angstrom: float | None = Field(default=None, gt=0, description="Noisy Nodes: standard deviation of the displacements along each axis; 0.02 when left out.")
-    seed: int = Field(default=0, ge=0, description="Seed of the head, the data order and the validation part.")
-    processes: int = Field(default=1, ge=1, description="Processes of one training, each with a share of every batch: GPUs, or CPU processes where there is no GPU; under torchrun or SLURM the number that they started.")
-    accumulate: int = Field(default=1, ge=1, description="Batches per optimiser step; the gradient is that of the mean of their losses.")
-    precision: Literal["32", "bf16"] = Field(default="32", description="Matrix products in single precision, or in bfloat16 (faster on a GPU); weights, softmax and losses stay in single precision.")
-
+    seed: int = Field(default=0, ge=0, json_schema_extra={"common": True}, description="Seed of the head, the data order and the validation part.")
 
     @model_validator(mode="after")
     def _noise_for_somebody(self) -> FinetuneSettings:
@@ -137,7 +222,8 @@ class FinetuneSettings(Settings):
 class EnsembleSettings(Settings):
     """How many models are fine-tuned, and how their spread becomes an uncertainty."""
 
-    ensemble: int = Field(default=1, ge=1, description="Models with seeds of their own, from seed on, that predict together: mean and standard deviation.")
+    heading: ClassVar[Heading] = "Uncertainty"
+    ensemble: int = Field(default=1, ge=1, json_schema_extra={"common": True}, description="Models with seeds of their own, from seed on, that predict together: mean and standard deviation.")
     calibration: Literal["gaussian", "conformal"] | None = Field(default=None, description="How the factor on the standard deviation of a regression ensemble is fitted on the validation part: by maximum likelihood (when left out), or so that intervals of the wanted coverage hold it.")
     coverage: float | None = Field(default=None, gt=0, lt=1, description="Share of labels that an interval of a regression ensemble is to hold, for the conformal factor and the report; 0.9 when left out.")
 
@@ -146,34 +232,38 @@ class PretrainConfig(StoreSettings, PretrainSettings):
     """Everything that ``matgl-infomax pretrain`` reads."""
 
     model: ModelSettings = ModelSettings()
-    out: Path = Field(description="Folder for the encoder; a run that was stopped goes on where it was.")
+    out: Path = Field(json_schema_extra={"decides": False}, description="Folder for the encoder; a run that was stopped goes on where it was.")
 
 
 class FinetuneConfig(StoreSettings, FinetuneSettings, EnsembleSettings):
     """Everything that ``matgl-infomax finetune`` reads."""
 
+    heading: ClassVar[Heading] = "Model"
+    target: CommonTarget = []
     model: ModelSettings = ModelSettings()
-    init: Path | None = Field(default=None, description="Folder of a pretrained encoder; without it the model starts from scratch.")
+    init: Path | None = Field(default=None, json_schema_extra={"decides": False, "common": True}, description="Folder of a pretrained encoder; without it the model starts from scratch.")
     extend_elements: bool = Field(default=False, description="Give the pretrained encoder vectors for elements of the data that it does not know (near the mean of those it has), instead of stopping.")
-    out: Path = Field(description="Folder for the model; a run that was stopped goes on where it was.")
+    out: Path = Field(json_schema_extra={"decides": False}, description="Folder for the model; a run that was stopped goes on where it was.")
 
 
 class PredictConfig(StoreSettings):
     """Everything that ``matgl-infomax predict`` reads."""
 
-    checkpoint: Path = Field(description="Folder of a fine-tuned model, or of an ensemble.")
-    out: Path = Field(description="CSV or parquet file for the predictions.")
+    checkpoint: Path = Field(json_schema_extra={"decides": False}, description="Folder of a fine-tuned model, or of an ensemble.")
+    out: Path = Field(json_schema_extra={"decides": False}, description="CSV or parquet file for the predictions.")
 
 
 class EmbedConfig(StoreSettings):
     """Everything that ``matgl-infomax embed`` reads."""
 
-    checkpoint: Path = Field(description="Folder of a pretrained or fine-tuned model.")
-    level: Literal["crystal", "site"] = Field(default="crystal", description="One vector per crystal, or one per site.")
-    out: Path = Field(description="CSV or parquet file for the vectors.")
+    checkpoint: Path = Field(json_schema_extra={"decides": False}, description="Folder of a pretrained or fine-tuned model.")
+    level: Literal["crystal", "site"] = Field(default="crystal", json_schema_extra={"common": True}, description="One vector per crystal, or one per site.")
+    out: Path = Field(json_schema_extra={"decides": False}, description="CSV or parquet file for the vectors.")
 
 
 class CheckConfig(DataSettings):
     """Everything that ``matgl-infomax check`` reads."""
 
+    heading: ClassVar[Heading] = "Model"
+    target: CommonTarget = []
     supercell_atoms: int = Field(default=50, ge=1, description="Limit of the supercell, for the estimate of the cost.")

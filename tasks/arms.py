@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from matgl_infomax.arm_names import STARTS as STARTS  # studies look for it here
 from matgl_infomax.config import FinetuneSettings, ModelSettings
 from matgl_infomax.errors import InputError
 from matgl_infomax.files import sha256_of
@@ -131,16 +132,6 @@ ARMS: dict[str, Arm] = {
 }
 """NAME=FOLDER in a study is the arm ``finetuned`` with weights of one's own."""
 
-STARTS = {
-    "finetuned": "pretrained",
-    "frozen": "pretrained",
-    "corpus": "corpus",
-    "corpus_frozen": "corpus",
-    "transferred": "transferred",
-}
-"""Where the weights of an arm come from, which is also the name of their folder: pretraining on the structures of the
-training part, pretraining on a corpus, or training on labels of another property."""
-
 
 def open_encoder(folder: Path, model: ModelSettings) -> Encoder:
     """An encoder whose crystals are prepared as in this study.
@@ -192,7 +183,7 @@ def state_hash(model: Encoder) -> str:
 
 def _trained(task: ArmTask, start: Callable[[], Encoder], *, pretrained: bool) -> ArmAnswer:
     """Train all weights on the mask, after choosing the learning rate within the mask where there is a choice."""
-    from matgl_infomax.train.finetune import fit
+    from matgl_infomax.train.finetune import Labelled, fit
     from matgl_infomax.train.predict import predict
 
     store = _needed(task.store, "prepared crystals")
@@ -200,7 +191,8 @@ def _trained(task: ArmTask, start: Callable[[], Encoder], *, pretrained: bool) -
 
     def run(rate: float, rows: NDArray[np.int64], labels: NDArray[np.float64]) -> Encoder:
         chosen = settings.model_copy(update={"learning_rate": rate})
-        fitted = fit(start(), store, rows, labels[:, None], chosen, pretrained=pretrained, split_seed=task.split_seed)
+        data = Labelled(store, rows, labels[:, None])
+        fitted = fit(start(), data, chosen, pretrained=pretrained, split_seed=task.split_seed)
         return fitted.model
 
     rates = task.learning_rates or (settings.learning_rate,)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from matgl_infomax.arguments import read_settings
+from matgl_infomax.arm_names import STARTS
 from matgl_infomax.config_tasks import CurveConfig
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.read import Crystals
@@ -20,7 +21,6 @@ from matgl_infomax.leaderboard.curve_table import absolute_errors, curve_frame, 
 from matgl_infomax.leaderboard.ratio_table import has_several, ratio_table
 from matgl_infomax.leaderboard.verdict import Verdict, judge
 from matgl_infomax.record import RunCard, read_card, write_cards
-from matgl_infomax.tasks.arms import STARTS
 from matgl_infomax.tasks.runs import execute, finished, run_files
 from matgl_infomax.tasks.starts import in_words
 from matgl_infomax.tasks.study import Study, file_stamp, plan, prepare

@@ -92,7 +92,7 @@ def _train(
     asked: Asked, store: Store, rows: NDArray[np.int64], labels: NDArray[np.float64], target: str
 ) -> tuple[float, int, float]:
     """Train on the source and write the encoder: seconds, held-out labels, and the mean absolute error on them."""
-    from matgl_infomax.train.finetune import fit
+    from matgl_infomax.train.finetune import Labelled, fit
     from matgl_infomax.train.predict import predict
     from matgl_infomax.train.pretrain import new_encoder
     from matgl_infomax.train.ranks import is_first
@@ -103,7 +103,7 @@ def _train(
     elements = {*store.elements(rows), *asked.store.elements()}
     network = new_encoder(asked.model, 1, settings.seed, elements)
     out = asked.folder / "encoder"
-    fitted = fit(network, store, rows, labels[:, None], settings, targets=(target,), out=out, progress=asked.progress)
+    fitted = fit(network, Labelled(store, rows, labels[:, None], (target,)), settings, out=out, progress=asked.progress)
     if is_first():
         save_model(fitted.model, out, {"matgl_infomax": "fine-tuned", "targets": [target], "task": settings.task})
     held_out = fitted.held_out

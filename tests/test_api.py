@@ -105,3 +105,16 @@ def test_nothing_to_learn_gets_a_sentence(items, tmp_path):
 def test_foreign_folder_gets_a_sentence(items, tmp_path):
     with pytest.raises(InputError, match="no saved model"):
         tuned(items, tmp_path, init=tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("function", ["pretrain", "finetune", "forcefield", "predict", "embed"])
+def test_an_unknown_keyword_is_named(function, tmp_path):
+    """A misspelt option is an error of the caller, before anything is computed, as for any function of Python."""
+    import matgl_infomax
+
+    arguments = {"predict": [[], tmp_path], "embed": [[], tmp_path], "pretrain": [[], tmp_path]}
+    given = arguments.get(function, [[], [], tmp_path])
+    run = getattr(matgl_infomax, function)
+    with pytest.raises(TypeError, match=rf"^{function}\(\) got an unexpected keyword argument 'cahce'$"):
+        run(*given, cahce=tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -58,6 +58,30 @@ class Draft:
     reason: str = ""
     """Why the row could not be decoded although its columns name it; the arrays are empty then."""
 
+    @classmethod
+    def of(
+        cls,
+        id: str,
+        source: str,
+        arrays: Arrays,
+        *,
+        fields: Mapping[str, Any] | None = None,
+        names: tuple[str, ...] = (),
+        reason: str = "",
+    ) -> Draft:
+        """A crystal from its decoded arrays, and the columns beside it."""
+        numbers, lattice, frac = arrays
+        return cls(
+            id=id,
+            source=source,
+            numbers=numbers,
+            lattice=lattice,
+            frac=frac,
+            fields=fields or {},
+            names=names,
+            reason=reason,
+        )
+
 
 class UnreadableError(Exception):
     """A reader's own reason, ready to be shown."""

@@ -114,7 +114,7 @@ def _cif(path: Path, id: str, wanted: frozenset[str], alone: bool) -> list[Draft
 def _entry(id: str, source: str, call: Callable[[], Arrays]) -> Draft | BadEntry:
     """A crystal without any columns."""
     found = guarded(source, id, call)
-    return found if isinstance(found, BadEntry) else Draft(id, source, *found)
+    return found if isinstance(found, BadEntry) else Draft.of(id, source, found)
 
 
 def _cif_block(text: str) -> Arrays:
@@ -182,7 +182,7 @@ def _poscar(path: Path, id: str, wanted: frozenset[str], alone: bool) -> list[Dr
         raise UnreadableError(f"truncated or malformed POSCAR: {shorten(str(error))}") from error
     if not poscar.true_names:
         raise UnreadableError("unknown elements: the POSCAR names none; add a line of symbols above the line of counts")
-    return [Draft(id, str(path), *decode_structure(poscar.structure))]
+    return [Draft.of(id, str(path), decode_structure(poscar.structure))]
 
 
 def _xyz(path: Path, id: str, wanted: frozenset[str], alone: bool) -> list[Draft | BadEntry]:
@@ -226,7 +226,8 @@ def _frame(id: str, source: str, lines: list[str], wanted: frozenset[str]) -> Dr
     except (ValueError, OSError) as error:  # ase's XYZError is an OSError
         raise UnreadableError(f"truncated or malformed frame: {shorten(str(error))}") from error
     fields = {**atoms.info, **(atoms.calc.results if atoms.calc else {})}
-    return Draft(id, source, *decode_atoms(atoms), *_kept(fields, wanted))
+    kept, names = _kept(fields, wanted)
+    return Draft.of(id, source, decode_atoms(atoms), fields=kept, names=names)
 
 
 def _kept(fields: dict[str, Any], wanted: frozenset[str]) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -258,7 +259,7 @@ def _db_row(id: str, source: str, row: Any, wanted: frozenset[str]) -> Draft:
     """One row of an ASE database."""
     results = {key: row.get(key) for key in ("energy", "free_energy", "forces", "stress") if row.get(key) is not None}
     fields, names = _kept({**results, **row.key_value_pairs}, wanted)
-    return Draft(id, source, *decode_atoms(row.toatoms()), fields, names)
+    return Draft.of(id, source, decode_atoms(row.toatoms()), fields=fields, names=names)
 
 
 def _json(path: Path, id: str, wanted: frozenset[str], alone: bool) -> list[Draft | BadEntry]:

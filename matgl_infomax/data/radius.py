@@ -58,13 +58,13 @@ def radius_pairs(lattice: NDArray[np.float64], frac: NDArray[np.float64], cutoff
     """
     square = _checked(cutoff_angstrom) ** 2 + _REACH
     first = np.array([0, len(frac)], dtype=np.int64)
-    volume, *found = _pairs_within(plain_copy(lattice)[None], plain_copy(frac), first, square)
+    volume, src, dst, offset, distance = _pairs_within(plain_copy(lattice)[None], plain_copy(frac), first, square)
     if not 0 < volume[0] < np.inf:
         raise InputError(
             "A crystal needs a lattice with a volume and coordinates that are numbers. "
             f"Received: {np.asarray(lattice).tolist()} and {np.asarray(frac).tolist()}."
         )
-    return Pairs(*found)
+    return Pairs(src=src, dst=dst, offset=offset, distance=distance)
 
 
 def batch_pairs(
@@ -86,14 +86,14 @@ def batch_pairs(
     """
     first = np.concatenate([[0], np.cumsum(n_sites)]).astype(np.int64)
     square = _checked(cutoff_angstrom) ** 2 + _REACH
-    volume, *found = _pairs_within(plain_copy(lattice), plain_copy(frac), first, square)
+    volume, src, dst, offset, distance = _pairs_within(plain_copy(lattice), plain_copy(frac), first, square)
     bad = np.flatnonzero(~(volume > 0))
     if len(bad):
         raise InputError(
             "A crystal needs a lattice with a volume and coordinates that are numbers. "
             f"Received: {lattice[bad[0]].tolist()} as number {bad[0]} of a batch."
         )
-    return Pairs(*found)
+    return Pairs(src=src, dst=dst, offset=offset, distance=distance)
 
 
 def _checked(cutoff_angstrom: float) -> float:

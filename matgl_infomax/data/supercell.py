@@ -90,7 +90,8 @@ def supercell_pairs(lattice: NDArray[np.float64], frac: NDArray[np.float64], max
         InputError: If the limit is below one atom, or the lattice has no volume.
     """
     matrix = supercell_matrix(lattice, len(frac), max_atoms)
-    return Pairs(*nearest_images(plain_copy(lattice), plain_copy(frac), matrix))
+    src, dst, offset, distance = nearest_images(plain_copy(lattice), plain_copy(frac), matrix)
+    return Pairs(src=src, dst=dst, offset=offset, distance=distance)
 
 
 def plain_copy(array: NDArray[np.float64]) -> NDArray[np.float64]:

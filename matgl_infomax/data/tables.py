@@ -116,12 +116,14 @@ def _row(
     if len(crystal) == 1:
         found = guarded(source, id, lambda: decode(crystal[0]))
     elif all(type(part) is np.ndarray and part.dtype == np.float64 for part in crystal):
-        found = _shaped(*crystal)
+        lattice, numbers, frac = crystal
+        found = _shaped(lattice, numbers, frac)
     else:
-        found = guarded(source, id, lambda: _shaped(*(_flat(part) for part in crystal)))
+        lattice, numbers, frac = crystal
+        found = guarded(source, id, lambda: _shaped(_flat(lattice), _flat(numbers), _flat(frac)))
     if isinstance(found, BadEntry):
-        return Draft(id, source, *_NOTHING, fields, names, found.reason)
-    return Draft(id, source, *found, fields, names)
+        return Draft.of(id, source, _NOTHING, fields=fields, names=names, reason=found.reason)
+    return Draft.of(id, source, found, fields=fields, names=names)
 
 
 _NOTHING = (np.zeros(0, np.int64), np.zeros((3, 3)), np.zeros((0, 3)))

@@ -182,7 +182,8 @@ class MatGLNet(PropertyModel):
 
     def encode(self, batch: SiteBatch) -> Encoding:
         """One vector per site and one per crystal."""
-        return Encoding(*self._run(batch))
+        site, crystal = self._run(batch)
+        return Encoding(site=site, crystal=crystal)
 
     def _run(self, batch: SiteBatch) -> tuple[Tensor, Tensor]:
         """Site vectors (N, D) and crystal vectors (B, C), read while MatGL's network runs."""

@@ -31,7 +31,8 @@ class Shown:
     def to(self, sites: slice) -> Shown:
         """The pairs shown to some neighbouring sites alone, these counted from zero."""
         edges = torch.searchsorted(self.receiver, self.receiver.new_tensor([sites.start, sites.stop]))
-        pairs = slice(*edges.tolist())
+        first, last = edges.tolist()
+        pairs = slice(first, last)
         cut = {name: getattr(self, name)[pairs] for name in ("neighbour", "distance", "weight")}
         return replace(self, receiver=self.receiver[pairs] - sites.start, **cut)
 
@@ -80,30 +81,59 @@ class _Recognise(Function):
     """``Critic.loss`` without a vector per pair: scores are kept, everything else is computed again."""
 
     @staticmethod
-    def forward(ctx: Any, shown: Shown, sign: float, *critic: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, shown: Shown, sign: float, query: Tensor, bias: Tensor, element: Tensor, by_distance: Tensor
+    ) -> Tensor:
         """One value per site that is asked, (n,)."""
-        critic = tuple(x.contiguous() for x in critic)
+        query, bias, element, by_distance = (x.contiguous() for x in (query, bias, element, by_distance))
         score = torch.empty_like(shown.distance)
-        out = torch.zeros_like(critic[1])
-        _recognise(*_of(shown), *map(rows, critic), _F(sign), rows(score), rows(out))
-        ctx.shown, ctx.sign = shown, sign
-        ctx.save_for_backward(score, *critic)
+        out = torch.zeros_like(bias)
+        pairs = _PairRows.of(shown)
+        _recognise(
+            pairs.receiver, pairs.neighbour, pairs.distance, pairs.weight,
+            rows(query), rows(bias), rows(element), rows(by_distance), _F(sign), rows(score), rows(out),
+        )  # fmt: skip
+        ctx.shown = shown
+        ctx.sign = sign
+        ctx.save_for_backward(score, query, bias, element, by_distance)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
         """Gradients of query, bias, element and by_distance."""
-        score, *critic = ctx.saved_tensors
-        found = [torch.zeros_like(x) for x in critic]
-        grad = rows(grads[0].contiguous())
-        _recognise_backward(*_of(ctx.shown), *map(rows, critic), _F(ctx.sign), rows(score), grad, *map(rows, found))
-        return None, None, *found
+        score, query, bias, element, by_distance = ctx.saved_tensors
+        to_query, to_bias, to_element, to_distance = (
+            torch.zeros_like(x) for x in (query, bias, element, by_distance)
+        )
+        pairs = _PairRows.of(ctx.shown)
+        _recognise_backward(
+            pairs.receiver, pairs.neighbour, pairs.distance, pairs.weight,
+            rows(query), rows(bias), rows(element), rows(by_distance),
+            _F(ctx.sign), rows(score), rows(grads[0].contiguous()),
+            rows(to_query), rows(to_bias), rows(to_element), rows(to_distance),
+        )  # fmt: skip
+        return None, None, to_query, to_bias, to_element, to_distance
 
 
-def _of(shown: Shown) -> tuple[Any, ...]:
-    """The arrays of the pairs shown."""
-    return tuple(rows(x.contiguous()) for x in (shown.receiver, shown.neighbour, shown.distance, shown.weight))
+@dataclass(frozen=True)
+class _PairRows:
+    """The pairs shown as arrays for the compiled kernels."""
+
+    receiver: Any
+    neighbour: Any
+    distance: Any
+    weight: Any
+
+    @classmethod
+    def of(cls, shown: Shown) -> _PairRows:
+        """The arrays, without a copy where memory allows it."""
+        return cls(
+            receiver=rows(shown.receiver.contiguous()),
+            neighbour=rows(shown.neighbour.contiguous()),
+            distance=rows(shown.distance.contiguous()),
+            weight=rows(shown.weight.contiguous()),
+        )
 
 
 @compiled(**FAST)

@@ -71,7 +71,7 @@ def _ranges(batch: SiteBatch, first: int, last: int) -> tuple[slice, slice]:
     """Sites and pairs of the crystals from ``first`` to before ``last``."""
     site = [int(n) for n in torch.searchsorted(batch.owner, batch.owner.new_tensor([first, last]))]
     pair = torch.searchsorted(batch.src, batch.src.new_tensor(site))
-    return slice(*site), slice(*(int(n) for n in pair))
+    return slice(site[0], site[1]), slice(int(pair[0]), int(pair[1]))
 
 
 def cuts(batch: SiteBatch, n: int) -> list[int]:

@@ -130,7 +130,9 @@ class Twins(Objective):
             shown = [normalize(z, dim=1) for z in (one, other)] if self.settings.unit_length else [one, other]
             loss = barlow_twins(shown[0], shown[1], self.settings.redundancy)
         else:
-            loss = simsiam(one, other, *(at_least_single(self.predict(z)) for z in (one, other)))
+            told = at_least_single(self.predict(one))  # (B, P)
+            other_told = at_least_single(self.predict(other))  # (B, P)
+            loss = simsiam(one, other, told, other_told)
         return loss, {"twins": loss.detach(), "projected_spread": spread_of(one)}
 
     def view_of(self, batch: SiteBatch, generator: torch.Generator) -> SiteBatch:

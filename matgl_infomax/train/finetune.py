@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,33 @@ NOISE_STREAM = 2_000_003
 
 
 @dataclass(frozen=True)
+class Labelled:
+    """Crystals with the labels to learn."""
+
+    store: Store
+    """Prepared crystals."""
+    rows: NDArray[np.int64]
+    """Rows of the labelled crystals, (n,)."""
+    labels: NDArray[np.float64]
+    """In physical units, or 0 and 1 for classes; NaN where missing, (n, T)."""
+    targets: tuple[str, ...] = ()
+    """Names of the labels, for messages, (T,); numbers when left out."""
+
+    def checked(self, n_targets: int) -> Labelled:
+        """The same with every target named.
+
+        Raises:
+            InputError: If there are labels of another number of targets.
+        """
+        rows = np.asarray(self.rows, dtype=np.int64)
+        labels = np.asarray(self.labels, dtype=np.float64).reshape(len(rows), -1)
+        if labels.shape[1] != n_targets:
+            raise InputError(f"The model predicts {n_targets} target(s). Received labels of {labels.shape[1]}.")
+        names = tuple(self.targets) or tuple(f"number {k + 1}" for k in range(n_targets))
+        return replace(self, rows=rows, labels=labels, targets=names)
+
+
+@dataclass(frozen=True)
 class Fitted:
     """A finished fine-tuning."""
 
@@ -67,16 +94,28 @@ class FinetuneModule(AveragedModule):
         self, model: Encoder, settings: FinetuneSettings, goal: Goal, held_out: Sequence[Any], pretrained: bool
     ) -> None:
         # Weights from scratch have nothing to be careful with: they move at the full rate, and all at once.
-        rates = (settings.encoder_rate, settings.layer_decay) if pretrained else (1.0, 1.0)
-        groups = rate_groups(model, settings.learning_rate, *rates)
+        groups = rate_groups(
+            model,
+            settings.learning_rate,
+            encoder_rate=settings.encoder_rate if pretrained else 1.0,
+            layer_decay=settings.layer_decay if pretrained else 1.0,
+        )
         if not groups:
             raise InputError("Every layer group is frozen, so nothing can be trained. Leave one out of freeze.")
         noise = NoisyNodes(model, settings) if settings.noisy_nodes else None
         more = [] if noise is None else [{"params": list(noise.parameters()), "lr": settings.learning_rate}]
-        s = settings
-        schedule = s.steps, s.weight_decay, s.warmup_fraction, s.patience, s.accumulate
-        super().__init__([*groups, *more], *schedule)
-        self.model, self.goal, self.noise, self.seed = model, goal, noise, settings.seed
+        super().__init__(
+            [*groups, *more],
+            steps=settings.steps,
+            weight_decay=settings.weight_decay,
+            warmup_fraction=settings.warmup_fraction,
+            patience=settings.patience,
+            accumulate=settings.accumulate,
+        )
+        self.model = model
+        self.goal = goal
+        self.noise = noise
+        self.seed = settings.seed
         self.thawing = Thawing(groups, settings.unfreeze_every if pretrained else 0, settings.steps)
         self.average = WeightAverage(model, settings.ema_decay)
         self.held_out = held_out
@@ -110,24 +149,31 @@ class FinetuneModule(AveragedModule):
         mine = []
         for number, (crystals, labels) in self.own_batches(self.held_out):
             prediction = at_least_single(self.model.scaled(self.model.encode(crystals).crystal))  # (B, T)
-            mine.append((number, prediction.cpu(), labels.cpu()))
-        found = sorted(from_all(mine), key=lambda entry: entry[0])
+            mine.append(_Predicted(number, prediction.cpu(), labels.cpu()))
+        found = sorted(from_all(mine), key=lambda batch: batch.number)
         if not found:
             return {}, self.model
-        prediction, labels = (torch.cat([entry[k] for entry in found]) for k in (1, 2))  # (n, T)
-        return (self.goal.validation(prediction, labels) if (~labels.isnan()).any() else {}), self.model
+        prediction = torch.cat([batch.prediction for batch in found])  # (n, T)
+        labels = torch.cat([batch.labels for batch in found])  # (n, T)
+        numbers = self.goal.validation(prediction, labels) if (~labels.isnan()).any() else {}
+        return numbers, self.model
 
+
+@dataclass(frozen=True)
+class _Predicted:
+    """A validation batch of any process."""
+
+    number: int
+    prediction: Tensor  # (B, T) on the scale of the normaliser
+    labels: Tensor  # (B, T)
 
 
 def fit(
     model: Encoder,
-    store: Store,
-    rows: Sequence[int] | NDArray[np.int64],
-    labels: NDArray[np.float64],
+    data: Labelled,
     settings: FinetuneSettings = FinetuneSettings(),
     *,
     pretrained: bool = False,
-    targets: Sequence[str] = (),
     split_seed: int | None = None,
     out: Path | None = None,
     progress: bool = False,
@@ -136,13 +182,10 @@ def fit(
 
     Args:
         model: trained in place.
-        store: prepared crystals.
-        rows: rows of the labelled crystals, (n,).
-        labels: in physical units, or 0 and 1 for classes; NaN where missing, (n, T).
+        data: prepared crystals and their labels.
         settings: training.
         pretrained: whether the encoder's weights were learnt before: then they move as ``encoder_rate``,
             ``layer_decay`` and ``unfreeze_every`` say, else at the full rate from the start.
-        targets: names of the labels, for messages, (T,); numbers when left out.
         split_seed: seed of the validation part; that of the settings when left out.
         out: folder for a resumable run; none keeps nothing on disk.
         progress: show a bar.
@@ -151,70 +194,71 @@ def fit(
         InputError: If labels are missing or wrong, settings contradict each other, or the folder holds another run.
     """
     started = time.perf_counter()
-    rows = np.asarray(rows, dtype=np.int64)
-    settings = resolved(settings, len(rows), pretrained=pretrained)
-    labels = np.asarray(labels, dtype=np.float64).reshape(len(rows), -1)
-    if labels.shape[1] != model.n_targets:
-        raise InputError(f"The model predicts {model.n_targets} target(s). Received labels of {labels.shape[1]}.")
-    names = targets or [f"number {k + 1}" for k in range(model.n_targets)]
-    parts = split(len(rows), settings, split_seed)
-    goal = GOALS[settings.task](settings, labels[parts[0]], names)
+    settings = resolved(settings, len(data.rows), pretrained=pretrained)
+    data = data.checked(model.n_targets)
+    train, held_out = split(len(data.rows), settings, split_seed)
+    goal = GOALS[settings.task](settings, data.labels[train], data.targets)
     declare_output(model, settings.task)
-    scaled = _normalise(model, goal, labels, parts[0])
-    module, training = _prepare(model, goal, store, rows, scaled, parts, settings, pretrained)
+    scaled = replace(data, labels=_normalise(model, goal, data.labels, train))
+    freeze(model, settings.freeze)
+    training = _training_batches(scaled, train, model, settings)
+    module = FinetuneModule(model, settings, goal, _held_out_batches(scaled, held_out, model, settings), pretrained)
     if out is not None:  # last: what is refused above leaves no folder behind
-        _claim(out, model, store, rows, labels, settings, split_seed)
+        _claim(out, model, data, settings, split_seed)
     run_steps(module, training, settings, out=out, description="Fine-tuning" if progress else None)
     model.load_state_dict(module.best_state)
     freeze(model, [])
-    found = module.history, module.best_step, time.perf_counter() - started
-    return Fitted(model.cpu().eval(), *found, len(parts[0]), len(parts[1]), parts[1])
+    return Fitted(
+        model=model.cpu().eval(),
+        history=module.history,
+        best_step=module.best_step,
+        seconds=time.perf_counter() - started,
+        n_train=len(train),
+        n_validation=len(held_out),
+        held_out=held_out,
+    )
 
 
-Parts = tuple[NDArray[np.int64], NDArray[np.int64]]
+def _training_batches(
+    scaled: Labelled, train: NDArray[np.int64], model: Encoder, settings: FinetuneSettings
+) -> DataLoader[Any]:
+    """Batches of the training part, in the order of the run."""
+    noisy = settings.noisy_nodes > 0
+    batches = StoreBatches(
+        scaled.store,
+        scaled.rows[train],
+        scaled.labels[train],
+        view="full" if noisy else view_for(model),  # atoms that move are not equal
+        geometry=noisy,
+    )
+    order = StepOrder(
+        batches.sizes,
+        steps=settings.steps * settings.accumulate,
+        chunk=settings.validate_every * settings.accumulate,
+        batch_sites=settings.batch_sites,
+        seed=settings.seed,
+    )
+    return batches.loader(order)
 
 
-def _prepare(
-    model: Encoder,
-    goal: Goal,
-    store: Store,
-    rows: NDArray[np.int64],
-    scaled: NDArray[np.float64],
-    parts: Parts,
-    settings: FinetuneSettings,
-    pretrained: bool,
-) -> tuple[FinetuneModule, DataLoader[Any]]:
-    """What is trained and the batches it sees: those of the training part, and those held out."""
-    freeze(model, settings.freeze)
-    view = view_for(model)
-    noisy: dict[str, Any] = {"view": "full", "geometry": True} if settings.noisy_nodes else {"view": view}
-    training = StoreBatches(store, rows[parts[0]], scaled[parts[0]], **noisy)  # atoms that move are not equal
-    validation = StoreBatches(store, rows[parts[1]], scaled[parts[1]], view=view)
-    fixed = group_by_sites(validation.sizes, np.arange(len(parts[1])), 10 * settings.batch_sites)
-    module = FinetuneModule(model, settings, goal, HeldOut(validation, fixed), pretrained)
-    batches, chunk = settings.steps * settings.accumulate, settings.validate_every * settings.accumulate
-    order = StepOrder(training.sizes, batches, chunk, settings.batch_sites, settings.seed)
-    return module, training.loader(order)
+def _held_out_batches(
+    scaled: Labelled, held_out: NDArray[np.int64], model: Encoder, settings: FinetuneSettings
+) -> HeldOut:
+    """Batches of the validation part, the same at every validation."""
+    batches = StoreBatches(scaled.store, scaled.rows[held_out], scaled.labels[held_out], view=view_for(model))
+    return HeldOut(batches, group_by_sites(batches.sizes, np.arange(len(held_out)), 10 * settings.batch_sites))
 
 
-def _claim(
-    out: Path,
-    model: Encoder,
-    store: Store,
-    rows: NDArray[np.int64],
-    labels: NDArray[np.float64],
-    settings: FinetuneSettings,
-    split_seed: int | None,
-) -> None:
+def _claim(out: Path, model: Encoder, data: Labelled, settings: FinetuneSettings, split_seed: int | None) -> None:
     """Take the folder for this run: data, labels, settings and starting weights decide what it is."""
     start = [float(parameter.detach().double().sum()) for parameter in model.parameters()]
     # How many processes share the work decides nothing but rounding.
     decides = settings.model_dump(exclude={"processes", "learning_rate"})
-    claim: dict[str, Any] = {"settings": decides, "store": store.key, "rows": rows}
+    claim: dict[str, Any] = {"settings": decides, "store": data.store.key, "rows": data.rows}
     claim |= {} if split_seed is None else {"split_seed": split_seed}
     # The rate may follow from the start, so the start is named first where both differ.
     rate = settings.learning_rate
-    claim_folder(out, "finetune", {**claim, "labels": labels, "start": start, "learning rate": rate})
+    claim_folder(out, "finetune", {**claim, "labels": data.labels, "start": start, "learning rate": rate})
 
 
 def _normalise(
@@ -227,7 +271,7 @@ def _normalise(
     return (labels - mean) / std
 
 
-def split(n: int, settings: FinetuneSettings, seed: int | None = None) -> Parts:
+def split(n: int, settings: FinetuneSettings, seed: int | None = None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Positions that give gradients, and positions that choose the checkpoint (none if they would be too few).
 
     Args:

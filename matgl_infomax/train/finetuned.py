@@ -19,7 +19,7 @@ from matgl_infomax.plain import read_json
 from matgl_infomax.train.budget import with_held_out
 from matgl_infomax.train.calibrate import Calibration, calibrate, combine, fewest_labels
 from matgl_infomax.train.claim import claim_folder
-from matgl_infomax.train.finetune import FEWEST_FOR_VALIDATION, Fitted, fit, split
+from matgl_infomax.train.finetune import FEWEST_FOR_VALIDATION, Fitted, Labelled, fit, split
 from matgl_infomax.train.losses import METRICS
 from matgl_infomax.train.metrics import Metrics
 from matgl_infomax.train.predict import predict
@@ -28,23 +28,6 @@ from matgl_infomax.train.weights import Encoder, load_encoder, save_model
 
 RECORD, ENSEMBLE_RECORD = "finetune.json", "ensemble.json"
 COVERAGE = 0.9
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """Crystals with the labels to learn."""
-
-    store: Store
-    """Prepared crystals, those with labels only."""
-    labels: NDArray[np.float64]
-    """In physical units, or 0 and 1; NaN where missing, (n, T)."""
-    targets: tuple[str, ...]
-    """Names of the labels, (T,)."""
-
-    @property
-    def rows(self) -> NDArray[np.int64]:
-        """Rows of the store, (n,)."""
-        return np.arange(len(self.labels))
 
 
 @dataclass(frozen=True)
@@ -91,10 +74,16 @@ def train_one(
         The model, and its numbers on the held-out labels by target.
     """
     fitted = fit(
-        start.network(settings.seed), data.store, data.rows, data.labels, settings,
-        pretrained=start.pretrained, targets=data.targets, split_seed=split_seed, out=out, progress=progress,
-    )  # fmt: skip
-    validation = _judge(data, fitted.held_out, predict(fitted.model, data.store, fitted.held_out), settings.task)
+        start.network(settings.seed),
+        data,
+        settings,
+        pretrained=start.pretrained,
+        split_seed=split_seed,
+        out=out,
+        progress=progress,
+    )
+    predicted = predict(fitted.model, data.store, data.rows[fitted.held_out])
+    validation = _judge(data, fitted.held_out, predicted, settings.task)
     if is_first():
         about = {"targets": list(data.targets), "task": settings.task}
         save_model(fitted.model, out, {"matgl_infomax": "fine-tuned", **about})
@@ -141,7 +130,7 @@ def train_ensemble(
     for k, name in enumerate(names):
         own = settings.model_copy(update={"seed": settings.seed + k})
         members.append(train_one(start, data, own, out / name, split_seed=settings.seed, progress=progress)[0])
-    predicted = np.stack([predict(fitted.model, data.store, held_out) for fitted in members])  # (M, n, T)
+    predicted = np.stack([predict(fitted.model, data.store, data.rows[held_out]) for fitted in members])  # (M, n, T)
     truth = data.labels[held_out]
     calibration = {
         target: calibrate(truth[:, k], predicted[:, :, k], method, coverage)

@@ -25,9 +25,16 @@ class ForceModule(AveragedModule):
     ) -> None:
         known = {id(p) for p in learnt}
         fresh = [p for p in potential.parameters() if id(p) not in known and p.requires_grad]
-        rates = ((fresh, 1.0), (learnt, settings.encoder_rate))
-        groups = [{"params": ps, "lr": settings.learning_rate * rate} for ps, rate in rates if ps]
-        super().__init__(groups, settings.steps, settings.weight_decay, settings.warmup_fraction)
+        groups = [
+            {"params": fresh, "lr": settings.learning_rate},
+            {"params": learnt, "lr": settings.learning_rate * settings.encoder_rate},
+        ]
+        super().__init__(
+            [group for group in groups if group["params"]],
+            steps=settings.steps,
+            weight_decay=settings.weight_decay,
+            warmup_fraction=settings.warmup_fraction,
+        )
         self.potential, self.settings = potential, settings
         self.average = WeightAverage(potential, settings.ema_decay)
         self.held_out = held_out

@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,9 +61,16 @@ class FittedForces:
     """Crystals that chose the checkpoint."""
 
 
-def start_network(
-    init: Path | str | None, model: ModelSettings, seed: int, elements: Sequence[int]
-) -> tuple[Any, list[nn.Parameter]]:
+class ForceStart(NamedTuple):
+    """What a force field starts from."""
+
+    network: Any
+    """One of MatGL's networks, which gives energies."""
+    learnt: list[nn.Parameter]
+    """Its pretrained weights; none from scratch."""
+
+
+def start_network(init: Path | str | None, model: ModelSettings, seed: int, elements: Sequence[int]) -> ForceStart:
     """The network that a force field starts from, and its pretrained weights; none from scratch.
 
     Args:
@@ -79,14 +86,14 @@ def start_network(
         check_forces(model.name)
         network = energy_network(model.name, ELEMENTS, full_arguments(model.name, model.options), seed)
         check_elements(elements, network.element_types, f"A fresh {model.name}")
-        return network, []
+        return ForceStart(network, learnt=[])
     encoder = load_encoder(init)
     check_forces(encoder.name if isinstance(encoder, MatGLNet) else "sitenet")
     check_elements(elements, encoder.element_types, str(init))
     pretrained = cast(MatGLNet, encoder)
     arguments = pretrained.init_args["arguments"]
     network = energy_network(pretrained.name, pretrained.element_types, arguments, seed)
-    return network, take_over(network, pretrained.name, pretrained.network)
+    return ForceStart(network, learnt=take_over(network, pretrained.name, pretrained.network))
 
 
 def rule_of(network: Any) -> RadiusRule:
@@ -95,7 +102,7 @@ def rule_of(network: Any) -> RadiusRule:
 
 
 def fit_forces(
-    start: tuple[Any, list[nn.Parameter]],
+    start: ForceStart,
     store: Store,
     rows: Sequence[int] | NDArray[np.int64],
     labels: ForceLabels,
@@ -135,12 +142,23 @@ def fit_forces(
     if (out / RECORD).is_file():
         return _finished(out)
     training, validation = (StoreBatches(store, rows[p], physics=labels.pick(p)) for p in (train, held_out))
-    order = StepOrder(training.sizes, settings.steps, settings.validate_every, settings.batch_sites, settings.seed)
     fixed = group_by_sites(validation.sizes, np.arange(len(held_out)), settings.batch_sites)
     module = ForceModule(potential, settings, HeldOut(validation, fixed), learnt)
-    run_steps(module, training.loader(order), settings, out=out, description="Force field" if progress else None)
+    loader = training.loader(_order(training, settings))
+    run_steps(module, loader, settings, out=out, description="Force field" if progress else None)
     facts = {"seconds": time.perf_counter() - began, "n_train": len(train), "n_validation": len(held_out)}
     return _save(module, out, facts)
+
+
+def _order(training: StoreBatches, settings: ForceFieldSettings) -> StepOrder:
+    """The batches of the whole run."""
+    return StepOrder(
+        training.sizes,
+        steps=settings.steps,
+        chunk=settings.validate_every,
+        batch_sites=settings.batch_sites,
+        seed=settings.seed,
+    )
 
 
 def force_scale(labels: ForceLabels, numbers: Sequence[NDArray[np.int64]]) -> EnergyScale:
@@ -150,7 +168,8 @@ def force_scale(labels: ForceLabels, numbers: Sequence[NDArray[np.int64]]) -> En
         labels: of n crystals, in eV and angstrom.
         numbers: atomic numbers of each, (N,).
     """
-    scale, size = energy_scale(labels, numbers), force_size(labels) if labels.has_forces else 0.0
+    scale = energy_scale(labels, numbers)
+    size = force_size(labels) if labels.has_forces else 0.0
     return replace(scale, unit=size) if size > 0 else scale
 
 

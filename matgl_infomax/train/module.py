@@ -95,7 +95,8 @@ class StepModule(LightningModule):
         training = self.training
         self.eval()
         with torch.no_grad():
-            self._record(*self.validate())
+            numbers, model = self.validate()
+            self._record(numbers, model)
         self.train(training)
 
     def own_batches(self, batches: Sequence[Any]) -> Iterable[tuple[int, Any]]:

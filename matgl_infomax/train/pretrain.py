@@ -67,9 +67,15 @@ class PretrainModule(StepModule):
         parameters = [*_without_head(encoder), *objective.parameters()]
         groups = [{"params": parameters, "lr": settings.learning_rate}]
         super().__init__(
-            groups, settings.steps, settings.weight_decay, settings.warmup_fraction, accumulate=settings.accumulate
+            groups,
+            steps=settings.steps,
+            weight_decay=settings.weight_decay,
+            warmup_fraction=settings.warmup_fraction,
+            accumulate=settings.accumulate,
         )
-        self.encoder, self.objective, self.seed = encoder, objective, settings.seed
+        self.encoder = encoder
+        self.objective = objective
+        self.seed = settings.seed
         self.held_out = held_out
         self.probes: OnlineProbes | None = None
 
@@ -90,16 +96,20 @@ class PretrainModule(StepModule):
             values |= pulls(self.encoder, self.objective, batch, step_generator(self.seed, VALIDATION_STREAM + number))
             encoding = self.encoder.encode(batch)
             numbers = {name: float(value) for name, value in values.items()}
-            mine.append((number, batch.n_crystals, numbers, encoding.site.cpu(), encoding.crystal.cpu()))
-        found = sorted(from_all(mine), key=lambda entry: entry[0])
-        crystals = sum(entry[1] for entry in found)
-        means = {name: sum(entry[2][name] * entry[1] for entry in found) / crystals for name in found[0][2]}
-        for level, vectors in (("site", [e[3] for e in found]), ("crystal", [e[4] for e in found])):
-            means[f"{level}_spread"] = spread(torch.cat(vectors))
-            means[f"{level}_rank"] = effective_rank(torch.cat(vectors))
+            mine.append(_Validated(number, batch.n_crystals, numbers, encoding.site.cpu(), encoding.crystal.cpu()))
+        found = sorted(from_all(mine), key=lambda entry: entry.number)
+        crystals = sum(entry.n_crystals for entry in found)
+        means = {
+            name: sum(entry.numbers[name] * entry.n_crystals for entry in found) / crystals for name in found[0].numbers
+        }
+        site_vectors = torch.cat([entry.site for entry in found])  # (N, D)
+        crystal_vectors = torch.cat([entry.crystal for entry in found])  # (B, C)
+        for level, vectors in (("site", site_vectors), ("crystal", crystal_vectors)):
+            means[f"{level}_spread"] = spread(vectors)
+            means[f"{level}_rank"] = effective_rank(vectors)
         if self.probes is not None and self.probes.due(len(self.history) + 1):
             means |= from_all([self.probes.look(self.encoder) if is_first() else {}])[0]
-        means["collapsed"] = float(collapsed(torch.cat([e[4] for e in found])))
+        means["collapsed"] = float(collapsed(crystal_vectors))
         self._warn(means)
         return {**means, "score": means["loss"]}, _Both(self.encoder, self.objective)
 
@@ -112,6 +122,18 @@ class PretrainModule(StepModule):
                 f"the crystal vectors collapsed ({numbers} after {self.global_step} steps): crystals can hardly be "
                 "told apart. Choose another objective, add one that needs them apart (such as masked), or learn slower."
             )
+
+
+@dataclass(frozen=True)
+class _Validated:
+    """A validation batch of any process."""
+
+    number: int
+    n_crystals: int
+    numbers: dict[str, float]
+    """Losses and what the objective says of itself, means over the crystals of the batch."""
+    site: Tensor  # (N, D)
+    crystal: Tensor  # (B, C)
 
 
 class _Both(torch.nn.Module):
@@ -163,13 +185,24 @@ def pretrain(
     if (out / "pretrain.json").is_file():
         return _finished(out)
     training, validation = _batches(objective, store, (train, held_out), physics, progress)
-    batches, chunk = settings.steps * settings.accumulate, settings.validate_every * settings.accumulate
-    order = StepOrder(training.sizes, batches, chunk, settings.batch_sites, settings.seed, least=2)
     fixed = group_by_sites(validation.sizes, np.arange(len(held_out)), settings.batch_sites, least=2)
     module = PretrainModule(encoder, objective, settings, HeldOut(validation, fixed))
     module.probes = probes
-    run_steps(module, training.loader(order), settings, out=out, description="Pretraining" if progress else None)
+    loader = training.loader(_order(training, settings))
+    run_steps(module, loader, settings, out=out, description="Pretraining" if progress else None)
     return _save(module, out, time.perf_counter() - started, scale)
+
+
+def _order(training: StoreBatches, settings: PretrainSettings) -> StepOrder:
+    """The batches of the whole run; at least two crystals in each, since InfoMax needs a foreign one."""
+    return StepOrder(
+        training.sizes,
+        steps=settings.steps * settings.accumulate,
+        chunk=settings.validate_every * settings.accumulate,
+        batch_sites=settings.batch_sites,
+        seed=settings.seed,
+        least=2,
+    )
 
 
 def edge_rule(model: ModelSettings) -> EdgeRule:
@@ -198,8 +231,13 @@ def _new_objective(encoder: Encoder, settings: PretrainSettings) -> Objective:
     """The objective with critics for this encoder, initialised by the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed + 1)
-        s = settings
-        return new_objective(encoder, s.objective, s.objective_preset, s.objective_options, s.objective_weights)
+        return new_objective(
+            encoder,
+            settings.objective,
+            preset=settings.objective_preset,
+            options=settings.objective_options,
+            weights=settings.objective_weights,
+        )
 
 
 def _claim(

@@ -9,7 +9,7 @@ import torch
 from matgl_infomax.config import FinetuneSettings, ModelSettings, PretrainSettings
 from matgl_infomax.nn.sitenet import SiteNet
 from matgl_infomax.objectives.infomax import InfoMax
-from matgl_infomax.train.finetune import fit
+from matgl_infomax.train.finetune import Labelled, fit
 from matgl_infomax.train.predict import predict
 from matgl_infomax.train.pretrain import pretrain
 from matgl_infomax.train.weights import load_encoder, with_new_head
@@ -69,6 +69,6 @@ def test_pretrain_then_finetune(run, crystals, tmp_path):
     result = pretrain(store, np.arange(48), tmp_path / "run", settings, model, progress=False)
     assert [entry["validation/loss"] for entry in result.history] == pytest.approx(losses, **CLOSE)
     model = with_new_head(load_encoder(result.path), 1, seed=1)
-    fit(model, store, np.arange(24), labels[:24], FinetuneSettings(**tuning), pretrained=True)
+    fit(model, Labelled(store, np.arange(24), labels[:24]), FinetuneSettings(**tuning), pretrained=True)
     found = np.abs(predict(model, store, np.arange(24, 48)) - labels[24:]).mean()
     assert found == pytest.approx(error, **CLOSE)

@@ -116,9 +116,9 @@ class Recorder:
         monkeypatch.setattr("matgl_infomax.train.weights.new_model", lambda *_: None)
         monkeypatch.setattr("matgl_infomax.train.weights.with_new_head", lambda *_: None)
 
-    def fit(self, model, store, rows, labels, settings, *, pretrained, split_seed):
-        assert labels.shape == (len(rows), 1)
-        self.fits.append((settings, rows, pretrained))
+    def fit(self, model, data, settings, *, pretrained, split_seed):
+        assert data.labels.shape == (len(data.rows), 1)
+        self.fits.append((settings, data.rows, pretrained))
         return SimpleNamespace(model=settings.learning_rate)
 
     def predict(self, rate, store, rows):

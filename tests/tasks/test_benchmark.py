@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from matgl_infomax.arm_names import STARTS
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
 from matgl_infomax.leaderboard.runs_read import read_benchmark
 from matgl_infomax.leaderboard.scores import fold_scores
 from matgl_infomax.tasks import benchmark_plan
-from matgl_infomax.tasks.arms import ARMS, STARTS
+from matgl_infomax.tasks.arms import ARMS
 from matgl_infomax.tasks.benchmark import benchmark
 from matgl_infomax.tasks.masking import mask_hash
 from matgl_infomax.tasks.starts import Start

@@ -57,9 +57,9 @@ def test_what_calibrates_gave_no_gradient_to_any_model(crystals, tmp_path, monke
 
     fit, seen = finetune.fit, []
 
-    def spy(model, store, rows, *args, **options):
-        fitted = fit(model, store, rows, *args, **options)
-        seen.append([int(rows[k]) for k in fitted.held_out])
+    def spy(model, data, *args, **options):
+        fitted = fit(model, data, *args, **options)
+        seen.append([int(data.rows[k]) for k in fitted.held_out])
         return fitted
 
     monkeypatch.setattr(finetune, "fit", spy)

@@ -8,7 +8,7 @@ import pytest
 from matgl_infomax.config import FinetuneSettings, ModelSettings
 from matgl_infomax.train import budget, finetune
 from matgl_infomax.train.budget import resolved, steps_for, with_held_out
-from matgl_infomax.train.finetune import fit, split
+from matgl_infomax.train.finetune import Labelled, fit, split
 from matgl_infomax.train.rates import rate_groups
 from matgl_infomax.train.weights import new_model
 from tests.build import many, store_of
@@ -36,9 +36,8 @@ def test_training_takes_the_steps_of_its_labels(crystals, tmp_path, monkeypatch)
     store = store_of(many(crystals, 24), tmp_path)
     for labels, steps in ((19, 4), (20, 30)):
         model = new_model(ModelSettings(supercell_atoms=20), 1, 0)
-        fitted = fit(
-            model, store, np.arange(labels), np.arange(float(labels)), FinetuneSettings(validation_fraction=0.4)
-        )
+        data = Labelled(store, np.arange(labels), np.arange(float(labels)))
+        fitted = fit(model, data, FinetuneSettings(validation_fraction=0.4))
         seen = [entry["step"] for entry in fitted.history]
         assert seen[-1] == steps and len(seen) == (4 if steps == 4 else 10)
 
@@ -48,14 +47,15 @@ def test_training_takes_the_steps_of_its_labels(crystals, tmp_path, monkeypatch)
 def test_rate_goes_by_the_start_unless_one_is_given(crystals, tmp_path, monkeypatch, pretrained, expected, asked):
     rates: list[float] = []
 
-    def groups(model, learning_rate, *shares):
+    def groups(model, learning_rate, **shares):
         rates.append(learning_rate)
-        return rate_groups(model, learning_rate, *shares)
+        return rate_groups(model, learning_rate, **shares)
 
     monkeypatch.setattr(finetune, "rate_groups", groups)
     model = new_model(ModelSettings(supercell_atoms=12), 1, 0)
     settings = FinetuneSettings(steps=1, learning_rate=asked)
-    fit(model, store_of(many(crystals, 3), tmp_path), np.arange(3), np.arange(3.0), settings, pretrained=pretrained)
+    data = Labelled(store_of(many(crystals, 3), tmp_path), np.arange(3), np.arange(3.0))
+    fit(model, data, settings, pretrained=pretrained)
     assert rates == [asked or expected]
 
 

@@ -16,7 +16,7 @@ from matgl_infomax.errors import InputError
 from matgl_infomax.host import load_model
 from matgl_infomax.nn.sitenet import SiteNet
 from matgl_infomax.train import finetune as module
-from matgl_infomax.train.finetune import fit
+from matgl_infomax.train.finetune import Labelled, fit
 from matgl_infomax.train.losses import GOALS, balanced_weights, check_goal
 from matgl_infomax.train.metrics import classification_metrics, regression_metrics, score_metrics
 from matgl_infomax.train.predict import predict
@@ -43,7 +43,7 @@ def data(items, tmp_path):
 
 def run(data, settings=CLASSES, labels=None, network=SMALL, **more):
     labels = data[1] if labels is None else labels
-    return fit(new_model(network, labels.shape[1], 0), data[0], np.arange(60), labels, settings, **more)
+    return fit(new_model(network, labels.shape[1], 0), Labelled(data[0], np.arange(60), labels), settings, **more)
 
 
 def goal(labels, **changes):
@@ -194,7 +194,7 @@ def test_settings_that_contradict_the_task_get_a_sentence(changes, sentence, dat
 def test_classifier_that_gives_no_negative_logits_is_refused(data):
     model = SiteNet.from_preset("compact", output="transparent_relu")
     with pytest.raises(InputError, match="cannot classify"):
-        fit(model, data[0], np.arange(60), data[1], CLASSES)
+        fit(model, Labelled(data[0], np.arange(60), data[1]), CLASSES)
 
 
 def tuned(items, tmp_path, targets="big", **more):
@@ -216,6 +216,7 @@ def test_encoder_of_a_classifier_learns_a_number(items, data, tmp_path):
     encoder = load_encoder(tuned(items, tmp_path).path)
     assert encoder.output == "probability"
     model = with_new_head(encoder, 1, seed=0)
-    fitted = fit(model, data[0], np.arange(60), data[1] * 100, CLASSES.model_copy(update={"task": "regression"}))
+    large = Labelled(data[0], np.arange(60), data[1] * 100)
+    fitted = fit(model, large, CLASSES.model_copy(update={"task": "regression"}))
     assert fitted.model.output == fitted.model.init_args["output"] == "identity"
     assert predict(fitted.model, data[0], np.arange(60)).max() > 1.5

@@ -10,7 +10,7 @@ from matgl_infomax.config import FinetuneSettings, ModelSettings
 from matgl_infomax.errors import InputError
 from matgl_infomax.train import finetune as module
 from matgl_infomax.train.ema import WeightAverage
-from matgl_infomax.train.finetune import fit
+from matgl_infomax.train.finetune import Labelled, fit
 from matgl_infomax.train.module import warmup_cosine
 from matgl_infomax.train.predict import embed_rows, predict
 from matgl_infomax.train.scale import fit_scale
@@ -27,12 +27,12 @@ def data(crystals, tmp_path):
     return store_of(items, tmp_path / "cache"), np.array([[c.labels["y"]] for c in items])
 
 
-def run(data, settings=SHORT, rows=None, labels=None, seed=0, **more):
+def run(data, settings=SHORT, rows=None, labels=None, seed=0, targets=(), **more):
     store, all_labels = data
     rows = np.arange(len(store)) if rows is None else rows
     labels = all_labels[rows] if labels is None else labels
     model = new_model(MODEL, labels.shape[1], seed)
-    return fit(model, store, rows, labels, settings, **more)
+    return fit(model, Labelled(store, rows, labels, targets), settings, **more)
 
 
 def state(fitted):
@@ -143,7 +143,7 @@ def test_constant_labels_divide_nothing_by_zero(data):
 def test_labels_of_another_width_get_a_sentence(data):
     store, labels = data
     with pytest.raises(InputError, match=r"predicts 1 target\(s\). Received labels of 2"):
-        fit(new_model(MODEL, 1, 0), store, np.arange(60), np.concatenate([labels, labels], axis=1), SHORT)
+        fit(new_model(MODEL, 1, 0), Labelled(store, np.arange(60), np.concatenate([labels, labels], axis=1)), SHORT)
 
 
 def test_frozen_groups_do_not_move(data):

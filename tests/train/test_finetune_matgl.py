@@ -15,7 +15,7 @@ from matgl_infomax.data.store import build_store
 from matgl_infomax.host import load_model
 from matgl_infomax.nn.matgl_net import MatGLNet
 from matgl_infomax.train import finetune as module
-from matgl_infomax.train.finetune import fit
+from matgl_infomax.train.finetune import Labelled, fit
 from matgl_infomax.train.predict import predict
 from matgl_infomax.train.weights import new_model, save_model
 from tests.build import many
@@ -43,7 +43,7 @@ def data(items, tmp_path):
 
 
 def run(data, settings=CAREFUL, **more):
-    return fit(new("megnet"), data[0], np.arange(40), data[1], settings, pretrained=True, **more)
+    return fit(new("megnet"), Labelled(data[0], np.arange(40), data[1]), settings, pretrained=True, **more)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -62,7 +62,7 @@ def test_groups_join_one_by_one_from_the_head_down(name, items, tmp_path, monkey
     monkeypatch.setattr(module.FinetuneModule, "on_train_batch_end", ended)
     start = new(name).layer_groups()
     settings = CAREFUL.model_copy(update={"weight_decay": 0.5, "warmup_fraction": 0.0, "learning_rate": 0.01})
-    fitted = fit(new(name), store, np.arange(40), labels, settings, pretrained=True)
+    fitted = fit(new(name), Labelled(store, np.arange(40), labels), settings, pretrained=True)
     for turn, group in enumerate(reversed(start)):
         for step, weights in enumerate(seen[: turn + 1]):
             moved = [not torch.equal(a, b) for a, b in zip(start[group], weights[group], strict=True)]

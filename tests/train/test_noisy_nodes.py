@@ -12,7 +12,7 @@ from matgl_infomax.data.store import build_store
 from matgl_infomax.objectives.share import Share
 from matgl_infomax.objectives.views import within
 from matgl_infomax.train import finetune as module
-from matgl_infomax.train.finetune import fit
+from matgl_infomax.train.finetune import Labelled, fit
 from matgl_infomax.train.noisy_nodes import NoisyNodes
 from matgl_infomax.train.pretrain import edge_rule
 from matgl_infomax.train.weights import new_model
@@ -39,7 +39,7 @@ def data(request, crystals, tmp_path):
 
 def run(data, settings, **more):
     model, store, labels = data
-    return fit(new_model(model, 1, 0), store, np.arange(len(store)), labels, settings, **more)
+    return fit(new_model(model, 1, 0), Labelled(store, np.arange(len(store)), labels), settings, **more)
 
 
 def same(one, other):

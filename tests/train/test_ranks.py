@@ -22,7 +22,7 @@ from matgl_infomax.nn.sitenet import SiteNet
 from matgl_infomax.objectives.infomax import InfoMax
 from matgl_infomax.train import loop
 from matgl_infomax.train import pretrain as pretraining
-from matgl_infomax.train.finetune import FinetuneModule, fit
+from matgl_infomax.train.finetune import FinetuneModule, Labelled, fit
 from matgl_infomax.train.predict import embed_rows, predict
 from matgl_infomax.train.pretrain import pretrain
 from matgl_infomax.train.ranks import from_all, is_first, trainer_arguments
@@ -47,7 +47,7 @@ def learn(data, out, settings=PRETRAIN, **changes):
 def tune(data, out=None, labels=None, **changes):
     labels = data[1] if labels is None else labels
     settings = FINETUNE.model_copy(update=changes)
-    return fit(new_model(MODEL, labels.shape[1], 0), data[0], np.arange(60), labels, settings, out=out)
+    return fit(new_model(MODEL, labels.shape[1], 0), Labelled(data[0], np.arange(60), labels), settings, out=out)
 
 
 def assert_same_curve(ours, theirs, first=0):

@@ -9,7 +9,7 @@ import torch
 from matgl_infomax.config import FinetuneSettings, ModelSettings
 from matgl_infomax.errors import InputError
 from matgl_infomax.train import finetune as module
-from matgl_infomax.train.finetune import fit
+from matgl_infomax.train.finetune import Labelled, fit
 from matgl_infomax.train.groups import freeze
 from matgl_infomax.train.predict import predict
 from matgl_infomax.train.rates import Thawing, rate_groups
@@ -33,7 +33,7 @@ def data(crystals, tmp_path):
 
 
 def run(data, settings=GRADUAL, **more):
-    return fit(new_model(SMALL, 1, 0), data[0], np.arange(60), data[1], settings, pretrained=True, **more)
+    return fit(new_model(SMALL, 1, 0), Labelled(data[0], np.arange(60), data[1]), settings, pretrained=True, **more)
 
 
 def same(a, b):
@@ -145,7 +145,8 @@ def test_group_whose_turn_never_comes_gets_a_sentence(data, tmp_path):
 def test_weights_from_scratch_move_at_once_and_at_full_rate(data):
     settings = GRADUAL.model_copy(update={"unfreeze_every": 0})
     other = settings.model_copy(update={"unfreeze_every": 5, "layer_decay": 0.3, "encoder_rate": 0.1})
-    plain, spared = (fit(new_model(SMALL, 1, 0), data[0], np.arange(60), data[1], s) for s in (settings, other))
+    labelled = Labelled(data[0], np.arange(60), data[1])
+    plain, spared = (fit(new_model(SMALL, 1, 0), labelled, s) for s in (settings, other))
     assert same(plain, spared)
 
 

@@ -1,0 +1,59 @@
+"""What of the settings decides a result: the marks stand where settings are declared, and every claim reads them."""
+
+from __future__ import annotations
+
+import pytest
+
+from matgl_infomax.config import FinetuneSettings, ModelSettings, PretrainSettings, Settings, deciding
+from matgl_infomax.config_forces import ForceFieldConfig
+from matgl_infomax.config_tasks import BenchmarkConfig, CurveConfig, ForceStudyConfig, ProbeConfig, RepresentConfig
+
+COMMANDS = [
+    CurveConfig(out="o"),
+    BenchmarkConfig(task="t", out="o"),
+    ForceStudyConfig(data="d", out="o"),
+    RepresentConfig(data="d", checkpoint="c", out="o"),
+    ProbeConfig(data="d", checkpoint="c", out="o"),
+    ForceFieldConfig(data="d", out="o"),
+]
+
+
+def changed(settings: Settings, **changes: object) -> Settings:
+    return settings.model_copy(update=changes)
+
+
+@pytest.mark.parametrize("settings", [PretrainSettings(), FinetuneSettings()])
+def test_sharing_the_work_decides_nothing(settings):
+    assert deciding(changed(settings, processes=2)) == deciding(settings)
+    for change in ({"steps": 7}, {"seed": 1}, {"accumulate": 2}, {"precision": "bf16"}):
+        assert deciding(changed(settings, **change)) != deciding(settings)
+
+
+def test_looking_on_decides_nothing():
+    assert deciding(PretrainSettings(probe_every=3)) == deciding(PretrainSettings())
+
+
+@pytest.mark.parametrize("settings", COMMANDS, ids=lambda settings: type(settings).__name__)
+def test_no_path_and_no_machine_decides(settings):
+    """Where things lie and how many work on them is marked in every command."""
+    found = deciding(settings)
+    fields = type(settings).model_fields
+    places = [name for name, field in fields.items() if "Path" in str(field.annotation) or name == "data"]
+    assert {"out"} <= set(places)
+    assert not {*places, "workers", "launcher", "processes", "prepare_processes"} & set(found)
+    assert all("processes" not in found[name] for name in ("pretrain", "finetune") if name in found)
+
+
+def test_what_is_told_otherwise_is_left_out_by_name():
+    settings = CurveConfig(out="o", finetune=FinetuneSettings(seed=5), target=["y"])
+    found = deciding(settings, apart=["target", "finetune.seed"])
+    assert "target" not in found and "seed" not in found["finetune"] and found["pretrain"]["seed"] == 0
+    with pytest.raises(KeyError, match="sed"):
+        deciding(settings, apart=["finetune.sed"])
+
+
+def test_everything_else_is_there():
+    assert deciding(ModelSettings()) == ModelSettings().model_dump()
+    found = deciding(FinetuneSettings())
+    assert set(FinetuneSettings.model_fields) - set(found) == {"processes"}
+    assert set(PretrainSettings.model_fields) - set(deciding(PretrainSettings())) == {"processes", "probe_every"}
