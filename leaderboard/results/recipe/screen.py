@@ -42,7 +42,7 @@ from matgl_infomax.nn.sitenet import SiteNet
 from matgl_infomax.objectives import new_objective
 from matgl_infomax.tasks.folds import kfolds
 from matgl_infomax.tasks.masking import nested_masks
-from matgl_infomax.train.finetune import fit
+from matgl_infomax.train.finetune import Labelled, fit
 from matgl_infomax.train.module import warmup_cosine
 from matgl_infomax.train.predict import embed_rows, predict
 from matgl_infomax.train.weights import with_new_head
@@ -170,7 +170,8 @@ def finetune(lab: Lab, job: dict[str, Any]) -> None:
     started = time.time()
     model = with_new_head(lab.network(job["name"], job["seed"], job.get("spec", {})), 1, job["seed"])
     settings = FinetuneSettings(**{**FINETUNE, "seed": job["seed"], **job["ft"]})
-    fitted = fit(model, store, rows, label[rows][:, None], settings, pretrained=not job["name"].startswith("scratch"))
+    data = Labelled(store, rows, label[rows][:, None])
+    fitted = fit(model, data, settings, pretrained=not job["name"].startswith("scratch"))
     seconds = time.time() - started
     mae = float(np.abs(predict(fitted.model, store, val)[:, 0] - label[val]).mean())
     out.write_text(json.dumps({**job, "mae": mae, "train_s": seconds, "s": time.time() - started}))
