@@ -26,7 +26,7 @@ export OMP_NUM_THREADS := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv browser demo test test-slow bench bench-quick lint house typecheck-tree wheel freeze clean
+.PHONY: help venv browser demo test test-slow bench bench-quick lint typecheck house typecheck-tree wheel freeze clean
 
 help:  ## show this list
 	@echo "make TARGET [STACK=dgl|pyg]"
@@ -63,8 +63,11 @@ bench: $(READY)  ## measure speed and memory with 1 and 2 threads; fails if a ba
 bench-quick: $(READY)  ## the same in few rounds with one thread, against generous bars, as CI does
 	$(PY) -m tests.benchmarks.run --quick --threads 1 $(BENCH_ARGS)
 
-lint: $(READY) typecheck-tree  ## ruff and mypy
+lint: $(READY) typecheck  ## ruff, mypy and codespell
 	$(VENV)/bin/ruff check .
+	git ls-files | xargs -d '\n' $(PY) -m codespell_lib
+
+typecheck: $(READY) typecheck-tree  ## mypy over the three packages
 	MYPYPATH=.typecheck $(VENV)/bin/mypy -p matgl_infomax
 
 house: $(READY)  ## print the table of the house: files, floors, arrows, circles, rooms per command; fails if one is missed
