@@ -40,6 +40,9 @@ nitpick_ignore_regex = [
     ("py:.*", r"matgl_infomax\..*"),
 ]
 
+# Two dashes are an option, not a dash.
+smartquotes_action = "q"
+autodoc_preserve_defaults = True
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True
@@ -56,7 +59,7 @@ sphinx_gallery_conf = {
     "abort_on_example_error": True,
     "download_all_examples": False,
     "show_memory": False,
-    "min_reported_time": 1e9,
+    "write_computation_times": False,  # its page asks other hosts for scripts
     "remove_config_comments": True,
     "matplotlib_animations": False,
 }

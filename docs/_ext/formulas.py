@@ -8,9 +8,12 @@ from typing import Any
 import ziamath
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
 
 SIZE = 17.0
 """Height of a formula's letters, pixels; the text beside them has 16."""
+TALLEST = 6 * SIZE
+"""No line of a formula here is higher: brackets that grow around a sum are drawn as long as the page."""
 
 
 def drawn(latex: str, *, inline: bool) -> tuple[str, float]:
@@ -22,6 +25,10 @@ def drawn(latex: str, *, inline: bool) -> tuple[str, float]:
     """
     ziamath.config.svg2 = False  # outlines instead of symbols, whose names would meet on a page
     picture = ziamath.Latex(latex, size=SIZE, inline=inline, color="currentColor")
+    if picture.getsize()[1] > TALLEST:
+        raise ExtensionError(
+            f"This formula is drawn {picture.getsize()[1]:.0f} pixels high: {latex}. Write \\Big for \\left."
+        )
     svg = picture.svg().replace("<svg ", f'<svg role="img" aria-label="{escape(latex, quote=True)}" ', 1)
     return svg, picture.getyofst()
 

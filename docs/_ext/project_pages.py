@@ -27,11 +27,23 @@ def write_pages(app: Sphinx) -> None:
     there = [name for name in FILES if (ROOT / name).is_file()]
     for name in there:
         write_page(folder / name.lower(), linked((ROOT / name).read_text(encoding="utf-8")))
-    lines = ["# The project", "", "MIT licence. Written from the formulas of the papers; no code of theirs is used.", ""]
+    lines = [
+        "# The project",
+        "",
+        "MIT licence. Written from the formulas of the papers; no code of theirs is used.",
+        "",
+    ]
     lines += [f"- [{FILES[name]}]({name.lower()})" for name in there]
     for name, (title, language) in QUOTED.items():
         if (ROOT / name).is_file():
-            lines += ["", f"## {title}", "", f"````{{literalinclude}} ../../../{name}", f":language: {language}", "````"]
+            lines += [
+                "",
+                f"## {title}",
+                "",
+                f"````{{literalinclude}} ../../../{name}",
+                f":language: {language}",
+                "````",
+            ]
     if there:
         lines += ["", "```{toctree}", ":hidden:", "", *(Path(name.lower()).stem for name in there), "```"]
     write_page(folder / "index.md", "\n".join([*lines, ""]))

@@ -56,7 +56,9 @@ def comparison(folder: str, arm: str, labels: int, against: str = "scratch") -> 
     for point in [*found["points"], *found["others"]]:
         if (point["arm"], point["labels"], point["against"]) == (arm, labels, against):
             return dict(point)
-    raise ExtensionError(f"leaderboard/results/{folder}/verdict.json compares no {arm} with {against} at {labels} labels")
+    raise ExtensionError(
+        f"leaderboard/results/{folder}/verdict.json compares no {arm} with {against} at {labels} labels"
+    )
 
 
 def interval(point: dict[str, Any]) -> str:
@@ -90,14 +92,14 @@ class Generated(SphinxDirective):
         for name in self.sources():
             self.env.note_dependency(str(RESULTS / name))
         lines = [*self.markdown(), "", self._source_line()]
-        place = nodes.container()
+        place = nodes.container(classes=["numbers"])
         self.state.nested_parse(StringList(lines, source=self.env.docname), 0, place)
         place.children[-1]["classes"].append("source")
-        return list(place.children)
+        return [place]
 
     def _source_line(self) -> str:
         """Where the numbers come from."""
-        return f"From {', '.join(f'`leaderboard/results/{name}`' for name in self.sources())}{self.note()}."
+        return f"From {' and '.join(f'`leaderboard/results/{name}`' for name in self.sources())}{self.note()}."
 
     def note(self) -> str:
         """What belongs to the numbers besides their file."""
@@ -126,7 +128,7 @@ class Study(Generated):
         for table in tables(read(f"{self.arguments[0]}/summary.md")):
             yield from (*table, "")
         if "verdict" in self.options:
-            yield from (f"Verdict: **{found['answer']}**. {found['text']}", "")
+            yield from (f"**Verdict.** {found['text']}", "")
 
 
 class Headline(Generated):
@@ -157,7 +159,7 @@ class Headline(Generated):
                     continue
                 other = comparison(folder, instead, point["labels"])
                 yield (
-                    f"| {point['labels']:,} | {point['against_mae']:.4g} | {point['mae']:.4g} | {other['mae']:.4g} "
+                    f"| {point['labels']:,} | {point['against_mae']:#.4g} | {point['mae']:#.4g} | {other['mae']:#.4g} "
                     f"| {interval(point)} |"
                 )
 
