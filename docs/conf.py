@@ -40,8 +40,6 @@ nitpick_ignore_regex = [
     ("py:.*", r"matgl_infomax\..*"),
 ]
 
-# Two dashes are an option, not a dash.
-smartquotes_action = "q"
 autodoc_preserve_defaults = True
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
@@ -59,6 +57,7 @@ sphinx_gallery_conf = {
     "abort_on_example_error": True,
     "download_all_examples": False,
     "show_memory": False,
+    "capture_repr": (),
     "write_computation_times": False,  # its page asks other hosts for scripts
     "remove_config_comments": True,
     "matplotlib_animations": False,
@@ -67,6 +66,7 @@ sphinx_gallery_conf = {
 html_theme = "furo"
 html_title = "matgl-infomax"
 html_static_path = ["_static"]
+html_favicon = "_static/icon.svg"
 html_css_files = ["site.css"]
 html_show_sourcelink = False
 html_copy_source = False

@@ -219,7 +219,19 @@ class Csv(Generated):
         yield f"| {' | '.join(name.replace('_', ' ') for name in columns)} |"
         yield f"|{' --- |' * len(columns)}"
         for row in rows:
-            yield f"| {' | '.join(row[name] for name in columns)} |"
+            yield f"| {' | '.join(rounded(row[name]) for name in columns)} |"
+
+
+def rounded(cell: str) -> str:
+    """A cell of a table; a number with more than four decimals is rounded to four significant digits."""
+    return f"{float(cell):#.4g}" if re.fullmatch(r"-?\d+\.\d{5,}(?:e-?\d+)?", cell) else cell
+
+
+def unbroken(line: str) -> str:
+    """A line of a table in which a number stays on one line with its spread or its interval."""
+    if not line.startswith("|"):
+        return line
+    return re.sub(r"(?<=\d)–(?=\d)", "–\u2060", line.replace(" ± ", "\u00a0±\u00a0"))
 
 
 def unlinked(markdown: str) -> str:
@@ -254,6 +266,7 @@ def write_records(app: Sphinx) -> None:
         text = re.sub(r"(!\[[^\]]*\]\()([^)]+)\)", rf"\g<1>{name}/\g<2>)", text)
         text = re.sub(r"(?<!!)\[([^\]]+)\]\(\.\./(\w+)/README\.md(?:#[\w-]+)?\)", r"[\1](\2.md)", text)
         text = re.sub(r"(?<!!)\[([^\]]+)\]\((?!http|\w+\.md\))[^)]*\)", r"\1", text)
+        text = "\n".join(map(unbroken, text.splitlines())) + "\n"
         heading, _, rest = text.partition("\n")
         source = f"*Record of a study, as it stands in `leaderboard/results/{name}/README.md`.*"
         write_page(folder / f"{name}.md", f"---\norphan: true\n---\n{heading}\n\n{source}\n{rest}")

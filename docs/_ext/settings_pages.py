@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,7 @@ def escaped(text: str) -> str:
     """Text that Markdown would otherwise read as formatting."""
     for sign in ("\\", "*", "_", "<", "$", "`"):
         text = text.replace(sign, f"\\{sign}")
-    return text
+    return re.sub(r"(?<!\w)(--[a-z][\w.-]*\w)", r"`\1`", text)
 
 
 def objective_page() -> Iterator[str]:
