@@ -136,7 +136,26 @@ def write_pages(app: Sphinx) -> None:
     write_page(folder / "index.md", "\n".join(lines))
 
 
+ASIDE = "\ue000"
+"""Stands for a colon while napoleon reads; no docstring holds this sign."""
+
+
+def colons(off: bool) -> Any:
+    """A handler that takes the colons of an attribute's docstring aside, or puts them back.
+
+    Napoleon takes what stands before a colon in the first line of an attribute for its type; here types stand in code.
+    """
+
+    def change(_app: Sphinx, what: str, _name: str, _thing: Any, _options: Any, lines: list[str]) -> None:
+        if what in ("attribute", "property", "data"):
+            lines[:] = [line.replace(": ", f"{ASIDE} ") if off else line.replace(ASIDE, ":") for line in lines]
+
+    return change
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Write the pages before any is read."""
+    app.connect("autodoc-process-docstring", colons(off=True), priority=400)
+    app.connect("autodoc-process-docstring", colons(off=False), priority=600)
     app.connect("builder-inited", write_pages, priority=100)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
