@@ -26,7 +26,7 @@ export OMP_NUM_THREADS := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv browser docs demo test test-slow bench bench-quick lint typecheck-tree wheel freeze clean
+.PHONY: help venv browser demo test test-slow bench bench-quick lint typecheck-tree wheel freeze clean
 
 help:  ## show this list
 	@echo "make TARGET [STACK=dgl|pyg]"
@@ -53,6 +53,7 @@ $(DOCS_READY): $(READY) pyproject.toml $(CONSTRAINTS)
 	PIP_CONSTRAINT=$(CONSTRAINTS) $(PY) -m pip install -qq -e '.[docs]'
 	@touch $@
 
+.PHONY: docs
 docs: $(DOCS_READY)  ## build the documentation site into docs/_build/html; a warning is an error
 	MPLBACKEND=Agg $(PY) -m sphinx -b html -n -W --keep-going -q docs docs/_build/html
 	@echo "Site: docs/_build/html/index.html"

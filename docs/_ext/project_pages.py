@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from pages import write_page
+from pages import outside_code, write_page
 from sphinx.application import Sphinx
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,7 +26,7 @@ def write_pages(app: Sphinx) -> None:
     folder = Path(app.srcdir) / "generated" / "project"
     there = [name for name in FILES if (ROOT / name).is_file()]
     for name in there:
-        write_page(folder / name.lower(), linked((ROOT / name).read_text(encoding="utf-8")))
+        write_page(folder / name.lower(), outside_code((ROOT / name).read_text(encoding="utf-8"), linked))
     lines = [
         "# The project",
         "",

@@ -11,12 +11,14 @@ import csv
 import json
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 from docutils import nodes
 from docutils.parsers.rst import directives
 from docutils.statemachine import StringList
+from pages import outside_code, write_page
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective, SphinxRole
@@ -251,10 +253,21 @@ class Ratio(SphinxRole):
         return [nodes.inline(text=interval(point), classes=["quoted"])], []
 
 
+def relinked(text: str, name: str) -> str:
+    """Links of a study's own page made fit for the site; numbers in its tables stay on one line.
+
+    Args:
+        text: prose of the page.
+        name: folder of the study.
+    """
+    text = re.sub(r"(!\[[^\]]*\]\()([^)]+)\)", rf"\g<1>{name}/\g<2>)", text)
+    text = re.sub(r"(?<!!)\[([^\]]+)\]\(\.\./(\w+)/README\.md(?:#[\w-]+)?\)", r"[\1](\2.md)", text)
+    text = re.sub(r"(?<!!)\[([^\]]+)\]\((?!http|\w+\.md\))[^)]*\)", r"\1", text)
+    return "".join(map(unbroken, text.splitlines(keepends=True)))
+
+
 def write_records(app: Sphinx) -> None:
     """Each study's own page, its pictures beside it, for the part of the site that keeps records."""
-    from pages import write_page
-
     folder = Path(app.srcdir) / "generated" / "records"
     for page in sorted(RESULTS.glob("*/README.md")):
         name = page.parent.name
@@ -263,10 +276,7 @@ def write_records(app: Sphinx) -> None:
             copy = folder / name / picture
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_bytes((page.parent / picture).read_bytes())
-        text = re.sub(r"(!\[[^\]]*\]\()([^)]+)\)", rf"\g<1>{name}/\g<2>)", text)
-        text = re.sub(r"(?<!!)\[([^\]]+)\]\(\.\./(\w+)/README\.md(?:#[\w-]+)?\)", r"[\1](\2.md)", text)
-        text = re.sub(r"(?<!!)\[([^\]]+)\]\((?!http|\w+\.md\))[^)]*\)", r"\1", text)
-        text = "\n".join(map(unbroken, text.splitlines())) + "\n"
+        text = outside_code(text, partial(relinked, name=name))
         heading, _, rest = text.partition("\n")
         source = f"*Record of a study, as it stands in `leaderboard/results/{name}/README.md`.*"
         write_page(folder / f"{name}.md", f"---\norphan: true\n---\n{heading}\n\n{source}\n{rest}")

@@ -11,6 +11,7 @@ from tests.docs.pages import DOCS
 
 pytest.importorskip("sphinx", reason="Sphinx is not installed here: make docs installs it")
 sys.path.insert(0, str(DOCS / "_ext"))
+import pages as written
 import project_pages
 import results
 from sphinx.errors import ExtensionError
@@ -51,3 +52,8 @@ def test_only_long_numbers_are_rounded(cell, shown):
 def test_links_of_the_repository_become_links_of_the_site():
     text = "[a](docs/encoders.md) [b](CHANGELOG.md) [c](tasks/x.py) [d](https://example.org)"
     assert project_pages.linked(text) == "[a](../../encoders.md) [b](changelog.md) c [d](https://example.org)"
+
+
+def test_code_is_left_alone_when_links_are_rewritten():
+    text = "[a](tasks/x.py)\n\n```python\nf = table[key](argument)\n```\n\n[b](tasks/y.py)\n"
+    assert written.outside_code(text, project_pages.linked) == "a\n\n```python\nf = table[key](argument)\n```\n\nb\n"
