@@ -47,6 +47,17 @@ browser:  ## install Chromium where there is none
 	@command -v chromium > /dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium > /dev/null; }
 	@chromium --version
 
+# The packages that build the site come on top of the environment; they change nothing in it.
+DOCS_READY := $(VENV)/.docs-ready
+$(DOCS_READY): $(READY) pyproject.toml $(CONSTRAINTS)
+	PIP_CONSTRAINT=$(CONSTRAINTS) $(PY) -m pip install -qq -e '.[docs]'
+	@touch $@
+
+.PHONY: docs
+docs: $(DOCS_READY)  ## build the documentation site into docs/_build/html; a warning is an error
+	MPLBACKEND=Agg $(PY) -m sphinx -b html -n -W --keep-going -q docs docs/_build/html
+	@echo "Site: docs/_build/html/index.html"
+
 demo: $(READY)  ## "does pretraining help?" on generated crystals, under five minutes
 	$(PY) -m matgl_infomax.tasks.demo --out $(OUT)
 
@@ -88,12 +99,13 @@ TORCH := torch==2.13.0
 freeze:  ## resolve all versions anew and write the file in constraints/
 	$(PYTHON) -m venv --clear .venv-freeze
 	.venv-freeze/bin/python -m pip install -qq $(TORCH)
-	.venv-freeze/bin/python -m pip install -qq $(TORCH) -e '.[dev,$(STACK)]' 'setuptools>=77'
+	.venv-freeze/bin/python -m pip install -qq $(TORCH) -e '.[dev,docs,$(STACK)]' 'setuptools>=77'
 	(echo "# Exact versions of the '$(STACK)' stack on Python 3.11, written by 'make freeze STACK=$(STACK)'."; \
 	 .venv-freeze/bin/python -m pip freeze --all --exclude pip --exclude-editable | sed -E 's/\+cpu$$//') > $(CONSTRAINTS)
 	rm -rf .venv-freeze
 
 clean:  ## remove environments, builds, caches and demonstrations
 	rm -rf .venv .venv-pyg .venv-wheel .venv-freeze .typecheck build dist demo build.log *.egg-info
+	rm -rf docs/_build docs/generated docs/examples docs/sg_execution_times.rst
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.*
 	find matgl_infomax tasks leaderboard tests -name __pycache__ -type d -exec rm -rf {} +

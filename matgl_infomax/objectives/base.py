@@ -81,8 +81,8 @@ class Objective(nn.Module, ABC):
     """
 
     view: View = "full"
-    """What its batches hold. An objective that moves atoms one by one needs ``full``: then equal sites are no longer
-    equal. One that changes crystals but also encodes them as they are takes ``both``."""
+    """What its batches hold. An objective that moves atoms one by one needs ``full``, since equal sites are then no
+    longer equal. One that changes crystals but also encodes them as they are takes ``both``."""
     geometry: bool = False
     """Whether its batches need positions, because it moves atoms."""
     asks: SiteNumber | None = None
