@@ -15,7 +15,8 @@ from matgl_infomax.leaderboard.matbench_format import BENCHMARK
 from matgl_infomax.leaderboard.predictions_check import check_predictions, check_unit
 from matgl_infomax.leaderboard.published import published_folds, published_scores
 from matgl_infomax.leaderboard.scores import fold_scores
-from matgl_infomax.tasks.matbench import N_FOLDS, Task
+from matgl_infomax.tasks.folds import N_FOLDS
+from matgl_infomax.tasks.matbench import Task
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from matgl_infomax.config_tasks import ReportConfig
 from matgl_infomax.errors import InputError
-from matgl_infomax.files import atomic_write
+from matgl_infomax.io import atomic_write
 from matgl_infomax.leaderboard.report_benchmark import BenchmarkNumbers, read_numbers, read_truth
 from matgl_infomax.leaderboard.report_find import MARKS, find_results
 from matgl_infomax.leaderboard.report_map import MapNumbers, read_map

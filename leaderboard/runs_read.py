@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from matgl_infomax.arm_names import WITHOUT_NETWORK
 from matgl_infomax.errors import InputError
-from matgl_infomax.files import sha256_of
+from matgl_infomax.io import sha256_of
 from matgl_infomax.leaderboard.scores import SCORES, Kind, fold_scores, probability_rocauc
 from matgl_infomax.record import RunCard
 

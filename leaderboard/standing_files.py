@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from matgl_infomax.files import atomic_write
+from matgl_infomax.io import atomic_write
 from matgl_infomax.leaderboard.standing import Duel, LeaderboardComparison, RunStanding, TaskComparison
 
 JSON_FILE, TEXT_FILE, DUELS_FILE, STRATA_FILE = "comparison.json", "comparison.md", "comparison.csv", "strata.csv"

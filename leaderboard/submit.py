@@ -14,7 +14,7 @@ import numpy as np
 
 from matgl_infomax.config_tasks import SubmitConfig
 from matgl_infomax.errors import InputError
-from matgl_infomax.files import atomic_write
+from matgl_infomax.io import atomic_write
 from matgl_infomax.leaderboard.matbench_format import (
     BENCHMARK,
     check_task,

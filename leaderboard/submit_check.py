@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from matgl_infomax.errors import InputError
-from matgl_infomax.files import sha256_of
+from matgl_infomax.io import sha256_of
 from matgl_infomax.leaderboard.matbench_format import check_ids
 from matgl_infomax.leaderboard.runs_read import PREDICTIONS, RUNS, BenchmarkResult, read_asked, read_benchmark
+from matgl_infomax.tasks.folds import N_FOLDS
 from matgl_infomax.tasks.masking import mask_hash
-from matgl_infomax.tasks.matbench import N_FOLDS, Task, load_task
+from matgl_infomax.tasks.matbench import Task, load_task
 from matgl_infomax.tasks.official import digest, official_classes, read_official, steps
 
 

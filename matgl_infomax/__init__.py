@@ -10,8 +10,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from matgl_infomax.api import embed, finetune, predict, pretrain
-    from matgl_infomax.api_forces import forcefield
+    from matgl_infomax.api import embed, finetune, forcefield, predict, pretrain
     from matgl_infomax.data.read import read_crystals
     from matgl_infomax.errors import InputError
     from matgl_infomax.nn.sitenet import SiteNet
@@ -36,7 +35,7 @@ _HOME = {
     "SiteNet": "matgl_infomax.nn.sitenet",
     "embed": "matgl_infomax.api",
     "finetune": "matgl_infomax.api",
-    "forcefield": "matgl_infomax.api_forces",
+    "forcefield": "matgl_infomax.api",
     "learning_curve": "matgl_infomax.tasks.curve",
     "predict": "matgl_infomax.api",
     "pretrain": "matgl_infomax.api",

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from matgl_infomax import cli_tasks, config, config_forces, config_tasks
+from matgl_infomax import config, config_forces, config_tasks
 from matgl_infomax.arguments import build_parser, read_settings
-from matgl_infomax.errors import InputError
+from matgl_infomax.errors import InputError, exit_code
 
 
 def check(settings: config.CheckConfig) -> None:
@@ -86,7 +85,7 @@ def _validation_lines(result: Any) -> list[str]:
 
 def forcefield(settings: config_forces.ForceFieldConfig) -> None:
     """Learn a force field for ASE and MatGL's relaxers from energies, forces and stresses."""
-    from matgl_infomax.api_forces import forcefield as run
+    from matgl_infomax.api import forcefield as run
 
     result = run(
         read_data(settings, settings),
@@ -131,16 +130,96 @@ def embed(settings: config.EmbedConfig) -> None:
 
 Command = tuple[type[config.Settings], Callable[[Any], None]]
 
+
+
+# The commands that ask questions of a model; ``cli.py`` lists them beside its own.
+
+def curve(settings: config_tasks.CurveConfig) -> None:
+    """Ask whether pretraining helps: a learning curve with a verdict."""
+    from matgl_infomax.tasks.curve import learning_curve
+    from matgl_infomax.tasks.matbench import load_task
+    from matgl_infomax.tasks.study_files import OFFICIAL, resolved, with_study
+    from matgl_infomax.tasks.task_data import task_crystals
+
+    settings = resolved(with_study(settings))
+    if settings.data == OFFICIAL:
+        crystals = task_crystals(load_task(str(settings.task)), settings.data_dir, settings.cache)
+    else:
+        crystals = read_data(settings)
+    result = learning_curve(crystals, settings.target[0], settings)
+    print(f"{result.to_markdown()}\n\nPlot: {settings.out / 'curve.png'}\nVerdict: {result.verdict.text}")
+
+
+def benchmark(settings: config_tasks.BenchmarkConfig) -> None:
+    """Answer a Matbench task on its official folds."""
+    from matgl_infomax.tasks.benchmark import benchmark as run
+
+    print(run(settings).to_text())
+
+
+def force_study(settings: config_tasks.ForceStudyConfig) -> None:
+    """Ask whether pretraining helps force fields: six elements, few frames to all, pretrained against scratch."""
+    from matgl_infomax.tasks.force_study import force_study as run
+
+    print(run(settings).to_text())
+
+
+def overlap(settings: config_tasks.OverlapConfig) -> None:
+    """Compare a corpus with the test folds of a task: same formula, twin, same structure."""
+    from matgl_infomax.tasks.overlap_report import overlap_report
+
+    print(overlap_report(settings).to_text())
+
+
+def represent(settings: config_tasks.RepresentConfig) -> None:
+    """Ask what frozen vectors know: simple heads on them, beside untrained encoders and descriptors."""
+    from matgl_infomax.tasks.represent import represent as run
+
+    print(run(read_data(settings), settings).to_text())
+
+
+def probe(settings: config_tasks.ProbeConfig) -> None:
+    """Ask what site and crystal vectors know of structure, beside untrained encoders and composition alone."""
+    from matgl_infomax.tasks.probe_study import probe as run
+
+    print(run(read_data(settings), settings).to_text())
+
+
+def submit(settings: config_tasks.SubmitConfig) -> None:
+    """Turn finished benchmarks into a folder that Matbench accepts."""
+    from matgl_infomax.leaderboard.submit import submit as run
+
+    print(run(settings).to_text())
+
+
+def report(settings: config_tasks.ReportConfig) -> None:
+    """Turn finished results into one page to read: verdict, figures, tables, run cards."""
+    from matgl_infomax.leaderboard.report import write_report
+
+    made = write_report(settings)
+    print(f"{len(made.cards)} folders, {sum(len(cards) for _, cards in made.cards)} run cards. Page: {settings.out}")
+
+
+def compare(settings: config_tasks.CompareConfig) -> None:
+    """Compare finished benchmarks or submissions with the published leaderboard, material by material."""
+    from matgl_infomax.leaderboard.against import compare_with_published
+
+    result = compare_with_published(settings)
+    print(result.to_markdown(details=False))
+    if settings.out is not None:
+        print(f"\nWith strata, largest errors and uncertainty: {settings.out / 'comparison.md'}")
+
+
 COMMANDS: dict[str, Command] = {
-    "curve": (config_tasks.CurveConfig, cli_tasks.curve),
-    "benchmark": (config_tasks.BenchmarkConfig, cli_tasks.benchmark),
-    "force-study": (config_tasks.ForceStudyConfig, cli_tasks.force_study),
-    "submit": (config_tasks.SubmitConfig, cli_tasks.submit),
-    "compare": (config_tasks.CompareConfig, cli_tasks.compare),
-    "report": (config_tasks.ReportConfig, cli_tasks.report),
-    "overlap": (config_tasks.OverlapConfig, cli_tasks.overlap),
-    "represent": (config_tasks.RepresentConfig, cli_tasks.represent),
-    "probe": (config_tasks.ProbeConfig, cli_tasks.probe),
+    "curve": (config_tasks.CurveConfig, curve),
+    "benchmark": (config_tasks.BenchmarkConfig, benchmark),
+    "force-study": (config_tasks.ForceStudyConfig, force_study),
+    "submit": (config_tasks.SubmitConfig, submit),
+    "compare": (config_tasks.CompareConfig, compare),
+    "report": (config_tasks.ReportConfig, report),
+    "overlap": (config_tasks.OverlapConfig, overlap),
+    "represent": (config_tasks.RepresentConfig, represent),
+    "probe": (config_tasks.ProbeConfig, probe),
     "pretrain": (config.PretrainConfig, pretrain),
     "finetune": (config.FinetuneConfig, finetune),
     "forcefield": (config_forces.ForceFieldConfig, forcefield),
@@ -167,32 +246,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run(read_settings(settings_class, words))
 
     return exit_code("matgl-infomax", job)
-
-
-def exit_code(program: str, job: Callable[[], None]) -> int:
-    """Do a job and tell what went wrong in one sentence, without a traceback, where the user can repair it.
-
-    Args:
-        program: name in front of the sentence.
-        job: what to do.
-
-    Returns:
-        0 when done; 2 after a mistake that the user can repair; 130 after Ctrl-C.
-    """
-    try:
-        job()
-    except InputError as error:
-        print(f"{program}: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"\n{program}: stopped. The same command goes on where it was.", file=sys.stderr)
-        return 130
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT):
-            raise
-        print(f"{program}: cannot write {error.filename or 'a file'}: {error.strerror}.", file=sys.stderr)
-        return 2
-    return 0
 
 
 def read_data(settings: config.DataSettings, columns: config_forces.LabelColumns | None = None) -> Any:
@@ -223,7 +276,7 @@ def _write_table(table: Any, out: Path) -> None:
     """Write CSV or parquet, by the ending, whole or not at all."""
     from io import BytesIO
 
-    from matgl_infomax.files import atomic_write
+    from matgl_infomax.io import atomic_write
 
     writers = {".csv": lambda b: table.to_csv(b, index=False), ".parquet": lambda b: table.to_parquet(b, index=False)}
     if out.suffix not in writers:

@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import os
+import re
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from matgl_infomax import plain
-from matgl_infomax.backend import Backend, check_version, choose_backend
+from matgl_infomax import io
 from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.radius import radius_pairs
 from matgl_infomax.data.supercell import Pairs, primitive_cell, supercell_pairs
 from matgl_infomax.errors import InputError
+from matgl_infomax.graphs import atomic_numbers as atomic_numbers
+from matgl_infomax.graphs import checked_crystal
 from matgl_infomax.graphs import graph_to_batch as graph_to_batch
 from matgl_infomax.graphs import with_positions as with_positions
-from matgl_infomax.structures import atomic_numbers as atomic_numbers
-from matgl_infomax.structures import checked_crystal
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
+
 
 MATGL_VERSION: str = version("matgl")
 MODEL_FILES = ("model.json", "model.pt", "state.pt")
@@ -67,6 +67,57 @@ def _start_matgl() -> Backend:
     except OSError as error:
         raise InputError(f"MatGL could not start: {error}. It needs a home folder that it can write to.") from error
     return backend
+
+
+
+# The choice between MatGL's two kinds of graph, made before MatGL is imported.
+
+Backend = Literal["DGL", "PYG"]
+OLDEST = (3, 0, 2)
+"""Before this release the usual read-out of M3GNet, TensorNet and SO3Net added up over sites: twice the cell gave twice
+the vector."""
+
+
+def check_version(found: str) -> None:
+    """Refuse a MatGL whose vectors depend on the size of the cell.
+
+    Raises:
+        InputError: For a release before 3.0.2.
+    """
+    numbers = tuple(int(number) for number in re.findall(r"\d+", found)[:3])
+    if numbers < OLDEST:
+        raise InputError(f"MatGL {found} gives vectors that depend on the size of the cell. Install 'matgl>=3.0.5'.")
+
+
+def choose_backend(wanted: str | None, matgl_version: str, dgl_problem: Callable[[], str | None]) -> Backend:
+    """Which kind of graph MatGL shall use: the one asked for, else DGL wherever it works.
+
+    Args:
+        wanted: value of MATGL_BACKEND, None when unset.
+        matgl_version: installed version of MatGL; from 4 on it knows PyG only.
+        dgl_problem: tells why DGL cannot be used, None when it can.
+
+    Raises:
+        InputError: For an unknown name, or when DGL is asked for and cannot be used.
+    """
+    name = wanted.strip().upper() if wanted else None
+    if name not in (None, "DGL", "PYG"):
+        raise InputError(f"MATGL_BACKEND must be DGL or PYG. Received: {wanted!r}. Correct it, or unset it.")
+    if int(matgl_version.split(".")[0]) >= 4:
+        if name == "DGL":
+            raise InputError(
+                f"MATGL_BACKEND=DGL, but MatGL {matgl_version} knows only PyG. "
+                "Unset MATGL_BACKEND, or install 'matgl>=3.0.5,<4' with dgl==1.1.3 (Python 3.11)."
+            )
+        return "PYG"
+    if name == "PYG":
+        return "PYG"
+    problem = dgl_problem()
+    if problem and name == "DGL":
+        raise InputError(
+            f"MATGL_BACKEND=DGL, but {problem}. Install dgl==1.1.3 (Python 3.11), or set MATGL_BACKEND=PYG."
+        )
+    return "PYG" if problem else "DGL"
 
 
 with warnings.catch_warnings():
@@ -272,11 +323,11 @@ def load_model(path: str | Path) -> MatGLModel | Potential:
     missing = [name for name in MODEL_FILES if not (folder / name).is_file()]
     if missing:
         raise InputError(f"{folder} holds no saved model: {', '.join(missing)} missing. Give the folder save() wrote.")
-    card, arguments = plain.read_json(folder / "model.json"), plain.read_tensors(folder / "model.pt")
-    state = plain.read_tensors(folder / "state.pt")
+    card, arguments = io.read_json(folder / "model.json"), io.read_tensors(folder / "model.pt")
+    state = io.read_tensors(folder / "state.pt")
     # MatGL calls whatever such an entry names, even a function of the operating system.
     for entry in (card, *(value for value in arguments.values() if isinstance(value, dict) and "@class" in value)):
-        plain.check_class(entry, (MatGLModel, Potential), ("matgl", "matgl_infomax"), folder)
+        io.check_class(entry, (MatGLModel, Potential), ("matgl", "matgl_infomax"), folder)
     try:
         model = cast(MatGLModel | Potential, matgl.load_model(folder))
     except (ValueError, RuntimeError) as error:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import platform
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from matgl_infomax.errors import InputError
-from matgl_infomax.files import atomic_write
+from matgl_infomax.io import atomic_write
 
 PACKAGES = (
     "matgl-infomax", "matgl", "torch", "dgl", "torch-geometric", "lightning",
@@ -81,6 +84,16 @@ class Tried(Part):
     log_loss: float | None = Field(default=None, ge=0, description="None for numbers, or where it diverged.")
 
 
+def peak_memory_mb() -> float | None:
+    """Largest memory of this process so far; None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1024**2 if sys.platform == "darwin" else 1024)
+
+
 class Cost(Part):
     """What it took."""
 
@@ -120,6 +133,12 @@ class ForceMetrics(Part):
 
 
 METRICS = (Metrics.__name__, ClassMetrics.__name__, ForceMetrics.__name__)
+
+
+def versions() -> dict[str, Any]:
+    """Versions of Python and of the packages that matter, found without importing any of them."""
+    packages = {name: _installed(name) for name in PACKAGES}
+    return {"python": platform.python_version(), "backend": _backend(packages), "packages": packages}
 
 
 class RunCard(Part):
@@ -194,22 +213,6 @@ def read_card(path: Path | str) -> RunCard:
         raise InputError(f"{reason} Delete it, and the run is repeated.") from error
 
 
-def peak_memory_mb() -> float | None:
-    """Largest memory of this process so far; None where the system does not tell."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1024**2 if sys.platform == "darwin" else 1024)
-
-
-def versions() -> dict[str, Any]:
-    """Versions of Python and of the packages that matter, found without importing any of them."""
-    packages = {name: _installed(name) for name in PACKAGES}
-    return {"python": platform.python_version(), "backend": _backend(packages), "packages": packages}
-
-
 @cache
 def _installed(name: str) -> str | None:
     """Version of a package, None where absent."""
@@ -228,3 +231,75 @@ def _backend(packages: dict[str, str | None]) -> str | None:
         return "PYG"
     chosen = os.environ.get("MATGL_BACKEND", "").strip().upper()
     return chosen if chosen in ("DGL", "PYG") else ("DGL" if packages["dgl"] else "PYG")
+
+
+
+# A run's folder belongs to one set of settings and data: resuming is safe, mixing is refused.
+
+HASHED = "sha256:"
+
+
+def claim_folder(out: Path, kind: str, claim: dict[str, Any], *, undeciding: Sequence[str] = ()) -> None:
+    """Take a folder for a run, or find that it is this very run's already.
+
+    Args:
+        out: folder of the run, made if absent.
+        kind: what runs there, such as "pretrain".
+        claim: everything that decides the result: plain values, and long lists or arrays, of which a hash is kept.
+        undeciding: dotted names of entries that decide nothing, though earlier versions noted them as they were given;
+            a folder that differs in them alone is this run's.
+
+    Raises:
+        InputError: If another run lives there (the first differing entry is named), or the folder cannot be written.
+    """
+    long = (list, np.ndarray)
+    plain = {name: _digest(value) if isinstance(value, long) else value for name, value in claim.items()}
+    plain = json.loads(json.dumps({"kind": kind, **plain}, default=str))
+    file = out / "run.json"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        earlier = json.loads(file.read_text()) if file.is_file() else None
+    except OSError as error:
+        raise InputError(f"Cannot use the folder {out}: {error.strerror}. Choose another one.") from error
+    except json.JSONDecodeError as error:
+        raise InputError(f"{file} is damaged ({error}). Delete the folder, or choose another one.") from error
+    if earlier is None:
+        atomic_write(file, json.dumps(plain, indent=1))
+        return
+    for dotted in undeciding:
+        _set_as_in(plain, earlier, dotted.split("."))
+    if earlier != plain:
+        name, was, now = _first_difference(earlier, plain)
+        hashed = any(str(value).startswith(HASHED) for value in (was, now))
+        how = f"its {name} differ from this one's" if hashed else f"its {name} is {was}, this one's is {now}"
+        raise InputError(f"{out} holds another run: {how}. Choose another folder, or delete that one.")
+
+
+def _set_as_in(claim: dict[str, Any], earlier: dict[str, Any], path: list[str]) -> None:
+    """Give an entry of an earlier claim the value that it has in this one, where both have it."""
+    *sections, name = path
+    for section in sections:
+        claim, earlier = (part.get(section) or {} for part in (claim, earlier))
+    if name in claim and name in earlier:
+        earlier[name] = claim[name]
+
+
+def _digest(values: list[Any] | np.ndarray[Any, Any]) -> str:
+    """Short name of a long list, or of an array with its shape."""
+    if isinstance(values, np.ndarray):
+        content = f"{values.dtype.str}{values.shape}".encode() + np.ascontiguousarray(values).tobytes()
+    else:
+        content = json.dumps(values).encode()
+    return HASHED + hashlib.sha256(content).hexdigest()
+
+
+def _first_difference(a: dict[str, Any], b: dict[str, Any], path: str = "") -> tuple[str, Any, Any]:
+    """Where two nested records differ first."""
+    for name in [*a, *(k for k in b if k not in a)]:
+        left, right = a.get(name), b.get(name)
+        if left == right:
+            continue
+        if isinstance(left, dict) and isinstance(right, dict):
+            return _first_difference(left, right, f"{path}{name}.")
+        return f"{path}{name}", left, right
+    raise ValueError("the records are equal")

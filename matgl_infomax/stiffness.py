@@ -26,7 +26,7 @@ from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.store import Store
 from matgl_infomax.errors import InputError
-from matgl_infomax.files import atomic_write
+from matgl_infomax.io import atomic_write
 from matgl_infomax.nn.matgl_net import MatGLNet
 from matgl_infomax.objectives.views import moved
 

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from matgl_infomax.config import FinetuneSettings, ModelSettings
 from matgl_infomax.errors import InputError
-from matgl_infomax.files import sha256_of
-from matgl_infomax.tasks.kept import cached_array
+from matgl_infomax.io import cached_array, sha256_of
 
 if TYPE_CHECKING:
     from matgl_infomax.data.store import Store

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from matgl_infomax.config_tasks import BenchmarkConfig
-from matgl_infomax.files import atomic_write, sweep_drafts
+from matgl_infomax.io import atomic_write, sweep_drafts
 from matgl_infomax.leaderboard.runs_read import (
     ASKED,
     PREDICTIONS,

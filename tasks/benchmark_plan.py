@@ -21,11 +21,11 @@ from matgl_infomax.tasks.card import Card
 from matgl_infomax.tasks.descriptors import described
 from matgl_infomax.tasks.engine import CardGrid, Outcome, hash_of
 from matgl_infomax.tasks.folds import N_FOLDS, Split
-from matgl_infomax.tasks.launch import workers_here
 from matgl_infomax.tasks.masking import data_hash, nested_masks, split_hash
 from matgl_infomax.tasks.matbench import Task
 from matgl_infomax.tasks.starts import PER_FOLD, Start, StartRequest, check_starts, start_weights
 from matgl_infomax.train.budget import with_held_out
+from matgl_infomax.workers import workers_here
 
 if TYPE_CHECKING:
     from matgl_infomax.data.store import Store

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
+from matgl_infomax.record import HASHED
 from matgl_infomax.tasks.source import content_hash, read_source
 from matgl_infomax.tasks.starts import Start, StartRequest, begin, check_starts, claim_start, too_close, write_start
-from matgl_infomax.train.claim import HASHED
 
 
 def on_corpus(request: StartRequest) -> Start:

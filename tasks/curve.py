@@ -14,7 +14,7 @@ from matgl_infomax.config_tasks import CurveConfig
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
-from matgl_infomax.files import atomic_write
+from matgl_infomax.io import atomic_write
 from matgl_infomax.leaderboard.curve_table import absolute_errors, curve_frame, markdown_table
 from matgl_infomax.leaderboard.ratio_table import has_several, ratio_table
 from matgl_infomax.leaderboard.verdict import Verdict, judge

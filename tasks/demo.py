@@ -13,9 +13,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from matgl_infomax.cli import exit_code
 from matgl_infomax.config import FinetuneSettings, ModelSettings, PretrainSettings
 from matgl_infomax.config_tasks import CurveConfig
+from matgl_infomax.errors import exit_code
 
 if TYPE_CHECKING:
     from matgl_infomax.data.crystal import Crystal
@@ -66,7 +66,7 @@ def write_crystals(crystals: Sequence[Crystal], file: Path) -> None:
     """
     import pandas as pd
 
-    from matgl_infomax.files import atomic_write
+    from matgl_infomax.io import atomic_write
 
     rows = [
         {

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from matgl_infomax.data.crystal import Crystal
-from matgl_infomax.files import sha256_of
-from matgl_infomax.tasks.kept import cached_array, open_array
+from matgl_infomax.io import cached_array, open_array, sha256_of
 
 CODE_VERSION = 1
 """Raise it whenever the same crystals would get other descriptors."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.elements import elemental_properties
 from matgl_infomax.errors import InputError
-from matgl_infomax.files import atomic_write
+from matgl_infomax.io import atomic_write
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -24,11 +24,10 @@ from tqdm import tqdm
 from matgl_infomax.arguments import read_settings
 from matgl_infomax.config import Settings
 from matgl_infomax.errors import InputError
-from matgl_infomax.files import atomic_write, sha256_of, sweep_drafts
+from matgl_infomax.io import atomic_write, sha256_of, sweep_drafts
 from matgl_infomax.leaderboard.runs_read import CARDS
-from matgl_infomax.record import RunCard, new_card, peak_memory_mb, read_card, write_card, write_cards
-from matgl_infomax.tasks.launch import at_once
-from matgl_infomax.train.claim import claim_folder
+from matgl_infomax.record import RunCard, claim_folder, new_card, peak_memory_mb, read_card, write_card, write_cards
+from matgl_infomax.workers import at_once
 
 if TYPE_CHECKING:
     import pandas as pd

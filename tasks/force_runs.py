@@ -13,8 +13,8 @@ from matgl_infomax.data.forces import GPA_OF
 from matgl_infomax.data.loader import group_by_sites
 from matgl_infomax.data.store import Store, build_store
 from matgl_infomax.errors import InputError
-from matgl_infomax.files import sha256_of
 from matgl_infomax.host import Potential
+from matgl_infomax.io import sha256_of
 from matgl_infomax.nn.potential import tell
 from matgl_infomax.tasks.engine import Outcome, regression_metrics
 from matgl_infomax.tasks.masking import mask_hash

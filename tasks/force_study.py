@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from matgl_infomax.config import deciding
 from matgl_infomax.config_tasks import ForceStudyConfig
 from matgl_infomax.errors import InputError
-from matgl_infomax.files import atomic_write, sha256_of
+from matgl_infomax.io import atomic_write, sha256_of
 from matgl_infomax.leaderboard.runs_read import CARDS
 from matgl_infomax.record import RunCard
 from matgl_infomax.tasks.arms import named_arms

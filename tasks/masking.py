@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matgl_infomax.errors import InputError
-from matgl_infomax.files import sha256_of
+from matgl_infomax.io import sha256_of
 from matgl_infomax.tasks.folds import Split
 
 if TYPE_CHECKING:

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from matgl_infomax.data.crew import run_jobs
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.errors import InputError
-from matgl_infomax.files import atomic_write
+from matgl_infomax.io import atomic_write
 from matgl_infomax.tasks.same_structure import LARGEST_CELL, LARGEST_WORK, SYMPREC_ANGSTROM, compare_block
+from matgl_infomax.workers import run_jobs
 
 SIDE = 64
 """Crystals of one formula on each side of a block: silica has hundreds, and must not wait for one process."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from matgl_infomax.files import atomic_write
+from matgl_infomax.io import atomic_write
 from matgl_infomax.tasks.matbench import Task
 from matgl_infomax.tasks.overlap import LEVELS
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from matgl_infomax.config_tasks import OverlapConfig
-from matgl_infomax.files import atomic_write
+from matgl_infomax.io import atomic_write
 from matgl_infomax.record import peak_memory_mb, versions
 from matgl_infomax.tasks.matbench import Task, load_task
 from matgl_infomax.tasks.overlap import Overlap, find_overlap

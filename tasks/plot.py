@@ -6,7 +6,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from matgl_infomax.files import atomic_write
+from matgl_infomax.io import atomic_write
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,7 +6,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from matgl_infomax.files import atomic_write
+from matgl_infomax.io import atomic_write
 from matgl_infomax.leaderboard.ratio_table import against_scratch
 from matgl_infomax.leaderboard.verdict import Paired, Verdict
 

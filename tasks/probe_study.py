@@ -17,8 +17,7 @@ from matgl_infomax.config_tasks import ProbeConfig
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
-from matgl_infomax.files import atomic_write, sha256_of
-from matgl_infomax.plain import read_json
+from matgl_infomax.io import atomic_write, read_json, sha256_of
 from matgl_infomax.probe import FOLDS, Folds, Score, cross_validate, make_folds
 from matgl_infomax.probe_targets import (
     Target,

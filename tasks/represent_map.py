@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from matgl_infomax.files import sha256_of
+from matgl_infomax.io import cached_array, sha256_of
 from matgl_infomax.tasks import embedding_map
-from matgl_infomax.tasks.kept import cached_array
 from matgl_infomax.tasks.masking import nested_masks
 from matgl_infomax.tasks.represent_study import PRETRAINED, UNTRAINED, Representation, Vectors
 

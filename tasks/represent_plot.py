@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from matgl_infomax.files import atomic_write
+from matgl_infomax.io import atomic_write
 
 if TYPE_CHECKING:
     import pandas as pd

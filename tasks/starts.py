@@ -17,13 +17,12 @@ from matgl_infomax.config_tasks import BenchmarkConfig, CurveConfig, StartSettin
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
-from matgl_infomax.files import atomic_write
-from matgl_infomax.plain import read_json
+from matgl_infomax.io import atomic_write, read_json
+from matgl_infomax.record import claim_folder
 from matgl_infomax.tasks.arms import open_encoder, state_hash
 from matgl_infomax.tasks.folds import Split
-from matgl_infomax.tasks.launch import workers_here
 from matgl_infomax.tasks.source import check_source, target_of
-from matgl_infomax.train.claim import claim_folder
+from matgl_infomax.workers import workers_here
 
 if TYPE_CHECKING:
     from matgl_infomax.data.store import Store

@@ -25,8 +25,8 @@ from tqdm import tqdm
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.draft import BadEntry, UnreadableError, guarded
 from matgl_infomax.errors import InputError
-from matgl_infomax.files import atomic_write, sha256_of
-from matgl_infomax.tasks.launch import at_once
+from matgl_infomax.io import atomic_write, sha256_of
+from matgl_infomax.workers import at_once
 
 CODE_VERSION = 1
 """Raise it whenever the same crystal would get other descriptors."""

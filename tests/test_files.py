@@ -8,7 +8,7 @@ import os
 import pytest
 
 from matgl_infomax.errors import InputError
-from matgl_infomax.files import atomic_write, sha256_of
+from matgl_infomax.io import atomic_write, sha256_of
 
 
 def full_disk(*_):

@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from matgl_infomax.data.crew import cores, run_jobs
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.layout import checksum, shard_name, shard_rows
 from matgl_infomax.data.radius import EdgeRule
 from matgl_infomax.data.shard import read_finished, shard_key, write_shard, write_whole
 from matgl_infomax.errors import InputError
+from matgl_infomax.workers import cores, run_jobs
 
 _DAY = 24 * 3600.0
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from matgl_infomax.nn.layers import activation_named
+from matgl_infomax.nn.activations import activation_named
 
 
 class TransparentReLU(torch.autograd.Function):

@@ -20,9 +20,9 @@ from matgl_infomax.data.loader import StepOrder, StoreBatches, group_by_sites, r
 from matgl_infomax.data.store import Store
 from matgl_infomax.errors import InputError
 from matgl_infomax.objectives.share import at_least_single
+from matgl_infomax.record import claim_folder
 from matgl_infomax.train.averaged import AveragedModule
 from matgl_infomax.train.budget import resolved, validation_share
-from matgl_infomax.train.claim import claim_folder
 from matgl_infomax.train.ema import WeightAverage
 from matgl_infomax.train.groups import freeze
 from matgl_infomax.train.loop import run_steps

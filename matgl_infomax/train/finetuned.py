@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 from matgl_infomax.config import EnsembleSettings, FinetuneSettings, deciding
 from matgl_infomax.data.store import Store
 from matgl_infomax.errors import InputError
-from matgl_infomax.files import atomic_write
-from matgl_infomax.plain import read_json
+from matgl_infomax.io import atomic_write, read_json
+from matgl_infomax.record import claim_folder
 from matgl_infomax.train.budget import with_held_out
 from matgl_infomax.train.calibrate import Calibration, calibrate, combine, fewest_labels
-from matgl_infomax.train.claim import claim_folder
 from matgl_infomax.train.finetune import FEWEST_FOR_VALIDATION, Fitted, Labelled, fit, split
 from matgl_infomax.train.losses import METRICS
 from matgl_infomax.train.metrics import Metrics

@@ -21,8 +21,7 @@ from tqdm import tqdm
 from matgl_infomax.config import FinetuneSettings, PretrainSettings
 from matgl_infomax.config_forces import ForceFieldSettings
 from matgl_infomax.errors import InputError
-from matgl_infomax.files import atomic_write
-from matgl_infomax.plain import read_tensors
+from matgl_infomax.io import atomic_write, read_tensors
 from matgl_infomax.train.module import StepModule
 from matgl_infomax.train.quiet import quiet
 from matgl_infomax.train.ranks import spawns, trainer_arguments

@@ -24,13 +24,13 @@ from matgl_infomax.data.radius import EdgeRule
 from matgl_infomax.data.store import Store
 from matgl_infomax.data.supercell import SupercellRule
 from matgl_infomax.errors import InputError
-from matgl_infomax.files import atomic_write
+from matgl_infomax.io import atomic_write
 from matgl_infomax.nn.matgl_net import MatGLNet
 from matgl_infomax.nn.presets import ELEMENTS
 from matgl_infomax.objectives import Objective, new_objective
 from matgl_infomax.objectives.health import collapsed, effective_rank, spread
+from matgl_infomax.record import claim_folder
 from matgl_infomax.stiffness import digest, site_stiffness
-from matgl_infomax.train.claim import claim_folder
 from matgl_infomax.train.loop import CHECKPOINT, run_steps
 from matgl_infomax.train.module import StepModule
 from matgl_infomax.train.probes import OnlineProbes

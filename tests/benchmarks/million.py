@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from matgl_infomax.data.crew import cores
 from matgl_infomax.data.loader import StepOrder, StoreBatches
 from matgl_infomax.data.read import read_crystals
 from matgl_infomax.data.store import Store, build_store
 from matgl_infomax.data.supercell import SupercellRule
+from matgl_infomax.workers import cores
 from tests.strained import Strained
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "mp_unlabelled" / "mp_2025.parquet"

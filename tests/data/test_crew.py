@@ -10,8 +10,8 @@ import sys
 
 import pytest
 
-from matgl_infomax.data.crew import run_jobs
 from matgl_infomax.errors import InputError
+from matgl_infomax.workers import run_jobs
 
 
 def square(number):
@@ -64,7 +64,7 @@ def test_script_without_a_guard_may_use_all_cores(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         "import json\n"
-        "from matgl_infomax.data.crew import run_jobs\n"
+        "from matgl_infomax.workers import run_jobs\n"
         "print(list(run_jobs(json.dumps, [(k,) for k in range(3)], 1)))\n"
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60)

@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from matgl_infomax.data import layout
+from matgl_infomax.data.build import content_key
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.loader import StoreBatches
 from matgl_infomax.data.radius import RadiusRule, batch_pairs, radius_pairs
-from matgl_infomax.data.store import Store, build_store, content_key
+from matgl_infomax.data.store import Store, build_store
 from matgl_infomax.data.supercell import SupercellRule
 from matgl_infomax.errors import InputError
 from matgl_infomax.objectives.share import part

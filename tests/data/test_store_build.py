@@ -12,7 +12,8 @@ import pytest
 
 from matgl_infomax.data import build as module
 from matgl_infomax.data import layout, shard
-from matgl_infomax.data.store import build_store, content_key
+from matgl_infomax.data.build import content_key
+from matgl_infomax.data.store import build_store
 from matgl_infomax.data.supercell import SupercellRule
 from matgl_infomax.errors import InputError
 from tests.build import many

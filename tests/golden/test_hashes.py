@@ -19,7 +19,7 @@ from matgl_infomax.config import EnsembleSettings, FinetuneSettings, ModelSettin
 from matgl_infomax.config_forces import ForceFieldSettings
 from matgl_infomax.config_tasks import BenchmarkConfig, CurveConfig, ForceStudyConfig, RepresentConfig, StartSettings
 from matgl_infomax.data.store import build_store
-from matgl_infomax.files import sha256_of
+from matgl_infomax.io import sha256_of
 from matgl_infomax.record import versions
 from matgl_infomax.tasks.benchmark_plan import Bench, BenchmarkRun, plan_benchmark, settle_benchmark
 from matgl_infomax.tasks.card import Card, load_card
@@ -31,9 +31,9 @@ from matgl_infomax.tasks.represent_fit import HeadFit
 from matgl_infomax.tasks.represent_study import Vectors, plan_representation
 from matgl_infomax.tasks.starts import Start, StartRequest, claim_start
 from matgl_infomax.tasks.study import CurveRun, CurveStudy, plan_curve
-from matgl_infomax.train.finetune import fit
-from matgl_infomax.train.finetuned import Labelled, train_ensemble
+from matgl_infomax.train.finetune import Labelled, fit
 from matgl_infomax.train.finetuned import Start as InitialNetwork
+from matgl_infomax.train.finetuned import train_ensemble
 from matgl_infomax.train.forcefield import fit_forces, rule_of, start_network
 from matgl_infomax.train.pretrain import pretrain
 from tests.golden import exact

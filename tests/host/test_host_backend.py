@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from matgl_infomax import host
-from matgl_infomax.backend import choose_backend
 from matgl_infomax.errors import InputError
+from matgl_infomax.host import choose_backend
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 IS_4 = host.MATGL_VERSION.startswith("4.")

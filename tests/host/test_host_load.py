@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from matgl_infomax import host, plain
+from matgl_infomax import host, io
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.errors import InputError
 from matgl_infomax.nn.sitenet import SiteNet
@@ -131,10 +131,10 @@ def test_a_class_the_user_imported_is_welcome() -> None:
 
     entry = {"@module": __name__, "@class": "Mine"}
     with pytest.raises(InputError, match="import its module first"):
-        plain.check_class(entry, host.MatGLModel, ("matgl",), Path("folder"))
+        io.check_class(entry, host.MatGLModel, ("matgl",), Path("folder"))
     globals()["Mine"] = Mine
     try:
-        plain.check_class(entry, host.MatGLModel, ("matgl",), Path("folder"))
+        io.check_class(entry, host.MatGLModel, ("matgl",), Path("folder"))
     finally:
         del globals()["Mine"]
 

@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from matgl_infomax import host
-from matgl_infomax.backend import check_version
 from matgl_infomax.contracts import in_cell, radius_batch
 from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.errors import InputError
+from matgl_infomax.host import check_version
 from matgl_infomax.nn import matgl_models
 from matgl_infomax.nn.matgl_net import MatGLNet
 from tests.build import reordered

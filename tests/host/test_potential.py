@@ -11,8 +11,7 @@ import pytest
 import torch
 
 from matgl_infomax import cli, host
-from matgl_infomax.api import pretrain
-from matgl_infomax.api_forces import forcefield
+from matgl_infomax.api import forcefield, pretrain
 from matgl_infomax.config import ModelSettings, PretrainSettings
 from matgl_infomax.config_forces import ForceFieldSettings, LabelColumns
 from matgl_infomax.contracts import radius_batch

@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 
 from matgl_infomax.config_tasks import BenchmarkConfig
-from matgl_infomax.files import sha256_of
+from matgl_infomax.io import sha256_of
 from matgl_infomax.leaderboard.runs_read import score_table
 from matgl_infomax.record import new_card
+from matgl_infomax.tasks.folds import N_FOLDS
 from matgl_infomax.tasks.masking import mask_hash
-from matgl_infomax.tasks.matbench import N_FOLDS, Task, load_task
+from matgl_infomax.tasks.matbench import Task, load_task
 from matgl_infomax.tasks.official import official_classes
 
 PLACES = {"task", "folds", "arm", "init", "labels", "seeds", "data_dir", "cache", "corpus", "source", "workers", "out"}

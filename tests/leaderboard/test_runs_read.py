@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from matgl_infomax.errors import InputError
-from matgl_infomax.files import sha256_of
+from matgl_infomax.io import sha256_of
 from matgl_infomax.leaderboard.runs_read import Asked, read_benchmark, score_table
 from matgl_infomax.record import new_card
 

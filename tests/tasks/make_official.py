@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from matgl_infomax.files import atomic_write
+from matgl_infomax.io import atomic_write
 from matgl_infomax.tasks.folds import N_FOLDS, Split, fold_sha256
 from matgl_infomax.tasks.official import SAME_CRYSTALS, STEP, composition_text, content_sha256, digest
 

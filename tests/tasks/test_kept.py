@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from matgl_infomax.errors import InputError
-from matgl_infomax.tasks.kept import cached_array
+from matgl_infomax.io import cached_array
 
 
 def test_computed_once(tmp_path):

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from matgl_infomax import workers
 from matgl_infomax.errors import InputError
-from matgl_infomax.tasks import launch
-from matgl_infomax.tasks.launch import at_once, workers_here
+from matgl_infomax.workers import at_once, workers_here
 
 
 def square(job):
@@ -86,12 +86,12 @@ def test_what_a_job_refuses_travels_as_words(monkeypatch):
     import torch
 
     threads = torch.get_num_threads()
-    for name in launch.THREAD_VARIABLES:
+    for name in workers.THREAD_VARIABLES:
         monkeypatch.setenv(name, "2")
     try:
-        assert launch._alone(square, 3) == (9, None)
-        assert launch._alone(square, -2) == (None, "There is no root of -2.")
-        assert torch.get_num_threads() == 1 and {os.environ[name] for name in launch.THREAD_VARIABLES} == {"1"}
+        assert workers._alone(square, 3) == (9, None)
+        assert workers._alone(square, -2) == (None, "There is no root of -2.")
+        assert torch.get_num_threads() == 1 and {os.environ[name] for name in workers.THREAD_VARIABLES} == {"1"}
     finally:
         torch.set_num_threads(threads)
 
@@ -156,7 +156,7 @@ def cluster(tmp_path, monkeypatch) -> Path:
     root = Path(__file__).resolve().parents[2]
     monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("PYTHONPATH", str(root))
-    monkeypatch.setattr(launch, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(workers, "LOOK_SECONDS", 0.1)
     watcher = submitit_slurm.SlurmInfoWatcher(delay_s=1)
     monkeypatch.setattr(submitit_slurm.SlurmJob, "watcher", watcher)
     return home

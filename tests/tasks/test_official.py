@@ -9,9 +9,9 @@ import pytest
 
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.tasks.card import card_names, load_card
-from matgl_infomax.tasks.official import ROUNDING, STEP, official_classes, read_official, steps
+from matgl_infomax.tasks.official import ROUNDING, SAME_CRYSTALS, STEP, official_classes, read_official, steps
 from matgl_infomax.tasks.verify import difference
-from tests.tasks.make_official import SAME_CRYSTALS, TARGETS, cell_text, fingerprints, official_rows
+from tests.tasks.make_official import TARGETS, cell_text, fingerprints, official_rows
 
 LARGE = {"matbench_mp_e_form", "matbench_mp_gap", "matbench_mp_is_metal"}
 NAMES = [pytest.param(name, marks=pytest.mark.slow if name in LARGE else ()) for name in card_names()]

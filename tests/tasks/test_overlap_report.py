@@ -14,7 +14,8 @@ from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
 from matgl_infomax.leaderboard.runs_read import read_benchmark
 from matgl_infomax.tasks import overlap_jobs, overlap_scores, task_data
-from matgl_infomax.tasks.matbench import N_FOLDS, load_task
+from matgl_infomax.tasks.folds import N_FOLDS
+from matgl_infomax.tasks.matbench import load_task
 from matgl_infomax.tasks.overlap import LEVELS, Overlap
 from matgl_infomax.tasks.overlap_plot import plot_overlap
 from matgl_infomax.tasks.overlap_report import make_report

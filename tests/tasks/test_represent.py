@@ -15,7 +15,7 @@ from matplotlib.image import imread
 from matgl_infomax.config import ModelSettings
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
-from matgl_infomax.files import sha256_of
+from matgl_infomax.io import sha256_of
 from matgl_infomax.tasks import embedding_map, represent_study, structure_descriptors
 from matgl_infomax.tasks import represent as module
 from matgl_infomax.tasks.arms import state_hash
