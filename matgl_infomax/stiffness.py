@@ -21,7 +21,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from matgl_infomax import host
-from matgl_infomax.contracts.crystals import in_cell, radius_batch
+from matgl_infomax.contracts.case import in_cell, radius_batch
 from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.store import Store

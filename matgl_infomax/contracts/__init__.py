@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from matgl_infomax.contracts.case import EncoderCase
-from matgl_infomax.contracts.crystals import example_crystals, in_cell, radius_batch
+from matgl_infomax.contracts.case import EncoderCase, example_crystals, in_cell, radius_batch
 from matgl_infomax.contracts.physics import BatchMates, CellChoice, Precision, SiteOrder
 from matgl_infomax.contracts.training import Gradients, Restart, Saving, Seeds
 
