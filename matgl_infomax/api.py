@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from matgl_infomax.config import DataSettings, EnsembleSettings, FinetuneSettings, ModelSettings, PretrainSettings
 from matgl_infomax.config_forces import ForceFieldSettings, LabelColumns
 from matgl_infomax.data.crystal import Crystal
-from matgl_infomax.data.elements_guard import check_elements, knowing
+from matgl_infomax.data.elements import check_elements, knowing
 from matgl_infomax.data.forces import ForceLabels, force_labels
 from matgl_infomax.data.radius import EdgeRule
 from matgl_infomax.data.read import read_crystals

@@ -9,12 +9,13 @@ from typing import Any
 
 from matgl_infomax import config, config_forces, config_tasks
 from matgl_infomax.arguments import build_parser, read_settings
+from matgl_infomax.data.read import read_data
 from matgl_infomax.errors import InputError, exit_code
 
 
 def check(settings: config.CheckConfig) -> None:
     """Read the crystals and say what is there: bad files, elements, labels, expected cost."""
-    from matgl_infomax.preflight import preflight
+    from matgl_infomax.data.preflight import preflight
 
     crystals = read_data(settings)
     print(preflight(crystals, settings.target or crystals.targets, supercell_atoms=settings.supercell_atoms).to_text())
@@ -131,9 +132,6 @@ def embed(settings: config.EmbedConfig) -> None:
 Command = tuple[type[config.Settings], Callable[[Any], None]]
 
 
-
-# The commands that ask questions of a model; ``cli.py`` lists them beside its own.
-
 def curve(settings: config_tasks.CurveConfig) -> None:
     """Ask whether pretraining helps: a learning curve with a verdict."""
     from matgl_infomax.tasks.curve import learning_curve
@@ -246,25 +244,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run(read_settings(settings_class, words))
 
     return exit_code("matgl-infomax", job)
-
-
-def read_data(settings: config.DataSettings, columns: config_forces.LabelColumns | None = None) -> Any:
-    """The crystals a command works on, with columns of energies, forces and stresses; what was skipped is listed."""
-    from matgl_infomax.data.read import read_crystals
-
-    energy, arrays = ([], []) if columns is None else columns.names
-    crystals = read_crystals(
-        settings.data,
-        targets=list(dict.fromkeys([*settings.target, *energy])),
-        arrays=arrays,
-        labels_file=settings.labels_file,
-        id_column=settings.id_column,
-        on_error=settings.on_error,
-        progress=True,
-    )
-    if crystals.bad:
-        print(crystals.bad_report(), file=sys.stderr)
-    return crystals
 
 
 def _part(settings_class: type[Any], whole: config.Settings) -> Any:

@@ -21,9 +21,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from matgl_infomax import host
-from matgl_infomax.contracts.case import in_cell, radius_batch
-from matgl_infomax.data.batch import SiteBatch
-from matgl_infomax.data.crystal import Crystal
+from matgl_infomax.data.batch import SiteBatch, radius_batch
+from matgl_infomax.data.crystal import Crystal, in_cell
 from matgl_infomax.data.store import Store
 from matgl_infomax.errors import InputError
 from matgl_infomax.io import atomic_write

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from matgl_infomax.data.crystal import Crystal
-from matgl_infomax.tasks.same_structure import space_group
+from matgl_infomax.data.same_structure import space_group
 
 if TYPE_CHECKING:
     import pandas as pd

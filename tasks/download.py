@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from matgl_infomax.data.draft import shorten
+from matgl_infomax.data.crystal import shorten
 from matgl_infomax.errors import InputError
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from matgl_infomax.data.crystal import Crystal
+from matgl_infomax.data.same_structure import LARGEST_CELL, LARGEST_WORK, SYMPREC_ANGSTROM, compare_block
 from matgl_infomax.errors import InputError
 from matgl_infomax.io import atomic_write
-from matgl_infomax.tasks.same_structure import LARGEST_CELL, LARGEST_WORK, SYMPREC_ANGSTROM, compare_block
 from matgl_infomax.workers import run_jobs
 
 SIDE = 64

@@ -60,7 +60,7 @@ def overlap_report(settings: OverlapConfig, *, progress: bool = True) -> Overlap
         InputError: If the corpus, the task's data or a benchmark cannot be read, a benchmark is of another task, or
             the folder cannot be written.
     """
-    from matgl_infomax.cli import read_data
+    from matgl_infomax.data.read import read_data
     from matgl_infomax.tasks.overlap_plot import plot_overlap
     from matgl_infomax.tasks.task_data import task_crystals
 

@@ -196,7 +196,7 @@ def probe(
         InputError: If there are fewer crystals than folds, nothing can be asked, a target is unknown, the encoder does
             not know an element or diverged, or the folder holds another study or cannot be written.
     """
-    from matgl_infomax.data.elements_guard import check_elements
+    from matgl_infomax.data.elements import check_elements
     from matgl_infomax.data.store import build_store
     from matgl_infomax.tasks.arms import state_hash
     from matgl_infomax.train.weights import load_encoder

@@ -195,7 +195,7 @@ def plan_representation(crystals: Crystals, target: str, config: RepresentConfig
         InputError: For an unknown task or target, too few labels, a folder without an encoder, or elements that the
             encoder does not know.
     """
-    from matgl_infomax.data.elements_guard import check_elements
+    from matgl_infomax.data.elements import check_elements
     from matgl_infomax.tasks.arms import state_hash
     from matgl_infomax.train.weights import load_encoder
 

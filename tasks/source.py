@@ -7,8 +7,7 @@ import hashlib
 import os
 from pathlib import Path
 
-from matgl_infomax.data.read import Crystals, read_crystals
-from matgl_infomax.data.sources import find_files
+from matgl_infomax.data.read import Crystals, find_files, read_crystals
 from matgl_infomax.errors import InputError
 from matgl_infomax.tasks.matbench import load_task
 from matgl_infomax.tasks.task_data import DATA_VARIABLE, task_crystals

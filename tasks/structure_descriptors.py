@@ -22,8 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from matgl_infomax.data.crystal import Crystal
-from matgl_infomax.data.draft import BadEntry, UnreadableError, guarded
+from matgl_infomax.data.crystal import BadEntry, Crystal, UnreadableError, guarded
 from matgl_infomax.errors import InputError
 from matgl_infomax.io import atomic_write, sha256_of
 from matgl_infomax.workers import at_once

@@ -5,12 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from matgl_infomax.data.check import why_bad
-from matgl_infomax.data.crystal import Crystal
-from matgl_infomax.data.draft import BadEntry, Draft
+from matgl_infomax.data.crystal import BadEntry, Crystal, Draft, why_bad
 from matgl_infomax.data.formats import read_file
-from matgl_infomax.data.labels import numeric_labels
-from matgl_infomax.data.read import Crystals
+from matgl_infomax.data.read import Crystals, numeric_labels
 from matgl_infomax.errors import InputError
 from matgl_infomax.tasks.card import Card
 from matgl_infomax.tasks.download import download

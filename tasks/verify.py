@@ -8,8 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from matgl_infomax.data.crystal import Crystal
-from matgl_infomax.data.draft import BadEntry
+from matgl_infomax.data.crystal import BadEntry, Crystal
 from matgl_infomax.tasks.card import Card
 from matgl_infomax.tasks.official import composition_text, content_sha256, digest, read_official, steps
 

@@ -13,11 +13,11 @@ from matgl_infomax.api import pretrain
 from matgl_infomax.config import ModelSettings, PretrainSettings
 from matgl_infomax.contracts import example_crystals, in_cell, radius_batch
 from matgl_infomax.data.loader import StoreBatches
+from matgl_infomax.data.share import part
 from matgl_infomax.errors import InputError
 from matgl_infomax.nn.matgl_net import MatGLNet
 from matgl_infomax.nn.sitenet import SiteNet
 from matgl_infomax.objectives.dual import Dual
-from matgl_infomax.objectives.share import part
 from tests.build import store_of
 
 SMALL = {

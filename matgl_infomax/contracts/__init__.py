@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from matgl_infomax.contracts.case import EncoderCase, example_crystals, in_cell, radius_batch
+from matgl_infomax.contracts.case import EncoderCase, example_crystals
 from matgl_infomax.contracts.physics import BatchMates, CellChoice, Precision, SiteOrder
 from matgl_infomax.contracts.training import Gradients, Restart, Saving, Seeds
+from matgl_infomax.data.batch import radius_batch
+from matgl_infomax.data.crystal import in_cell
 
 __all__ = [
     "BatchMates",

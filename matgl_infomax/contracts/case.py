@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor
 
-from matgl_infomax.data.batch import SiteBatch
+from matgl_infomax.data.batch import SiteBatch, radius_batch
 from matgl_infomax.data.crystal import Crystal
-from matgl_infomax.data.radius import radius_pairs
 
 DOUBLE, SINGLE = torch.float64, torch.float32
 _CONTRACTS: set[str] = set()
@@ -106,9 +103,6 @@ class EncoderCase:
         assert off <= tolerance, f"{sentence} {size}"
 
 
-
-# Crystals to test encoders with, the same crystals in other cells, and batches of them.
-
 CONVENTIONAL = [[-1, 1, 1], [1, -1, 1], [1, 1, -1]]
 """The cube of a face-centred lattice in terms of its primitive vectors."""
 
@@ -130,40 +124,3 @@ def example_crystals() -> list[Crystal]:
         ("KXeO", [19, 54, 8], triclinic, [zero, [0.31, 0.42, 0.27], [0.72, 0.61, 0.58]]),
     ]
     return [Crystal(name, np.array(numbers), cell, np.array(frac, dtype=float)) for name, numbers, cell, frac in made]
-
-
-def in_cell(crystal: Crystal, matrix: ArrayLike) -> Crystal:
-    """The same crystal described by other cell vectors, whole-number combinations of its own.
-
-    Args:
-        crystal: the crystal.
-        matrix: combinations as rows, (3, 3); its determinant is the number of old cells in the new one.
-    """
-    combine = np.asarray(matrix, dtype=float)
-    steps = np.stack(np.meshgrid(*[np.arange(-4, 5)] * 3), -1).reshape(-1, 3)
-    place = steps @ np.linalg.inv(combine)
-    inside = steps[((place > -1e-9) & (place < 1 - 1e-9)).all(1)]  # (K, 3) old cells in the new one
-    frac = ((crystal.frac[:, None] + inside) @ np.linalg.inv(combine)).reshape(-1, 3)
-    return replace(
-        crystal, numbers=np.repeat(crystal.numbers, len(inside)), lattice=combine @ crystal.lattice, frac=frac
-    )
-
-
-def radius_batch(crystals: Sequence[Crystal], cutoff_angstrom: float = 5.0) -> SiteBatch:
-    """All crystals in one batch with geometry, in double precision; pairs are neighbours within the cut-off."""
-    pairs = [radius_pairs(c.lattice, c.frac, cutoff_angstrom) for c in crystals]
-    sizes = np.array([c.n_sites for c in crystals])
-    start = sizes.cumsum() - sizes
-    src = np.concatenate([p.src + s for p, s in zip(pairs, start, strict=True)])
-    dst = np.concatenate([p.dst + s for p, s in zip(pairs, start, strict=True)])
-    return SiteBatch(
-        number=torch.from_numpy(np.concatenate([c.numbers for c in crystals])),
-        owner=torch.from_numpy(np.repeat(np.arange(len(crystals)), sizes)),
-        src=torch.from_numpy(src).long(),
-        dst=torch.from_numpy(dst).long(),
-        distance=torch.from_numpy(np.concatenate([p.distance for p in pairs])),
-        n_crystals=len(crystals),
-        frac=torch.from_numpy(np.concatenate([c.frac for c in crystals])),
-        lattice=torch.from_numpy(np.stack([c.lattice for c in crystals])),
-        offset=torch.from_numpy(np.concatenate([p.offset for p in pairs])).double(),
-    )

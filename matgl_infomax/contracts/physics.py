@@ -9,8 +9,8 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from matgl_infomax.contracts.case import CONVENTIONAL, DOUBLE, SINGLE, EncoderCase, contract, in_cell
-from matgl_infomax.data.crystal import Crystal
+from matgl_infomax.contracts.case import CONVENTIONAL, DOUBLE, SINGLE, EncoderCase, contract
+from matgl_infomax.data.crystal import Crystal, in_cell
 
 
 class SiteOrder(EncoderCase):

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from matgl_infomax.data.crystal import Crystal
+from matgl_infomax.data.radius import radius_pairs
 
 View = Literal["full", "merged", "both"]
 """All sites and pairs, equal ones merged and counted, or both in one batch."""
@@ -81,3 +86,42 @@ class SiteBatch:
         if self.merged is not None:
             moved["merged"] = self.merged.to(device, dtype)
         return replace(self, **moved)
+
+
+def radius_batch(crystals: Sequence[Crystal], cutoff_angstrom: float = 5.0) -> SiteBatch:
+    """All crystals in one batch with geometry, in double precision; pairs are neighbours within the cut-off."""
+    pairs = [radius_pairs(c.lattice, c.frac, cutoff_angstrom) for c in crystals]
+    sizes = np.array([c.n_sites for c in crystals])
+    start = sizes.cumsum() - sizes
+    src = np.concatenate([p.src + s for p, s in zip(pairs, start, strict=True)])
+    dst = np.concatenate([p.dst + s for p, s in zip(pairs, start, strict=True)])
+    return SiteBatch(
+        number=torch.from_numpy(np.concatenate([c.numbers for c in crystals])),
+        owner=torch.from_numpy(np.repeat(np.arange(len(crystals)), sizes)),
+        src=torch.from_numpy(src).long(),
+        dst=torch.from_numpy(dst).long(),
+        distance=torch.from_numpy(np.concatenate([p.distance for p in pairs])),
+        n_crystals=len(crystals),
+        frac=torch.from_numpy(np.concatenate([c.frac for c in crystals])),
+        lattice=torch.from_numpy(np.stack([c.lattice for c in crystals])),
+        offset=torch.from_numpy(np.concatenate([p.offset for p in pairs])).double(),
+    )
+
+
+def segment_mean(values: Tensor, owner: Tensor, count: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Mean of the rows of each segment.
+
+    Args:
+        values: rows, (N, D) or (N,).
+        owner: segment of each row, (N,).
+        count: rows per segment, or the sum of their weights, (B,).
+        weight: how often each row counts, (N,); none means once.
+
+    Returns:
+        (B, D) or (B,); an empty segment gives zero.
+    """
+    trailing = [1] * (values.dim() - 1)
+    if weight is not None:
+        values = values * weight.view(-1, *trailing)
+    total = values.new_zeros(len(count), *values.shape[1:]).index_add(0, owner, values)
+    return total / count.clamp(min=1).to(values.dtype).view(-1, *trailing)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import warnings
 from collections import Counter
-from dataclasses import dataclass, field
-from functools import reduce
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache, reduce
 from math import gcd
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 if TYPE_CHECKING:
+    from ase import Atoms
     from pymatgen.core import Structure
+
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,3 +77,393 @@ class Crystal:
             labels=dict(labels or {}),
             source=source,
         )
+
+
+
+# What a file reader hands on: crystals not yet checked, or the reason why there is none.
+
+T = TypeVar("T")
+
+Arrays = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
+"""Atomic numbers (N,), lattice (3, 3) in angstrom, fractional coordinates (N, 3)."""
+
+
+@dataclass(frozen=True, slots=True)
+class BadEntry:
+    """One thing that cannot be used, and why."""
+
+    source: str
+    """File, with row or frame where it has several."""
+    id: str
+    """Name the crystal would have had."""
+    reason: str
+    """One line a chemist understands."""
+
+    def __str__(self) -> str:
+        name = f" ({self.id})" if self.id and self.id not in self.source else ""
+        return f"{self.source}{name}: {self.reason}"
+
+
+@dataclass(slots=True, eq=False)
+class Draft:
+    """One crystal as a parser gave it: nothing about it has been checked yet."""
+
+    id: str
+    """Name it gets unless a field names it."""
+    source: str
+    numbers: NDArray[np.int64]
+    """Atomic numbers, (N,); 0 where the element is unknown."""
+    lattice: NDArray[np.float64]
+    """Lattice vectors as rows, (3, 3), angstrom."""
+    frac: NDArray[np.float64]
+    """Fractional coordinates, (N, 3)."""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    """Values that stand beside the crystal, by column name."""
+    names: tuple[str, ...] = ()
+    """All columns its file offers, for messages."""
+    reason: str = ""
+    """Why the row could not be decoded although its columns name it; the arrays are empty then."""
+
+    @classmethod
+    def of(
+        cls,
+        id: str,
+        source: str,
+        arrays: Arrays,
+        *,
+        fields: Mapping[str, Any] | None = None,
+        names: tuple[str, ...] = (),
+        reason: str = "",
+    ) -> Draft:
+        """A crystal from its decoded arrays, and the columns beside it."""
+        numbers, lattice, frac = arrays
+        return cls(
+            id=id,
+            source=source,
+            numbers=numbers,
+            lattice=lattice,
+            frac=frac,
+            fields=fields or {},
+            names=names,
+            reason=reason,
+        )
+
+
+class UnreadableError(Exception):
+    """A reader's own reason, ready to be shown."""
+
+
+def guarded(source: str, id: str, call: Callable[[], T]) -> T | BadEntry:
+    """Run a parser; whatever it throws becomes a bad entry, and its warnings stay silent.
+
+    This is the one place that catches everything: parsers of other libraries raise
+    AssertionError, KeyError or IndexError on damaged files, without any promise which.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return call()
+        except UnreadableError as error:
+            return BadEntry(source, id, str(error))
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001
+            return BadEntry(source, id, _plain_reason(error))
+
+
+def _plain_reason(error: Exception) -> str:
+    """One short line for an exception of somebody else's parser."""
+    if isinstance(error, json.JSONDecodeError):
+        return f"truncated or no JSON: {error.msg} at line {error.lineno}"
+    if isinstance(error, EOFError):
+        return "truncated: the compressed data end too early"
+    if isinstance(error, PermissionError):
+        return "no permission to read it"
+    if isinstance(error, OSError) and error.strerror:
+        return f"cannot be opened: {error.strerror}"
+    text = shorten(str(error)) or "no further reason given"
+    if isinstance(error, (IndexError, AssertionError)):
+        return f"truncated or malformed: {text}"
+    return f"cannot be read: {type(error).__name__}: {text}"
+
+
+def shorten(text: str, limit: int = 160) -> str:
+    """The text on one line, cut where it gets long."""
+    line = " ".join(text.split())
+    return line if len(line) <= limit else line[: limit - 3] + "..."
+
+
+@cache
+def atomic_numbers() -> dict[str, int]:
+    """Atomic number of each element symbol; deuterium and tritium count as hydrogen."""
+    from pymatgen.core import Element
+
+    return {element.symbol: element.Z for element in Element} | {"D": 1, "T": 1}
+
+
+def decode(value: Any) -> Arrays:
+    """Take apart a pymatgen ``Structure``, its dict, the JSON text of that dict, or ASE ``Atoms``.
+
+    Raises:
+        UnreadableError: If it is none of these, is disordered, or has an unknown element.
+    """
+    if isinstance(value, str):
+        value = json.loads(value)
+    if isinstance(value, Mapping):
+        return _decode_dict(value)
+    if hasattr(value, "lattice") and hasattr(value, "frac_coords"):
+        return decode_structure(value)
+    if hasattr(value, "cell") and hasattr(value, "get_scaled_positions"):
+        return decode_atoms(value)
+    if value is None or (isinstance(value, float) and np.isnan(value)):
+        raise UnreadableError("no structure in this row")
+    raise UnreadableError(f"a pymatgen Structure or its dict is needed, received: {type(value).__name__}")
+
+
+def decode_structure(structure: Structure) -> Arrays:
+    """Arrays of an ordered pymatgen ``Structure``."""
+    if not structure.is_ordered:
+        raise UnreadableError(f"disordered sites: {_first_mixed(structure)}")
+    symbols = [site.specie.symbol for site in structure]
+    lattice = np.array(structure.lattice.matrix, dtype=np.float64)
+    return _numbers(symbols), lattice, np.array(structure.frac_coords, dtype=np.float64).reshape(-1, 3)
+
+
+def _first_mixed(structure: Structure) -> str:
+    """How the first disordered site is occupied."""
+    return next(shorten(site.species_string, 60) for site in structure if not site.is_ordered)
+
+
+def _decode_dict(data: Mapping[str, Any]) -> Arrays:
+    """Arrays of a pymatgen ``Structure`` dict, ten times faster than by way of the ``Structure``."""
+    if "lattice" not in data or "sites" not in data:
+        raise UnreadableError("no pymatgen Structure: 'lattice' and 'sites' are needed")
+    symbols: list[str] = []
+    for site in data["sites"]:
+        species = site["species"]
+        if len(species) != 1 or abs(species[0]["occu"] - 1) > 1e-8:
+            mixed = ", ".join(f"{s['element']}:{s['occu']:g}" for s in species)
+            raise UnreadableError(f"disordered sites: {mixed}")
+        symbols.append(species[0]["element"])
+    lattice = np.array(data["lattice"]["matrix"], dtype=np.float64)
+    frac = np.array([site["abc"] for site in data["sites"]], dtype=np.float64).reshape(-1, 3)
+    return _numbers(symbols), lattice, frac
+
+
+def _numbers(symbols: list[str]) -> NDArray[np.int64]:
+    """Atomic numbers of symbols, (N,)."""
+    known = atomic_numbers()
+    unknown = sorted({symbol for symbol in symbols if symbol not in known})
+    if unknown:
+        raise UnreadableError(f"unknown element {', '.join(unknown)}")
+    return np.array([known[symbol] for symbol in symbols], dtype=np.int64)
+
+
+def decode_atoms(atoms: Atoms) -> Arrays:
+    """Arrays of periodic ASE ``Atoms``."""
+    lattice = np.array(atoms.cell.array, dtype=np.float64)
+    if not lattice.any():
+        raise UnreadableError("no lattice: this is a molecule, not a crystal")
+    if not atoms.pbc.any():
+        raise UnreadableError("not periodic (pbc is off in all directions): this is a molecule in a box")
+    occupied = atoms.info.get("occupancy")
+    if occupied and any(len(site) != 1 or abs(sum(site.values()) - 1) > 1e-8 for site in occupied.values()):
+        raise UnreadableError("disordered sites")
+    if not np.isfinite(lattice).all() or abs(np.linalg.det(lattice)) < 1e-12:
+        # Positions cannot be made fractional; the check of the lattice names the reason.
+        return np.array(atoms.numbers, dtype=np.int64), lattice, np.zeros((len(atoms), 3))
+    frac = np.linalg.solve(lattice.T, atoms.positions.T).T
+    return np.array(atoms.numbers, dtype=np.int64), lattice, np.ascontiguousarray(frac)
+
+
+
+# Whether a crystal can be one: finite numbers, known elements, a volume, and no two atoms in one place.
+#
+# Everything is computed for thousands of crystals at once, so that a check never is a reason to skip it.
+
+CLOSEST_ANGSTROM = 0.5
+"""Atoms nearer than this, periodic images included, are taken for an error; the H2 bond is 0.74 angstrom."""
+SMALLEST_VOLUME = 0.5
+"""Cubic angstrom per atom below which a cell counts as having no volume; diamond has 5.7."""
+LARGEST_FRACTION = 1000.0
+"""Fractional coordinates beyond this are not taken for positions in a crystal."""
+LAST_ELEMENT = 118
+
+_BLOCK = 4096  # crystals at once: keeps the work arrays within the processor's cache and memory small
+
+
+def why_bad(drafts: Sequence[Draft]) -> list[str | None]:
+    """The reason why each crystal cannot be used, or None.
+
+    Left-handed lattice vectors are fine: they describe the mirror image, with the same distances.
+    """
+    reasons: list[str | None] = [_why_bad_alone(draft) for draft in drafts]
+    fine = [row for row, reason in enumerate(reasons) if reason is None]
+    for start in range(0, len(fine), _BLOCK):
+        rows = fine[start : start + _BLOCK]
+        for row, reason in zip(rows, _why_bad_geometry([drafts[row] for row in rows]), strict=True):
+            reasons[row] = reason
+    return reasons
+
+
+def _why_bad_alone(draft: Draft) -> str | None:
+    """What can be seen without geometry; cheap."""
+    n = len(draft.numbers)
+    if draft.reason:
+        return draft.reason
+    if n == 0:
+        return "no atoms"
+    if draft.lattice.shape != (3, 3):
+        return f"the lattice needs 3 vectors of 3 numbers. Received: {draft.lattice.size} numbers"
+    if draft.frac.shape != (n, 3):
+        return f"{n} atoms need {3 * n} coordinates. Received: {draft.frac.size}"
+    return None
+
+
+def _why_bad_geometry(drafts: list[Draft]) -> list[str | None]:
+    """Elements, numbers, volume and distances of a block of crystals with arrays of the right shape."""
+    n_sites = np.array([len(draft.numbers) for draft in drafts])
+    owner = np.repeat(np.arange(len(drafts)), n_sites)  # (N,)
+    first = np.cumsum(n_sites) - n_sites  # (n,)
+    numbers = np.concatenate([draft.numbers for draft in drafts])
+    frac = np.concatenate([draft.frac for draft in drafts])  # (N, 3)
+    lattice = np.stack([draft.lattice for draft in drafts])  # (n, 3, 3)
+    reasons: list[str | None] = [None] * len(drafts)
+
+    def name(rows: NDArray[np.int64], texts: Sequence[str]) -> None:
+        for row, text in zip(rows, texts, strict=True):
+            reasons[row] = reasons[row] or text
+
+    row, site = _first_site(owner, (numbers < 1) | (numbers > LAST_ELEMENT))
+    at = site - first[row]
+    name(row, [f"unknown element: atomic number {numbers[k]} at site {s}" for k, s in zip(site, at, strict=True)])
+    row = np.flatnonzero(~np.isfinite(lattice).all((1, 2)))
+    name(row, ["a lattice vector is not finite (NaN or infinite)"] * len(row))
+    row, site = _first_site(owner, ~np.isfinite(frac).all(1))
+    name(row, [f"the coordinate of site {s} is not finite (NaN or infinite)" for s in site - first[row]])
+    row, site = _first_site(owner, (np.abs(frac) > LARGEST_FRACTION).any(1))
+    far = np.abs(frac[site]).max(1)
+    name(row, [f"site {s} lies {f:.3g} cells away" for s, f in zip(site - first[row], far, strict=True)])
+
+    sound = np.isfinite(lattice).all((1, 2))
+    volume = np.zeros(len(drafts))
+    volume[sound] = np.abs(np.linalg.det(lattice[sound])) / n_sites[sound]
+    row = np.flatnonzero(~(volume >= SMALLEST_VOLUME))
+    name(row, [f"no volume: {volume[r]:.3g} cubic angstrom per atom" for r in row])
+
+    fine = np.flatnonzero([reason is None for reason in reasons])
+    if len(fine):
+        keep = np.isin(owner, fine)
+        found = _closest(lattice[fine], np.searchsorted(fine, owner[keep]), frac[keep])
+        for r, (distance, i, j) in found.items():
+            reasons[fine[r]] = f"overlapping atoms: sites {i} and {j} are {distance:.3f} angstrom apart"
+    return reasons
+
+
+def _first_site(owner: NDArray[np.int64], wrong: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Each crystal that has a wrong site, and the first such site."""
+    sites = np.flatnonzero(wrong)
+    rows, where = np.unique(owner[sites], return_index=True)
+    return rows, sites[where]
+
+
+def _closest(
+    lattice: NDArray[np.float64], owner: NDArray[np.int64], frac: NDArray[np.float64]
+) -> dict[int, tuple[float, int, int]]:
+    """The closest pair of each crystal with atoms nearer than the limit: distance and the two sites.
+
+    A vector shorter than the limit spans at most limit / height of a cell. Where all heights are at least
+    twice the limit that is half a cell, so the wrapped difference of two sites is the only candidate; flatter
+    cells are looked at one by one.
+    """
+    height = 1.0 / np.linalg.norm(np.linalg.inv(lattice), axis=1)  # (n, 3), distance between lattice planes
+    flat = height.min(1) < 2 * CLOSEST_ANGSTROM
+    found: dict[int, tuple[float, int, int]] = {}
+    first = np.searchsorted(owner, np.arange(len(lattice) + 1))
+    for row in np.flatnonzero(flat).tolist():
+        pair = _closest_in_flat_cell(lattice[row], frac[first[row] : first[row + 1]])
+        if pair is not None:
+            found[row] = pair
+    for row, distance, i, j in _close_pairs(lattice, height, owner, frac, ~flat):
+        if row not in found or distance < found[row][0]:
+            found[row] = (distance, i - int(first[row]), j - int(first[row]))
+    return found
+
+
+def _close_pairs(
+    lattice: NDArray[np.float64],
+    height: NDArray[np.float64],
+    owner: NDArray[np.int64],
+    frac: NDArray[np.float64],
+    wanted: NDArray[np.bool_],
+) -> list[tuple[int, float, int, int]]:
+    """All pairs below the limit as (crystal, distance, site, site): sweep along the tallest direction.
+
+    Sites are sorted by their position along that direction; the k-th next site is a candidate only as long
+    as the k-1 ones before it were within the limit.
+    """
+    axis = height.argmax(1)
+    tall = height[np.arange(len(height)), axis]
+    site = np.flatnonzero(wanted[owner])
+    along = np.mod(frac[site, axis[owner[site]]], 1.0) * tall[owner[site]]  # angstrom
+    low = along < CLOSEST_ANGSTROM  # these also are neighbours of the sites at the upper end
+    site, along = np.concatenate([site, site[low]]), np.concatenate([along, along[low] + tall[owner[site[low]]]])
+    order = np.lexsort((along, owner[site]))
+    site, along = site[order], along[order]
+    crystal = owner[site]
+
+    pairs: list[tuple[int, float, int, int]] = []
+    here, step = np.arange(len(site)), 1
+    while len(here):
+        here = here[here + step < len(site)]
+        there = here + step
+        near = (crystal[here] == crystal[there]) & (along[there] - along[here] < CLOSEST_ANGSTROM)
+        here, there = here[near], there[near]
+        difference = frac[site[there]] - frac[site[here]]
+        difference -= np.rint(difference)
+        distance = np.linalg.norm(np.einsum("ei,eij->ej", difference, lattice[crystal[here]]), axis=1)
+        for k in np.flatnonzero((distance < CLOSEST_ANGSTROM) & (site[here] != site[there])):
+            i, j = sorted((int(site[here[k]]), int(site[there[k]])))
+            pairs.append((int(crystal[here[k]]), float(distance[k]), i, j))
+        step += 1
+    return pairs
+
+
+def _closest_in_flat_cell(lattice: NDArray[np.float64], frac: NDArray[np.float64]) -> tuple[float, int, int] | None:
+    """The closest pair below the limit in a cell with lattice planes nearer than twice the limit."""
+    from pymatgen.core import Lattice
+
+    reduced = np.asarray(Lattice(lattice).lll_matrix)
+    height = 1.0 / np.linalg.norm(np.linalg.inv(reduced), axis=0)
+    reach = np.ceil(CLOSEST_ANGSTROM / height + 0.5).astype(int)
+    image = np.stack(np.meshgrid(*(np.arange(-r, r + 1) for r in reach), indexing="ij"), -1).reshape(-1, 3)
+    shift = image @ reduced  # (images, 3)
+    position = frac @ lattice @ np.linalg.inv(reduced)
+    best: tuple[float, int, int] | None = None
+    for i in range(len(frac)):
+        difference = position[i:] - position[i]
+        difference -= np.rint(difference)
+        distance = np.linalg.norm((difference @ reduced)[:, None] + shift, axis=2)  # (N - i, images)
+        distance[0, (image == 0).all(1)] = np.inf
+        k = int(distance.min(1).argmin())
+        nearest = float(distance[k].min())
+        if nearest < (best[0] if best else CLOSEST_ANGSTROM):
+            best = (nearest, i, i + k)
+    return best
+
+
+def in_cell(crystal: Crystal, matrix: ArrayLike) -> Crystal:
+    """The same crystal described by other cell vectors, whole-number combinations of its own.
+
+    Args:
+        crystal: the crystal.
+        matrix: combinations as rows, (3, 3); its determinant is the number of old cells in the new one.
+    """
+    combine = np.asarray(matrix, dtype=float)
+    steps = np.stack(np.meshgrid(*[np.arange(-4, 5)] * 3), -1).reshape(-1, 3)
+    place = steps @ np.linalg.inv(combine)
+    inside = steps[((place > -1e-9) & (place < 1 - 1e-9)).all(1)]  # (K, 3) old cells in the new one
+    frac = ((crystal.frac[:, None] + inside) @ np.linalg.inv(combine)).reshape(-1, 3)
+    return replace(
+        crystal, numbers=np.repeat(crystal.numbers, len(inside)), lattice=combine @ crystal.lattice, frac=frac
+    )

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from matgl_infomax.data.lll import triangular_form
-from matgl_infomax.data.supercell import Pairs, SupercellRule, plain_copy
+from matgl_infomax.data.supercell import Pairs, SupercellRule, plain_copy, triangular_form
 from matgl_infomax.errors import InputError
 from matgl_infomax.jit import compiled
 

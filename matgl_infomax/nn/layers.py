@@ -72,25 +72,6 @@ def stack(width_in: int, widths: Sequence[int], activation: str) -> nn.Sequentia
     return nn.Sequential(*(Layer(a, b, activation) for a, b in pairwise(edges)))
 
 
-def segment_mean(values: Tensor, owner: Tensor, count: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Mean of the rows of each segment.
-
-    Args:
-        values: rows, (N, D) or (N,).
-        owner: segment of each row, (N,).
-        count: rows per segment, or the sum of their weights, (B,).
-        weight: how often each row counts, (N,); none means once.
-
-    Returns:
-        (B, D) or (B,); an empty segment gives zero.
-    """
-    trailing = [1] * (values.dim() - 1)
-    if weight is not None:
-        values = values * weight.view(-1, *trailing)
-    total = values.new_zeros(len(count), *values.shape[1:]).index_add(0, owner, values)
-    return total / count.clamp(min=1).to(values.dtype).view(-1, *trailing)
-
-
 def segment_softmax(logits: Tensor, segment: Tensor, n_segments: int, copies: Tensor | None = None) -> Tensor:
     """Softmax over the rows of each segment, column by column, in float32 at least.
 

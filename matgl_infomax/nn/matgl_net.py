@@ -12,14 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from matgl_infomax import host
-from matgl_infomax.data.batch import SiteBatch
+from matgl_infomax.data.batch import SiteBatch, segment_mean
 from matgl_infomax.data.radius import RadiusRule
 from matgl_infomax.errors import InputError
 from matgl_infomax.graphs import short_first, with_company
 from matgl_infomax.nn import matgl_models
 from matgl_infomax.nn.heads import OUTPUTS, Head
 from matgl_infomax.nn.inputs import SiteInput
-from matgl_infomax.nn.layers import segment_mean
 from matgl_infomax.nn.presets import ELEMENTS
 from matgl_infomax.nn.property_model import Encoding, PropertyModel
 from matgl_infomax.nn.sitenet import Level

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from matgl_infomax import host
 from matgl_infomax.data.batch import SiteBatch
-from matgl_infomax.data.elements_guard import check_order
+from matgl_infomax.data.elements import check_order
 from matgl_infomax.nn.heads import Head, TransparentReLU, physical
 
 

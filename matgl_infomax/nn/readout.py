@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from matgl_infomax.data.batch import SiteBatch
+from matgl_infomax.data.batch import SiteBatch, segment_mean
 from matgl_infomax.errors import InputError
-from matgl_infomax.nn.layers import segment_mean, stack
+from matgl_infomax.nn.layers import stack
 
 POOLINGS = {"mean": 1, "mean_spread": 2}
 """What is taken over the sites, and how many numbers it makes of one."""

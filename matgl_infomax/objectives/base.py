@@ -14,7 +14,7 @@ from matgl_infomax.data.batch import SiteBatch, View
 
 if TYPE_CHECKING:
     from matgl_infomax.config_forces import LabelColumns
-    from matgl_infomax.objectives.share import Share
+    from matgl_infomax.data.share import Share
 
 
 class LevelLike(Protocol):

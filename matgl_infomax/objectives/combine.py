@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from matgl_infomax.data.batch import SiteBatch
+from matgl_infomax.data.share import Share
 from matgl_infomax.errors import InputError
 from matgl_infomax.objectives.base import Objective, TwoLevelEncoder
-from matgl_infomax.objectives.share import Share
 
 
 class Combined(Objective):

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from matgl_infomax.config import Settings
 from matgl_infomax.data.batch import SiteBatch
+from matgl_infomax.data.share import Share, at_least_single
 from matgl_infomax.objectives.agree import Projector, at_least_two, barlow_twins, cosine, nt_xent
 from matgl_infomax.objectives.base import Objective, SiteNumber, TwoLevelEncoder
 from matgl_infomax.objectives.health import spread_of
@@ -23,7 +24,6 @@ from matgl_infomax.objectives.levels import site_vectors
 from matgl_infomax.objectives.masked import element_head, guessed
 from matgl_infomax.objectives.micro import FROM_POTENTIAL, MICRO, Micro
 from matgl_infomax.objectives.options import chosen
-from matgl_infomax.objectives.share import Share, at_least_single
 from matgl_infomax.objectives.twins import both_whole
 from matgl_infomax.objectives.views import Rounding, moved, nudges, some_sites, with_hidden, within
 

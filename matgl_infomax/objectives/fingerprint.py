@@ -18,11 +18,11 @@ from torch.nn.functional import smooth_l1_loss
 from matgl_infomax.config import Settings
 from matgl_infomax.data.batch import SiteBatch, View
 from matgl_infomax.data.elements import PROPERTY_NAMES, elemental_properties
+from matgl_infomax.data.share import Share, at_least_single
 from matgl_infomax.nn.heads import Head
 from matgl_infomax.objectives.base import Objective, TwoLevelEncoder
 from matgl_infomax.objectives.levels import site_vectors
 from matgl_infomax.objectives.options import chosen
-from matgl_infomax.objectives.share import Share, at_least_single
 from matgl_infomax.objectives.views import some_sites, with_hidden
 
 LEAST_SPREAD = 1e-2

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from matgl_infomax.data.share import Share, at_least_single
 from matgl_infomax.objectives.base import LevelLike
-from matgl_infomax.objectives.share import Share, at_least_single
 
 LOG_VARIANCE_LIMIT = 10.0
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, softplus
 
 from matgl_infomax.data.batch import SiteBatch, View
+from matgl_infomax.data.share import Share, at_least_single
 from matgl_infomax.nn.heads import Head
 from matgl_infomax.objectives import corrupt, hard, lookalikes
 from matgl_infomax.objectives.base import LevelLike, Objective, TwoLevelEncoder
@@ -22,7 +23,6 @@ from matgl_infomax.objectives.infomax_settings import INFOMAX_PRESETS, WRONG_SHA
 from matgl_infomax.objectives.levels import levels
 from matgl_infomax.objectives.options import chosen
 from matgl_infomax.objectives.recognise import Critic, Shown, near_first
-from matgl_infomax.objectives.share import Share, at_least_single
 from matgl_infomax.objectives.views import within
 from matgl_infomax.objectives.wrong import encode_wrong, real_views, wrong_versions
 

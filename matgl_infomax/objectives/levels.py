@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from matgl_infomax.data.batch import SiteBatch
+from matgl_infomax.data.share import at_least_single
 from matgl_infomax.objectives.base import LevelLike, SeparableEncoder, TwoLevelEncoder
-from matgl_infomax.objectives.share import at_least_single
 
 
 @dataclass(frozen=True)

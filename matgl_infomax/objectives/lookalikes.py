@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from matgl_infomax.data.batch import SiteBatch
-from matgl_infomax.nn.layers import segment_mean
+from matgl_infomax.data.batch import SiteBatch, segment_mean
 
 LENGTHS_ANGSTROM = (1.0, 2.0, 4.0)
 TOLERANCE = 1e-3

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, l1_loss, smooth_l1_loss
 
 from matgl_infomax.data.batch import SiteBatch
-from matgl_infomax.data.micro import VALENCE_CLASSES, element_stiffness, valence_class
+from matgl_infomax.data.elements import VALENCE_CLASSES, element_stiffness, valence_class
+from matgl_infomax.data.share import Share, at_least_single
 from matgl_infomax.errors import InputError
 from matgl_infomax.nn.heads import Head
-from matgl_infomax.objectives.share import Share, at_least_single
 
 LEAST_SPREAD = 1e-3
 """Logarithms that hardly differ within a batch are not blown up."""

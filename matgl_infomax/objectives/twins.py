@@ -16,12 +16,12 @@ from torch.nn.functional import normalize
 
 from matgl_infomax.config import Settings
 from matgl_infomax.data.batch import SiteBatch
+from matgl_infomax.data.share import Share, at_least_single
 from matgl_infomax.objectives.agree import Projector, at_least_two, barlow_twins, simsiam
 from matgl_infomax.objectives.base import Objective, TwoLevelEncoder
 from matgl_infomax.objectives.health import spread_of
 from matgl_infomax.objectives.levels import levels
 from matgl_infomax.objectives.options import chosen
-from matgl_infomax.objectives.share import Share, at_least_single
 from matgl_infomax.objectives.views import (
     Rounding,
     keep_pairs,

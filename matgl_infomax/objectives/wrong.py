@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from matgl_infomax.data.batch import SiteBatch
+from matgl_infomax.data.share import Share, pick
 from matgl_infomax.objectives import corrupt
 from matgl_infomax.objectives.base import TwoLevelEncoder
 from matgl_infomax.objectives.levels import site_vectors
-from matgl_infomax.objectives.share import Share, pick
 
 
 @dataclass(frozen=True)

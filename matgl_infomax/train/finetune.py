@@ -17,9 +17,9 @@ from torch.utils.data import DataLoader
 from matgl_infomax.config import FinetuneSettings, deciding
 from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.data.loader import StepOrder, StoreBatches, group_by_sites, random_stream, step_generator
+from matgl_infomax.data.share import at_least_single
 from matgl_infomax.data.store import Store
 from matgl_infomax.errors import InputError
-from matgl_infomax.objectives.share import at_least_single
 from matgl_infomax.record import claim_folder
 from matgl_infomax.train.averaged import AveragedModule
 from matgl_infomax.train.budget import resolved, validation_share

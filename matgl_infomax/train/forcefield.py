@@ -18,7 +18,7 @@ from torch import nn
 
 from matgl_infomax.config import ModelSettings, deciding
 from matgl_infomax.config_forces import ForceFieldSettings
-from matgl_infomax.data.elements_guard import check_elements
+from matgl_infomax.data.elements import check_elements
 from matgl_infomax.data.forces import EnergyScale, ForceLabels, energy_scale, force_size
 from matgl_infomax.data.loader import StepOrder, StoreBatches, group_by_sites, random_stream
 from matgl_infomax.data.radius import RadiusRule

@@ -12,7 +12,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from matgl_infomax.data.batch import SiteBatch
-from matgl_infomax.objectives.share import Share
+from matgl_infomax.data.share import Share
 from matgl_infomax.train.ranks import from_all
 
 ParameterGroup = dict[str, Any]

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from matgl_infomax.config import FinetuneSettings
 from matgl_infomax.data.batch import SiteBatch
+from matgl_infomax.data.share import Share
 from matgl_infomax.objectives.denoise import Denoise
-from matgl_infomax.objectives.share import Share
 from matgl_infomax.objectives.views import within
 from matgl_infomax.train.weights import Encoder
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from matgl_infomax.config import ModelSettings, PretrainSettings, deciding
 from matgl_infomax.data.batch import SiteBatch
-from matgl_infomax.data.elements_guard import say, unknown_elements
+from matgl_infomax.data.elements import say, unknown_elements
 from matgl_infomax.data.forces import ForceLabels, energy_scale
 from matgl_infomax.data.loader import StepOrder, StoreBatches, group_by_sites, random_stream, step_generator
 from matgl_infomax.data.radius import EdgeRule

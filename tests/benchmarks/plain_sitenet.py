@@ -15,9 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm, linear, mish
 
-from matgl_infomax.data.batch import SiteBatch
+from matgl_infomax.data.batch import SiteBatch, segment_mean
 from matgl_infomax.nn.inputs import log_coulomb_channel
-from matgl_infomax.nn.layers import segment_mean
 from matgl_infomax.nn.sitenet import SiteNet
 
 

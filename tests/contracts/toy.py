@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from matgl_infomax.contracts import EncoderContract
-from matgl_infomax.data.batch import SiteBatch
-from matgl_infomax.nn.layers import segment_mean
+from matgl_infomax.data.batch import SiteBatch, segment_mean
 
 CUTOFF_ANGSTROM = 5.0
 

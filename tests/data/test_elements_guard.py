@@ -7,13 +7,7 @@ import pytest
 import torch
 
 from matgl_infomax.data.crystal import Crystal
-from matgl_infomax.data.elements_guard import (
-    check_elements,
-    check_order,
-    extend_elements,
-    knowing,
-    unknown_elements,
-)
+from matgl_infomax.data.elements import check_elements, check_order, extend_elements, knowing, unknown_elements
 from matgl_infomax.data.radius import RadiusRule
 from matgl_infomax.data.store import build_store
 from matgl_infomax.errors import InputError

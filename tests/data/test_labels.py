@@ -9,8 +9,7 @@ import pandas as pd
 import pytest
 
 from matgl_infomax.data.crystal import Crystal
-from matgl_infomax.data.labels import to_label
-from matgl_infomax.data.read import Crystals, read_crystals
+from matgl_infomax.data.read import Crystals, read_crystals, to_label
 from matgl_infomax.errors import InputError
 
 

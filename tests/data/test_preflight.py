@@ -7,12 +7,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from matgl_infomax.data.crystal import Crystal
-from matgl_infomax.data.draft import BadEntry
+from matgl_infomax.data.crystal import BadEntry, Crystal
+from matgl_infomax.data.preflight import preflight
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.data.supercell import supercell_pairs
 from matgl_infomax.errors import InputError
-from matgl_infomax.preflight import preflight
 
 
 def relabel(crystals: list[Crystal], values: list[float]) -> Crystals:

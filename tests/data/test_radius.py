@@ -14,9 +14,8 @@ from scipy.stats import special_ortho_group
 
 from matgl_infomax.data import radius
 from matgl_infomax.data.crystal import Crystal
-from matgl_infomax.data.lll import reducing_matrix, triangular_form
 from matgl_infomax.data.radius import radius_pairs
-from matgl_infomax.data.supercell import Pairs
+from matgl_infomax.data.supercell import Pairs, reducing_matrix, triangular_form
 from matgl_infomax.errors import InputError
 from tests.data.test_supercell import random_crystals
 

@@ -15,10 +15,10 @@ from matgl_infomax.data.build import content_key
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.loader import StoreBatches
 from matgl_infomax.data.radius import RadiusRule, batch_pairs, radius_pairs
+from matgl_infomax.data.share import part
 from matgl_infomax.data.store import Store, build_store
 from matgl_infomax.data.supercell import SupercellRule
 from matgl_infomax.errors import InputError
-from matgl_infomax.objectives.share import part
 from tests.build import many, store_of
 
 RULE = RadiusRule(5.0)

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from matgl_infomax.data.check import CLOSEST_ANGSTROM, why_bad
-from matgl_infomax.data.draft import Draft
+from matgl_infomax.data.crystal import CLOSEST_ANGSTROM, Draft, why_bad
 
 CUBE = 4.0 * np.eye(3)
 PAIR = [[0.0, 0.0, 0.0], [0.5, 0.5, 0.5]]

@@ -14,7 +14,7 @@ import torch
 
 from matgl_infomax.data import layout
 from matgl_infomax.data.crystal import Crystal
-from matgl_infomax.data.records import Records
+from matgl_infomax.data.layout import Records
 from matgl_infomax.data.store import Store, build_store
 from matgl_infomax.data.supercell import SupercellRule, supercell_pairs
 from matgl_infomax.data.symmetry import merge_equal, same_where_equal

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from matgl_infomax.data import build as module
-from matgl_infomax.data import layout, shard
+from matgl_infomax.data import build as shard
+from matgl_infomax.data import layout
 from matgl_infomax.data.build import content_key
 from matgl_infomax.data.store import build_store
 from matgl_infomax.data.supercell import SupercellRule

@@ -10,17 +10,17 @@ import pytest
 import torch
 from torch import multiprocessing
 
+from matgl_infomax.data import share as share_module
 from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.radius import RadiusRule
+from matgl_infomax.data.share import Share, part, pick
 from matgl_infomax.data.store import build_store
 from matgl_infomax.errors import InputError
 from matgl_infomax.nn.matgl_net import MatGLNet
 from matgl_infomax.nn.sitenet import SiteNet
 from matgl_infomax.objectives import corrupt
-from matgl_infomax.objectives import share as share_module
 from matgl_infomax.objectives.infomax import InfoMax
-from matgl_infomax.objectives.share import Share, part, pick
 from matgl_infomax.objectives.wrong import encode_wrong, wrong_versions
 from tests.build import generator
 from tests.objectives.two_processes import losses_and_gradients, mean_over_two

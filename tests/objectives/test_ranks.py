@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import multiprocessing
 
+from matgl_infomax.data import share as module
 from matgl_infomax.data.batch import SiteBatch
+from matgl_infomax.data.share import Share, part
 from matgl_infomax.nn.sitenet import SiteNet
-from matgl_infomax.objectives import share as module
 from matgl_infomax.objectives.infomax import InfoMax
-from matgl_infomax.objectives.share import Share, part
 from tests.build import batch_of, store_of
 from tests.objectives.two_processes import losses_and_gradients, mean_over_two
 

@@ -10,12 +10,12 @@ import torch
 from torch import multiprocessing
 
 from matgl_infomax.contracts import radius_batch
+from matgl_infomax.data import share as module
 from matgl_infomax.data.batch import SiteBatch
+from matgl_infomax.data.share import Share
 from matgl_infomax.nn.matgl_net import MatGLNet
 from matgl_infomax.nn.sitenet import SiteNet
 from matgl_infomax.objectives import OBJECTIVES, new_objective
-from matgl_infomax.objectives import share as module
-from matgl_infomax.objectives.share import Share
 from tests.build import store_of, with_energies
 from tests.objectives.two_processes import losses_and_gradients, mean_over_two
 

@@ -13,12 +13,12 @@ from matgl_infomax.api import pretrain
 from matgl_infomax.config import ModelSettings, PretrainSettings
 from matgl_infomax.contracts import radius_batch
 from matgl_infomax.data.crystal import Crystal
+from matgl_infomax.data.share import Share
 from matgl_infomax.errors import InputError
 from matgl_infomax.host import BACKEND
 from matgl_infomax.nn.matgl_net import MatGLNet
 from matgl_infomax.nn.sitenet import SiteNet
 from matgl_infomax.objectives import label_columns, new_objective
-from matgl_infomax.objectives.share import Share
 from matgl_infomax.objectives.views import moved
 from matgl_infomax.train import pretrain as training
 from tests.build import generator, many, store_of

@@ -9,7 +9,7 @@ import torch
 from torch import distributed, nn
 
 from matgl_infomax.data.batch import SiteBatch
-from matgl_infomax.objectives.share import Share
+from matgl_infomax.data.share import Share
 from tests.build import generator
 
 Numbers = dict[str, torch.Tensor]

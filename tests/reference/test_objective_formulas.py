@@ -11,7 +11,7 @@ import torch
 from torch.nn.functional import layer_norm, mish
 
 from matgl_infomax.contracts import example_crystals
-from matgl_infomax.data.micro import element_stiffness, valence_class
+from matgl_infomax.data.elements import element_stiffness, valence_class
 from matgl_infomax.nn.sitenet import SiteNet
 from matgl_infomax.objectives import OBJECTIVES, agree, denoise, dual, fingerprint, masked, twins
 from matgl_infomax.objectives.views import strengths

@@ -8,8 +8,7 @@ from itertools import product
 import numpy as np
 
 from matgl_infomax.contracts import example_crystals, radius_batch
-from matgl_infomax.data.elements import PROPERTY_NAMES, elemental_properties
-from matgl_infomax.data.micro import element_stiffness, valence_class
+from matgl_infomax.data.elements import PROPERTY_NAMES, element_stiffness, elemental_properties, valence_class
 from matgl_infomax.objectives import fingerprint
 
 

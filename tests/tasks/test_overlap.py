@@ -7,10 +7,10 @@ import io
 import numpy as np
 import pytest
 
+from matgl_infomax.data.same_structure import compare_block
 from matgl_infomax.errors import InputError
 from matgl_infomax.tasks import overlap, overlap_jobs
 from matgl_infomax.tasks.overlap import LEVELS, find_overlap
-from matgl_infomax.tasks.same_structure import compare_block
 from tests.tasks.polymorphs import named, other_basis, other_origin, perovskite, rotated, zinc_sulfide
 
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from matgl_infomax.data import same_structure
 from matgl_infomax.data.crystal import Crystal
-from matgl_infomax.tasks import same_structure
-from matgl_infomax.tasks.same_structure import (
+from matgl_infomax.data.same_structure import (
     FORMULA,
     MATCH,
     TWIN,

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from matgl_infomax import api
 from matgl_infomax.config import FinetuneSettings, ModelSettings
-from matgl_infomax.data.labels import to_label
+from matgl_infomax.data.read import to_label
 from matgl_infomax.errors import InputError
 from matgl_infomax.host import load_model
 from matgl_infomax.nn.sitenet import SiteNet

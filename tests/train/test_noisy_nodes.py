@@ -8,8 +8,8 @@ import torch
 from pydantic import ValidationError
 
 from matgl_infomax.config import FinetuneSettings, ModelSettings
+from matgl_infomax.data.share import Share
 from matgl_infomax.data.store import build_store
-from matgl_infomax.objectives.share import Share
 from matgl_infomax.objectives.views import within
 from matgl_infomax.train import finetune as module
 from matgl_infomax.train.finetune import Labelled, fit

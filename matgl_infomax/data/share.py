@@ -14,8 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
-from matgl_infomax.data.batch import SiteBatch
-from matgl_infomax.nn.layers import segment_mean
+from matgl_infomax.data.batch import SiteBatch, segment_mean
 
 PER_SITE = {"number", "frac", "weight", "hidden", "micro", "forces"}
 PER_PAIR = {"distance", "offset", "copies"}
