@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 from matgl_infomax.config_tasks import ReportConfig
 from matgl_infomax.errors import InputError
 from matgl_infomax.io import atomic_write
+from matgl_infomax.leaderboard.comparison import LeaderboardComparison
 from matgl_infomax.leaderboard.report_benchmark import BenchmarkNumbers, read_numbers, read_truth
 from matgl_infomax.leaderboard.report_find import MARKS, find_results
 from matgl_infomax.leaderboard.report_map import MapNumbers, read_map
 from matgl_infomax.leaderboard.report_overlap import OverlapNumbers, read_overlap
 from matgl_infomax.leaderboard.report_standing import read_comparison
 from matgl_infomax.leaderboard.report_study import StudyNumbers, read_study
-from matgl_infomax.leaderboard.runs_read import read_asked
-from matgl_infomax.leaderboard.standing import LeaderboardComparison
+from matgl_infomax.leaderboard.results import read_asked
 from matgl_infomax.record import RunCard, versions
 
 if TYPE_CHECKING:

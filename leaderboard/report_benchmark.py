@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from matgl_infomax.errors import InputError
-from matgl_infomax.leaderboard.runs_read import (
+from matgl_infomax.leaderboard.results import (
     CARDS,
     PREDICTIONS,
     SCORES_FILE,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from matgl_infomax.errors import InputError
 from matgl_infomax.leaderboard.report_study import same
-from matgl_infomax.leaderboard.runs_read import read_cards
+from matgl_infomax.leaderboard.results import read_cards
 from matgl_infomax.record import Metrics, RunCard
 
 if TYPE_CHECKING:

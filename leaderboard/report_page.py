@@ -27,9 +27,9 @@ from matgl_infomax.leaderboard.report_verdict import (
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+    from matgl_infomax.leaderboard.comparison import TaskComparison
     from matgl_infomax.leaderboard.report import Report
     from matgl_infomax.leaderboard.report_benchmark import BenchmarkNumbers
-    from matgl_infomax.leaderboard.standing import TaskComparison
 
 PARITY_ARMS = 2
 """Arms of a study whose predictions are drawn: the pretrained one and the baseline."""

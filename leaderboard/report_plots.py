@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from matgl_infomax.leaderboard.curve_table import summarise
 from matgl_infomax.leaderboard.report_figure import STEPS, Picture, arm_colours, colour, dots, drawing, to_svg
 from matgl_infomax.leaderboard.report_map import METHODS, MapNumbers
 from matgl_infomax.leaderboard.report_study import StudyNumbers
 from matgl_infomax.leaderboard.report_table import shown
+from matgl_infomax.leaderboard.verdict import summarise
 
 if TYPE_CHECKING:
     import pandas as pd

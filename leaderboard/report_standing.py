@@ -11,10 +11,16 @@ import numpy as np
 import pandas as pd
 
 from matgl_infomax.errors import InputError
+from matgl_infomax.leaderboard.comparison import (
+    JSON_FILE,
+    Duel,
+    LeaderboardComparison,
+    Place,
+    RunStanding,
+    TaskComparison,
+)
 from matgl_infomax.leaderboard.report_benchmark import BenchmarkNumbers
-from matgl_infomax.leaderboard.standing import Duel, LeaderboardComparison, Place, RunStanding, TaskComparison
-from matgl_infomax.leaderboard.standing_files import JSON_FILE
-from matgl_infomax.leaderboard.uncertainty import Calibration
+from matgl_infomax.leaderboard.statistics import Calibration
 
 RIGHT = 1e-6
 """Largest relative difference between a score of the comparison, kept to ten digits, and that of the benchmark."""

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from matgl_infomax.leaderboard.comparison import Duel, RunStanding, TaskComparison
 from matgl_infomax.leaderboard.report_study import StudyNumbers
 from matgl_infomax.leaderboard.report_table import Cell, Table, axis_for, make_table, number, word
 from matgl_infomax.leaderboard.report_verdict import duel_cells, ratio_cells
-from matgl_infomax.leaderboard.standing import Duel, RunStanding, TaskComparison
 
 if TYPE_CHECKING:
     import pandas as pd

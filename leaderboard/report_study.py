@@ -12,9 +12,8 @@ import numpy as np
 from pydantic import ValidationError
 
 from matgl_infomax.errors import InputError
-from matgl_infomax.leaderboard.curve_table import CURVE_COLUMNS, PREDICTION_COLUMNS
-from matgl_infomax.leaderboard.runs_read import read_cards
-from matgl_infomax.leaderboard.verdict import Verdict
+from matgl_infomax.leaderboard.results import read_cards
+from matgl_infomax.leaderboard.verdict import CURVE_COLUMNS, PREDICTION_COLUMNS, Verdict
 from matgl_infomax.record import Metrics, RunCard
 
 if TYPE_CHECKING:

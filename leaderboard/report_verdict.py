@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from matgl_infomax.leaderboard.comparison import Duel, RunStanding, TaskComparison
 from matgl_infomax.leaderboard.report_benchmark import BenchmarkNumbers
 from matgl_infomax.leaderboard.report_study import StudyNumbers
 from matgl_infomax.leaderboard.report_table import (
@@ -18,7 +19,6 @@ from matgl_infomax.leaderboard.report_table import (
     shown,
     word,
 )
-from matgl_infomax.leaderboard.standing import Duel, RunStanding, TaskComparison
 from matgl_infomax.leaderboard.verdict import Paired
 
 MOST_PAIRS = 6

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from matgl_infomax.arm_names import ARM_FACTS, BASELINE
-from matgl_infomax.leaderboard.compare import DRAWS, Comparison, compare
-from matgl_infomax.leaderboard.saving import label_saving
+from matgl_infomax.leaderboard.statistics import DRAWS, Comparison, compare
+
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 Errors = Mapping[tuple[str, int], NDArray[np.float64]]
 """Absolute errors by arm and number of labels, one row per seed and one column per test crystal, (S, M)."""
@@ -243,3 +247,174 @@ def _advice(others: list[Paired], counts: list[int], judged: bool) -> list[str]:
 def _beats_all(pairs: list[Paired]) -> bool:
     """Better than the pretrained arm and than the baseline."""
     return len(pairs) == 2 and all(pair.finding == "better" for pair in pairs)
+
+
+
+# What pretraining is worth in labels: how many of them the baseline would need for the same error.
+
+@dataclass(frozen=True)
+class Saving:
+    """One number of labels with pretraining, and what it equals without."""
+
+    labels: int
+    equals: float | None
+    """Labels the baseline needs for the same error; None where its measured curve does not reach it."""
+    bound: str
+    """'= 178', or '> 1000' and '< 50' where the curve ends."""
+
+
+def label_saving(labels: int, mae: float, baseline: Mapping[int, float]) -> Saving:
+    """Read off the baseline's learning curve where it has this error; a point estimate without an interval.
+
+    Between two measured numbers of labels the curve is a straight line in logarithms of both. Where more labels came
+    out worse by chance, the best error so far counts, so that there is one answer.
+
+    Args:
+        labels: number of labels of the pretrained arm.
+        mae: its mean absolute error.
+        baseline: mean absolute error of the baseline by number of labels.
+    """
+    counts = np.array(sorted(baseline), dtype=float)  # (K,)
+    curve = np.minimum.accumulate([baseline[int(n)] for n in counts])  # (K,)
+    if mae > curve[0]:
+        return Saving(labels, None, f"< {counts[0]:.0f}")
+    if mae < curve[-1]:
+        return Saving(labels, None, f"> {counts[-1]:.0f}")
+    k = int(np.argmax(curve <= mae))
+    if k == 0 or mae <= 0:
+        return Saving(labels, float(counts[k]), f"= {counts[k]:.0f}")
+    share = np.log(curve[k - 1] / mae) / np.log(curve[k - 1] / max(curve[k], 1e-300))
+    equals = float(np.exp(np.log(counts[k - 1]) + share * np.log(counts[k] / counts[k - 1])))
+    return Saving(labels, equals, f"= {equals:.0f}")
+
+
+
+# Every arm against the one from scratch, as one table to read: who gained, who lost, at which number of labels.
+
+FEWEST_ARMS = 2
+"""One arm against scratch has its column beside the errors already."""
+
+
+def against_scratch(verdict: Verdict) -> dict[tuple[str, int], Paired]:
+    """The verdict's comparisons with its baseline, by arm and number of labels."""
+    pairs = (*verdict.points, *verdict.others)
+    return {(pair.arm, pair.labels): pair for pair in pairs if pair.against == verdict.baseline}
+
+
+def has_several(verdict: Verdict) -> bool:
+    """Whether more than one arm was compared with scratch."""
+    return len({arm for arm, _ in against_scratch(verdict)}) >= FEWEST_ARMS
+
+
+def ratio_table(verdict: Verdict) -> str:
+    """Error ratios of all arms against scratch with 95 % intervals; clear ones in bold; nothing for a single arm.
+
+    Args:
+        verdict: that of a study; only its comparisons with its baseline are shown.
+    """
+    if not has_several(verdict):
+        return ""
+    found = against_scratch(verdict)
+    counts = sorted({labels for _, labels in found})
+    lines = [[f"error / {verdict.baseline} (95 %)", *(f"{n} labels" for n in counts)], ["---", *["---:"] * len(counts)]]
+    lines += [[arm, *(_ratio_cell(found.get((arm, n))) for n in counts)] for arm in dict.fromkeys(arm for arm, _ in found)]
+    caption = "Below 1 the arm makes the smaller error; bold where the interval says which is better."
+    return "\n".join([*("| " + " | ".join(line) + " |" for line in lines), "", caption])
+
+
+def _ratio_cell(pair: Paired | None) -> str:
+    """'**0.805** (0.757–0.859)'; empty where that arm has no runs."""
+    if pair is None:
+        return ""
+    ratio = f"{pair.ratio:.3f}" if pair.finding == "open" else f"**{pair.ratio:.3f}**"
+    return f"{ratio} ({pair.ratio_low:.3f}–{pair.ratio_high:.3f})"
+
+
+
+# Learning curves as tables: one line per run, errors per crystal, and a summary to read.
+
+CURVE_COLUMNS = ["task", "arm", "labels_asked", "labels_used", "seed", "fold", "mae", "rmse", "r2", "seconds"]
+PREDICTION_COLUMNS = ["task", "arm", "labels", "seed", "fold", "id", "target", "prediction"]
+
+
+def curve_frame(cards: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """One line per run card, in the columns of ``curve.csv``.
+
+    Args:
+        cards: run cards as dictionaries.
+    """
+    import pandas as pd
+
+    lines = [
+        {
+            "task": card["task"],
+            "arm": card["arm"],
+            "labels_asked": card["mask"]["asked"],
+            "labels_used": card["mask"]["used"],
+            "seed": card["seed"],
+            "fold": card["fold"],
+            **card["metrics"],
+            "seconds": card["cost"]["seconds"],
+        }
+        for card in cards
+    ]
+    return pd.DataFrame(lines, columns=CURVE_COLUMNS).astype({"r2": "float64"})
+
+
+def absolute_errors(predictions: pd.DataFrame) -> dict[tuple[str, int], NDArray[np.float64]]:
+    """Absolute errors by arm and number of labels, seeds in rows and crystals in columns, (S, M).
+
+    Args:
+        predictions: the columns of ``predictions.parquet``.
+
+    Raises:
+        ValueError: If arms were run with different seeds or tested on different crystals: no pairs can be made.
+    """
+    found: dict[tuple[str, int], NDArray[np.float64]] = {}
+    keys: tuple[Any, Any] | None = None
+    for key, part in predictions.groupby(["arm", "labels"], sort=False, observed=True):
+        arm, labels = cast(tuple[str, int], key)
+        error = (part["prediction"] - part["target"]).abs()
+        table = error.groupby([part["seed"], part["id"]], observed=True).mean().unstack()
+        mine = (list(table.index), list(table.columns))
+        if keys is not None and mine != keys:
+            raise ValueError(f"{arm} at {labels} labels was run with other seeds or crystals than the arms before it")
+        keys = mine
+        found[arm, int(labels)] = table.to_numpy(dtype=np.float64)
+    return found
+
+
+def summarise(curve: pd.DataFrame) -> pd.DataFrame:
+    """Mean and sample standard deviation of the error over seeds: columns arm, labels, mean, sd, seeds."""
+    grouped = curve.groupby(["arm", "labels_asked"], sort=False)["mae"]
+    table = grouped.agg(mean="mean", sd="std", seeds="count").reset_index()
+    return table.rename(columns={"labels_asked": "labels"})
+
+
+def markdown_table(curve: pd.DataFrame, ratios: Mapping[int, str], title: str, unit: str | None) -> str:
+    """Errors of all arms, one line per number of labels, as mean ± standard deviation over seeds.
+
+    Args:
+        curve: the columns of ``curve.csv``.
+        ratios: last column by number of labels: how the pretrained arm compares.
+        title: head of that column.
+        unit: unit of the target, where known.
+    """
+    summary = summarise(curve)
+    arms = list(dict.fromkeys(summary["arm"]))
+    columns = [summary[name].tolist() for name in ("arm", "labels", "mean", "sd")]
+    cells = {(arm, n): _mean_and_spread(mean, sd) for arm, n, mean, sd in zip(*columns, strict=True)}
+    head = ["labels", *arms, *([title] if ratios else [])]
+    lines = [head, ["---", *["---:"] * (len(head) - 1)]]
+    for n in sorted(set(summary["labels"])):
+        last = [ratios.get(n, "")] if ratios else []
+        lines.append([str(n), *(cells.get((arm, n), "") for arm in arms), *last])
+    caption = f"Mean absolute error{f' ({unit})' if unit else ''} on the test part, mean ± sd over seeds."
+    return "\n".join([*("| " + " | ".join(line) + " |" for line in lines), "", caption])
+
+
+def _mean_and_spread(mean: float, sd: float) -> str:
+    """'0.513 ± 0.043', with three or four meaningful digits."""
+    digits = max(0, 3 - int(np.floor(np.log10(mean)))) if mean > 0 else 3
+    digits = min(digits, 6)
+    return f"{mean:.{digits}f}" + ("" if np.isnan(sd) else f" ± {sd:.{digits}f}")

@@ -200,7 +200,7 @@ def report(settings: config_tasks.ReportConfig) -> None:
 
 def compare(settings: config_tasks.CompareConfig) -> None:
     """Compare finished benchmarks or submissions with the published leaderboard, material by material."""
-    from matgl_infomax.leaderboard.against import compare_with_published
+    from matgl_infomax.leaderboard.compare_published import compare_with_published
 
     result = compare_with_published(settings)
     print(result.to_markdown(details=False))

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matgl_infomax.errors import InputError
-from matgl_infomax.leaderboard.runs_read import COLUMNS
+from matgl_infomax.leaderboard.results import COLUMNS
 from matgl_infomax.record import RunCard
 from matgl_infomax.tasks.benchmark_plan import TRAINED, Bench, BenchmarkRun
 from matgl_infomax.train.calibrate import Calibration, calibrate, combine, interval_width

@@ -15,7 +15,7 @@ from matgl_infomax.config import deciding
 from matgl_infomax.config_tasks import BenchmarkConfig
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
-from matgl_infomax.leaderboard.runs_read import Asked
+from matgl_infomax.leaderboard.results import Asked
 from matgl_infomax.tasks.arms import DESCRIBED, open_encoder, state_hash
 from matgl_infomax.tasks.card import Card
 from matgl_infomax.tasks.descriptors import described

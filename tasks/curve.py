@@ -15,9 +15,15 @@ from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
 from matgl_infomax.io import atomic_write
-from matgl_infomax.leaderboard.curve_table import absolute_errors, curve_frame, markdown_table
-from matgl_infomax.leaderboard.ratio_table import has_several, ratio_table
-from matgl_infomax.leaderboard.verdict import Verdict, judge
+from matgl_infomax.leaderboard.verdict import (
+    Verdict,
+    absolute_errors,
+    curve_frame,
+    has_several,
+    judge,
+    markdown_table,
+    ratio_table,
+)
 from matgl_infomax.record import RunCard
 from matgl_infomax.tasks.engine import IN_MEMORY, carry_out_all, settings_of, take_folder, write_table
 from matgl_infomax.tasks.starts import in_words

@@ -15,7 +15,7 @@ from matgl_infomax.config import deciding
 from matgl_infomax.config_tasks import ForceStudyConfig
 from matgl_infomax.errors import InputError
 from matgl_infomax.io import atomic_write, sha256_of
-from matgl_infomax.leaderboard.runs_read import CARDS
+from matgl_infomax.leaderboard.results import CARDS
 from matgl_infomax.record import RunCard
 from matgl_infomax.tasks.arms import named_arms
 from matgl_infomax.tasks.engine import CardGrid, Outcome, carry_out_all, hash_of, take_folder

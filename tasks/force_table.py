@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from matgl_infomax.leaderboard.compare import Comparison, compare
+from matgl_infomax.leaderboard.statistics import Comparison, compare
 
 if TYPE_CHECKING:
     import pandas as pd

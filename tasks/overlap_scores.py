@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from matgl_infomax.errors import InputError
-from matgl_infomax.leaderboard.runs_read import read_benchmark
+from matgl_infomax.leaderboard.results import read_benchmark
 from matgl_infomax.leaderboard.scores import CLASS_THRESHOLD
 from matgl_infomax.leaderboard.strata import split_errors
 from matgl_infomax.tasks.matbench import Task

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from matgl_infomax.io import atomic_write
-from matgl_infomax.leaderboard.ratio_table import against_scratch
-from matgl_infomax.leaderboard.verdict import Paired, Verdict
+from matgl_infomax.leaderboard.verdict import Paired, Verdict, against_scratch
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from matgl_infomax.leaderboard.compare import Comparison, compare
-from matgl_infomax.leaderboard.curve_table import markdown_table
+from matgl_infomax.leaderboard.statistics import Comparison, compare
+from matgl_infomax.leaderboard.verdict import markdown_table
 from matgl_infomax.record import RunCard
 
 if TYPE_CHECKING:

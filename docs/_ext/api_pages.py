@@ -87,7 +87,7 @@ API: dict[str, tuple[str, list[str]]] = {
     "Comparing results": (
         "Statistics and reports; nothing here imports torch.",
         [
-            "matgl_infomax.leaderboard.against.compare_with_published",
+            "matgl_infomax.leaderboard.compare_published.compare_with_published",
             "matgl_infomax.leaderboard.report.report",
             "matgl_infomax.leaderboard.verdict.Verdict",
             "matgl_infomax.leaderboard.verdict.Paired",

@@ -12,7 +12,7 @@ import pandas as pd
 
 from matgl_infomax.config_tasks import BenchmarkConfig
 from matgl_infomax.io import sha256_of
-from matgl_infomax.leaderboard.runs_read import score_table
+from matgl_infomax.leaderboard.results import score_table
 from matgl_infomax.record import new_card
 from matgl_infomax.tasks.folds import N_FOLDS
 from matgl_infomax.tasks.masking import mask_hash

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from matgl_infomax.leaderboard import published
-from matgl_infomax.leaderboard.predictions_read import official_folds
+from matgl_infomax.leaderboard.published import official_folds
 from matgl_infomax.tasks.matbench import Task, load_task
 from tests.leaderboard.finished import invented_truth
 

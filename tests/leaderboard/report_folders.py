@@ -9,12 +9,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from matgl_infomax.leaderboard.curve_table import absolute_errors, curve_frame
-from matgl_infomax.leaderboard.runs_read import Asked, score_table
-from matgl_infomax.leaderboard.standing import Duel, LeaderboardComparison, Place, RunStanding, TaskComparison
-from matgl_infomax.leaderboard.standing_files import as_json
-from matgl_infomax.leaderboard.uncertainty import calibrate
-from matgl_infomax.leaderboard.verdict import judge
+from matgl_infomax.leaderboard.comparison import (
+    Duel,
+    LeaderboardComparison,
+    Place,
+    RunStanding,
+    TaskComparison,
+    as_json,
+)
+from matgl_infomax.leaderboard.results import Asked, score_table
+from matgl_infomax.leaderboard.statistics import calibrate
+from matgl_infomax.leaderboard.verdict import absolute_errors, curve_frame, judge
 from matgl_infomax.record import new_card
 from tests.leaderboard.finished import parquet
 

@@ -14,9 +14,9 @@ from matgl_infomax.cli import main
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
-from matgl_infomax.leaderboard.against import compare_with_published
+from matgl_infomax.leaderboard.compare_published import compare_with_published
+from matgl_infomax.leaderboard.comparison import as_json
 from matgl_infomax.leaderboard.scores import fold_scores
-from matgl_infomax.leaderboard.standing_files import as_json
 from matgl_infomax.tasks import attributes, task_data
 from matgl_infomax.tasks.matbench import load_task
 from tests.leaderboard import invented

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from matgl_infomax.leaderboard.compare import compare
+from matgl_infomax.leaderboard.statistics import compare
 
 
 def two_arms(rng, n_seeds, n_crystals, seed_effect=0.1, gain=1.0):
@@ -91,7 +91,7 @@ def test_the_same_seed_gives_the_same_interval():
 def test_blocks_of_draws_change_nothing(monkeypatch):
     arms = two_arms(np.random.default_rng(7), 3, 50)
     whole = compare(*arms)
-    monkeypatch.setattr("matgl_infomax.leaderboard.compare._BLOCK", 170)
+    monkeypatch.setattr("matgl_infomax.leaderboard.statistics._NUMBERS_AT_ONCE", 170)
     assert compare(*arms) == whole
 
 

@@ -11,9 +11,9 @@ import pytest
 JOB = """
 import json, resource, time
 import numpy as np, pandas as pd
-from matgl_infomax.leaderboard.contest import hold_contest
-from matgl_infomax.leaderboard.own_answers import OwnAnswer
-from matgl_infomax.leaderboard.predictions_read import official_folds
+from matgl_infomax.leaderboard.compare_published import hold_contest
+from matgl_infomax.leaderboard.results import OwnAnswer
+from matgl_infomax.leaderboard.published import official_folds
 from matgl_infomax.tasks.matbench import load_task
 from pathlib import Path
 

@@ -10,9 +10,9 @@ import pytest
 from scipy import stats
 from sklearn.metrics import balanced_accuracy_score
 
-from matgl_infomax.leaderboard.contest import hold_contest
-from matgl_infomax.leaderboard.own_answers import OwnAnswer
-from matgl_infomax.leaderboard.predictions_read import checked_entry, find_predictions, official_folds, read_targets
+from matgl_infomax.leaderboard.compare_published import hold_contest
+from matgl_infomax.leaderboard.published import checked_entry, find_predictions, official_folds, read_targets
+from matgl_infomax.leaderboard.results import OwnAnswer
 from matgl_infomax.tasks.matbench import load_task
 from tests.leaderboard import invented
 from tests.leaderboard.finished import invented_truth

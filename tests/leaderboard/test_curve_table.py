@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from matgl_infomax.leaderboard.curve_table import absolute_errors, curve_frame, markdown_table, summarise
+from matgl_infomax.leaderboard.verdict import absolute_errors, curve_frame, markdown_table, summarise
 
 
 def predictions():

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from matgl_infomax.leaderboard import fold_bootstrap
-from matgl_infomax.leaderboard.fold_bootstrap import resample, two_sided_p
-from matgl_infomax.leaderboard.paired_tests import ALPHA, holm, tie_groups
+from matgl_infomax.leaderboard import statistics
+from matgl_infomax.leaderboard.statistics import ALPHA, holm, resample, tie_groups, two_sided_p
 
 TABLES, PER_FOLD, FOLDS = 500, 60, 5
 CELLS = np.repeat(np.arange(FOLDS), PER_FOLD)
@@ -45,7 +44,7 @@ def test_it_is_the_bootstrap_that_draws_materials_again():
 def test_blocks_of_draws_change_nothing(monkeypatch):
     errors = np.random.default_rng(5).gamma(2, 1, (3, 100))
     whole = resample(errors, np.arange(100) % 2, draws=64, generator=np.random.default_rng(6))
-    monkeypatch.setattr(fold_bootstrap, "_BLOCK", 500)
+    monkeypatch.setattr(statistics, "_BLOCK", 500)
     small = resample(errors, np.arange(100) % 2, draws=64, generator=np.random.default_rng(6))
     assert small.deviations == pytest.approx(whole.deviations, rel=1e-4, abs=1e-6)
 

@@ -8,14 +8,14 @@ import pytest
 from scipy import stats
 
 from matgl_infomax.errors import InputError
-from matgl_infomax.leaderboard.kinds import (
+from matgl_infomax.leaderboard.strata import (
     attribute_kinds,
     overlap_kinds,
     read_attributes,
     seen_before,
+    split_differences,
     value_kinds,
 )
-from matgl_infomax.leaderboard.strata import split_differences
 
 
 def test_values_are_cut_into_five_parts_without_naming_one():

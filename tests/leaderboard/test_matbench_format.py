@@ -22,7 +22,7 @@ from matgl_infomax.leaderboard.matbench_format import (
     read_results,
 )
 from matgl_infomax.leaderboard.scores import fold_scores
-from matgl_infomax.leaderboard.submit_check import check_answer
+from matgl_infomax.leaderboard.submit import check_answer
 from matgl_infomax.tasks.matbench import load_task
 from tests.leaderboard.finished import finished
 from tests.leaderboard.test_submit import settings

@@ -10,8 +10,7 @@ import pandas as pd
 import pytest
 
 from matgl_infomax.config import OBJECTIVE_NAMES
-from matgl_infomax.leaderboard.ratio_table import against_scratch
-from matgl_infomax.leaderboard.verdict import Paired, Verdict
+from matgl_infomax.leaderboard.verdict import Paired, Verdict, against_scratch
 from tests.leaderboard.kept import RESULTS, cards
 
 METHODS = RESULTS / "methods"

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from matgl_infomax.errors import InputError
-from matgl_infomax.leaderboard.own_answers import read_answers
+from matgl_infomax.leaderboard.results import read_answers
 from tests.leaderboard import invented
 from tests.leaderboard.finished import finished, parquet
 

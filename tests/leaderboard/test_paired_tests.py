@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from matgl_infomax.leaderboard.paired_tests import fold_test, holm, sign_test, signed_rank_test, tie_groups
+from matgl_infomax.leaderboard.statistics import fold_test, holm, sign_test, signed_rank_test, tie_groups
 
 
 def test_holm_by_hand():

@@ -10,15 +10,15 @@ import pandas as pd
 import pytest
 
 from matgl_infomax.errors import InputError
-from matgl_infomax.leaderboard.predictions_read import (
+from matgl_infomax.leaderboard.published import (
     checked_entry,
     find_predictions,
     official_folds,
+    published_scores,
     read_json,
     read_predictions,
     read_targets,
 )
-from matgl_infomax.leaderboard.published import published_scores
 from matgl_infomax.leaderboard.scores import fold_scores
 from matgl_infomax.tasks.matbench import load_task
 from tests.leaderboard import invented
@@ -152,7 +152,7 @@ def test_folders_without_predictions_or_targets(tmp_path):
 
 def test_weak_answers_in_the_right_unit_pass():
     """A dummy, and one whose predictions are all nearly zero, are poor and no mistake of the unit."""
-    from matgl_infomax.leaderboard.predictions_check import check_unit
+    from matgl_infomax.leaderboard.published import check_unit
 
     values = invented.truth().to_numpy()
     nothing = np.zeros(len(values))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from matgl_infomax.leaderboard.ratio_table import ratio_table
-from matgl_infomax.leaderboard.verdict import judge
+from matgl_infomax.leaderboard.verdict import judge, ratio_table
 
 
 def verdict(**factors):

@@ -11,7 +11,7 @@ import pytest
 
 from matgl_infomax.errors import InputError
 from matgl_infomax.leaderboard.report import report
-from matgl_infomax.leaderboard.runs_read import score_table
+from matgl_infomax.leaderboard.results import score_table
 from tests.leaderboard.finished import parquet
 from tests.leaderboard.report_folders import write_all, write_benchmark
 from tests.leaderboard.test_runs_read import write as write_classes

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from matgl_infomax.leaderboard.against import compare_with_published
+from matgl_infomax.leaderboard.compare_published import compare_with_published
+from matgl_infomax.leaderboard.comparison import as_json
 from matgl_infomax.leaderboard.published import published_scores, ranked_rows
-from matgl_infomax.leaderboard.runs_read import read_asked
-from matgl_infomax.leaderboard.standing_files import as_json
+from matgl_infomax.leaderboard.results import read_asked
 from tests.leaderboard.kept import RESULTS, cards
 
 FOLDER = RESULTS / "matbench"

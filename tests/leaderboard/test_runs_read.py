@@ -13,7 +13,7 @@ import pytest
 
 from matgl_infomax.errors import InputError
 from matgl_infomax.io import sha256_of
-from matgl_infomax.leaderboard.runs_read import Asked, read_benchmark, score_table
+from matgl_infomax.leaderboard.results import Asked, read_benchmark, score_table
 from matgl_infomax.record import new_card
 
 SETTINGS = {"steps": 3}

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from matgl_infomax.leaderboard.saving import label_saving
+from matgl_infomax.leaderboard.verdict import label_saving
 
 POWER_LAW = {n: 5.0 * n**-0.5 for n in (50, 100, 250, 1000)}
 

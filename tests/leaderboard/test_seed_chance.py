@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from matgl_infomax.leaderboard.seed_chance import seed_deviations, seed_standard_error
+from matgl_infomax.leaderboard.statistics import seed_deviations, seed_standard_error
 
 
 def test_one_seed_says_nothing():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from matgl_infomax.leaderboard.uncertainty import LEVELS, calibrate
+from matgl_infomax.leaderboard.statistics import LEVELS, calibrate
 
 
 def answer(factor, n=20000):

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from matgl_infomax.leaderboard.runs_read import read_benchmark
+from matgl_infomax.leaderboard.results import read_benchmark
 from matgl_infomax.tasks.arms import ARMS
 from matgl_infomax.tasks.benchmark_plan import plan_benchmark
 from matgl_infomax.train.calibrate import calibrate

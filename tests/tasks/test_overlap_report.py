@@ -12,7 +12,7 @@ import pytest
 from matgl_infomax.cli import main
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
-from matgl_infomax.leaderboard.runs_read import read_benchmark
+from matgl_infomax.leaderboard.results import read_benchmark
 from matgl_infomax.tasks import overlap_jobs, overlap_scores, task_data
 from matgl_infomax.tasks.folds import N_FOLDS
 from matgl_infomax.tasks.matbench import load_task

@@ -1,0 +1,479 @@
+"""Is one arm really better than another? Paired comparison of errors on the same crystals with the same label masks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matgl_infomax.leaderboard.matbench_format import COVERAGE
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+
+DRAWS = 2000
+LEVEL = 0.95
+
+_TINY = 1e-300
+_NUMBERS_AT_ONCE = 2_000_000  # numbers gathered at once: keeps memory at tens of megabytes
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Mean absolute errors of an arm and a baseline, and how far their difference and ratio can be trusted."""
+
+    mae: float
+    baseline_mae: float
+    difference: float
+    """Error of the arm minus error of the baseline; below 0 the arm is better."""
+    difference_low: float
+    difference_high: float
+    ratio: float
+    """Error of the arm over error of the baseline; below 1 the arm is better."""
+    ratio_low: float
+    ratio_high: float
+    n_seeds: int
+    n_crystals: int
+
+    @property
+    def better(self) -> bool:
+        """Whether the whole interval of the ratio is on the arm's side."""
+        return self.ratio_high < 1
+
+    @property
+    def worse(self) -> bool:
+        """Whether the whole interval of the ratio is on the baseline's side."""
+        return self.ratio_low > 1
+
+
+def compare(
+    errors: NDArray[np.float64],
+    baseline: NDArray[np.float64],
+    *,
+    draws: int = DRAWS,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> Comparison:
+    """Compare two arms, with an interval that covers other seeds and other test crystals.
+
+    There are two sources of chance: which labels were unmasked and how the weights started (the seed), and which
+    crystals happen to be in the test set. Each draw resamples the test crystals with replacement, the same ones for
+    both arms and all seeds, and adds a deviation for the seeds. Resampling two or three seeds as well gives intervals
+    that are far too narrow (in simulations of arms that do not differ, up to 14 to 21 % of them excluded zero instead
+    of 5 %); so this deviation is drawn from Student's t with S - 1 degrees of freedom, scaled by the spread of the
+    paired results between seeds (then it is 5 %, or less). The interval of the ratio is built on its logarithm.
+    Chance in the pretraining itself is not covered where all seeds share one pretraining, nor are other folds.
+
+    With one seed only the crystals are resampled: the interval then speaks of this one mask alone.
+
+    Args:
+        errors: absolute errors of the arm, one row per seed, (S, M).
+        baseline: absolute errors of the baseline for the same seeds and crystals, (S, M).
+        draws: resamplings.
+        level: share of intervals that shall cover the truth.
+        seed: seed of the resampling.
+
+    Raises:
+        ValueError: If the shapes differ, or an error is missing or negative.
+    """
+    if errors.shape != baseline.shape or errors.ndim != 2 or not errors.size:
+        raise ValueError(f"both arms need errors of the same seeds and crystals: {errors.shape=}, {baseline.shape=}")
+    if not (np.all(errors >= 0) and np.all(baseline >= 0)):
+        raise ValueError("absolute errors must be numbers, none below zero")
+    generator = np.random.default_rng(seed)
+    drawn = _crystal_draws(np.stack([errors.mean(0), baseline.mean(0)]), draws, generator) + _TINY  # (2, draws)
+    t = _seed_draws(errors.shape[0], draws, generator)  # (draws,)
+    return _comparison(np.stack([errors.mean(1), baseline.mean(1)]) + _TINY, drawn, t, level, errors.shape[1])
+
+
+def _comparison(
+    per_seed: NDArray[np.float64], drawn: NDArray[np.float64], t: NDArray[np.float64], level: float, n_crystals: int
+) -> Comparison:
+    """Means and intervals from errors per seed (2, S), resampled crystals (2, draws) and seed deviations (draws,)."""
+    mae = per_seed.mean(1)  # (2,)
+    by_seed = per_seed[0] - per_seed[1]  # (S,)
+    by_seed_log = per_seed[0] / mae[0] - per_seed[1] / mae[1]  # (S,)  the log ratio, linear about its value
+    difference = drawn[0] - drawn[1] + t * _spread(by_seed)
+    log_ratio = np.log(drawn[0] / drawn[1]) + t * _spread(by_seed_log)
+    tails = [(1 - level) / 2, (1 + level) / 2]
+    low, high = np.quantile(difference, tails)
+    ratio_low, ratio_high = np.exp(np.clip(np.quantile(log_ratio, tails), -690, 690))
+    return Comparison(
+        mae=float(mae[0]),
+        baseline_mae=float(mae[1]),
+        difference=float(mae[0] - mae[1]),
+        difference_low=float(low),
+        difference_high=float(high),
+        ratio=float(np.exp(np.clip(np.log(mae[0] / mae[1]), -690, 690))),
+        ratio_low=float(ratio_low),
+        ratio_high=float(ratio_high),
+        n_seeds=per_seed.shape[1],
+        n_crystals=n_crystals,
+    )
+
+
+def _crystal_draws(errors: NDArray[np.float64], draws: int, generator: np.random.Generator) -> NDArray[np.float64]:
+    """Mean errors of both arms over resampled crystals, (2, draws), from errors averaged over seeds, (2, M)."""
+    m = errors.shape[1]
+    block = max(1, _NUMBERS_AT_ONCE // m)
+    means = []
+    for start in range(0, draws, block):
+        chosen = generator.integers(m, size=(min(block, draws - start), m))  # (block, M)
+        means.append(np.stack([errors[0][chosen].mean(1), errors[1][chosen].mean(1)]))  # (2, block)
+    return np.concatenate(means, axis=1)
+
+
+def _seed_draws(n_seeds: int, draws: int, generator: np.random.Generator) -> NDArray[np.float64]:
+    """Deviations for other seeds in units of the standard error, (draws,); none where there is one seed."""
+    return generator.standard_t(n_seeds - 1, draws) if n_seeds > 1 else np.zeros(draws)
+
+
+def _spread(values: NDArray[np.float64]) -> float:
+    """Standard error of the mean over seeds; zero for one seed."""
+    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
+
+
+
+# Tests of paired results, and the correction for making many of them.
+
+ALPHA = 0.05
+"""A difference counts when its p-value, corrected for the number of comparisons, is below this."""
+
+
+class FoldTest(NamedTuple):
+    """A comparison of the scores of the same folds."""
+
+    difference: float
+    low: float
+    high: float
+    p: float
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """P-values corrected for their number (Holm, Scand. J. Statist. 6, 65, 1979); missing ones (NaN) do not count.
+
+    Rejecting what is below 5 % after it, a whole family of comparisons holds a false rejection in at most 5 % of
+    cases, however the comparisons depend on each other.
+
+    Args:
+        p: p-values of one family, (P,).
+
+    Returns:
+        Corrected p-values in the same order.
+    """
+    values = np.array(p, dtype=np.float64)
+    known = np.flatnonzero(~np.isnan(values))
+    order = known[np.argsort(values[known], kind="stable")]
+    scaled = values[order] * np.arange(len(order), 0, -1)
+    values[order] = np.minimum(np.maximum.accumulate(scaled), 1)
+    return [float(value) for value in values]
+
+
+def sign_test(errors: NDArray[np.float64], others: NDArray[np.float64]) -> tuple[float, float]:
+    """Exact sign test on which of two answers is closer, and the share of materials on which the first one is.
+
+    For classes (errors of 0 and 1) this is McNemar's exact test. Materials with equal errors do not count.
+
+    Args:
+        errors: errors of the first answer, (M,).
+        others: errors of the second one, (M,).
+
+    Returns:
+        Two-sided p-value, and the share; 1 and NaN where no error differs.
+    """
+    from scipy.stats import binomtest
+
+    closer, farther = int((errors < others).sum()), int((errors > others).sum())
+    if not closer + farther:
+        return 1.0, float("nan")
+    return float(binomtest(closer, closer + farther).pvalue), closer / (closer + farther)
+
+
+def signed_rank_test(errors: NDArray[np.float64], others: NDArray[np.float64]) -> float:
+    """Two-sided p-value of Wilcoxon's signed-rank test; materials with equal errors do not count.
+
+    Args:
+        errors: errors of the first answer, (M,).
+        others: errors of the second one, (M,).
+    """
+    from scipy.stats import wilcoxon
+
+    differences = errors - others
+    differences = differences[differences != 0]
+    return float(wilcoxon(differences).pvalue) if len(differences) else 1.0
+
+
+def fold_test(
+    scores: NDArray[np.float64], others: NDArray[np.float64], *, test_share: float, level: float = 1 - ALPHA
+) -> FoldTest:
+    """Compare the errors of the same folds, where nothing else is known of the other answer.
+
+    Folds share most of their training materials, so their results vary together and an ordinary t-test finds too
+    much. The variance is therefore (1 / K + n_test / n_train) s² (Nadeau, Bengio, Machine Learning 52, 239, 2003).
+
+    Args:
+        scores: error of the first answer on each fold, (K,).
+        others: error of the second one, (K,).
+        test_share: materials in the test part over materials in the training part of a fold.
+        level: share of intervals that shall cover the truth.
+
+    Returns:
+        Mean difference, its interval and its two-sided p-value; the last three NaN with a single fold.
+    """
+    from scipy.stats import t
+
+    d = scores - others
+    k, mean = len(d), float(d.mean())
+    if k < 2:
+        return FoldTest(mean, float("nan"), float("nan"), float("nan"))
+    error = float(np.sqrt((1 / k + test_share) * d.var(ddof=1)))
+    half = float(t.ppf((1 + level) / 2, k - 1)) * error
+    p = float(2 * t.sf(abs(mean) / error, k - 1)) if error > 0 else float(mean == 0)
+    return FoldTest(mean, mean - half, mean + half, p)
+
+
+def tie_groups(p_holm: NDArray[np.float64]) -> list[list[int]]:
+    """Groups of answers that cannot be told from the best one of each group.
+
+    The best answer and all that are not worse than it beyond doubt form the first group; the best of the rest starts
+    the next one. "Cannot be told apart" does not carry over from pair to pair, so two members of a group may differ.
+
+    Args:
+        p_holm: corrected p-values of all pairs, best answer first, (A, A), symmetric.
+
+    Returns:
+        Positions by group.
+    """
+    rest, groups = list(range(len(p_holm))), []
+    while rest:
+        groups.append([k for k in rest if k == rest[0] or not p_holm[rest[0], k] < ALPHA])
+        rest = [k for k in rest if k not in groups[-1]]
+    return groups
+
+
+
+# Resampling of the materials inside each test fold: how far mean errors of many answers would move with others.
+
+_MATERIALS_AT_ONCE = 1_000_000  # materials drawn at once: keeps memory at tens of megabytes
+
+
+@dataclass(frozen=True, eq=False)
+class Resampled:
+    """Mean errors of answers, and how resampled ones deviate from them; the same materials are drawn for all."""
+
+    means: NDArray[np.float64]
+    """Mean over cells of the mean error in each cell, (A,)."""
+    deviations: NDArray[np.float64]
+    """The same of resampled materials, minus ``means``, (draws, A)."""
+
+
+def resample(
+    errors: NDArray[np.float64], cells: NDArray[np.int64], *, draws: int, generator: np.random.Generator
+) -> Resampled:
+    """Draw the materials of each cell again with replacement, for all answers at once.
+
+    A cell is a test fold, or for classes one class of a fold: there the mean over both classes of the share of wrong
+    materials is 1 - balanced accuracy. All cells weigh the same, as folds do on Matbench's website. How often each
+    material is drawn is counted (a multinomial draw), and counts times errors is a product of matrices.
+    Deviations are stretched by sqrt(n / (n - 1)), for a resampled mean varies by that factor too little.
+
+    Args:
+        errors: error of each answer on each material, (A, M).
+        cells: cell of each material, any integers, (M,).
+        draws: resamplings.
+        generator: where the chance comes from.
+
+    Raises:
+        ValueError: If shapes do not fit, there is no material, or an error is missing.
+    """
+    if errors.ndim != 2 or cells.shape != errors.shape[1:] or not errors.size:
+        raise ValueError(f"one cell per material is needed: {errors.shape=}, {cells.shape=}")
+    if not np.isfinite(errors).all():
+        raise ValueError("errors must be numbers, none missing or infinite")
+    names = np.unique(cells)
+    means = np.zeros(len(errors))
+    deviations = np.zeros((draws, len(errors)))
+    for name in names:
+        here = errors[:, cells == name]  # (A, n)
+        n, mean = here.shape[1], here.mean(axis=1)  # (A,)
+        means += mean / len(names)
+        scale = np.sqrt(n / max(n - 1, 1)) / (n * len(names))
+        centred = ((here - mean[:, None]) * scale).T.astype(np.float32)  # (n, A)
+        block = max(1, _MATERIALS_AT_ONCE // n)
+        for start in range(0, draws, block):
+            rows = slice(start, min(start + block, draws))
+            deviations[rows] += _counts(n, rows.stop - rows.start, generator) @ centred
+    return Resampled(means, deviations)
+
+
+def _counts(n: int, draws: int, generator: np.random.Generator) -> NDArray[np.float32]:
+    """How often each of n materials is drawn in each of some draws, (draws, n)."""
+    drawn = generator.integers(n, size=(draws, n), dtype=np.uint32)
+    counts = np.empty((draws, n), dtype=np.float32)
+    for row, materials in zip(counts, drawn, strict=True):  # one draw at a time stays in the processor's cache
+        row[:] = np.bincount(materials, minlength=n)
+    return counts
+
+
+def two_sided_p(difference: NDArray[np.float64], deviations: NDArray[np.float64]) -> NDArray[np.float64]:
+    """P-values of differences: how much of their resampled distribution lies on the other side of zero, doubled.
+
+    It is below 5 % just where the 95 % percentile interval leaves zero out. Where no draw crosses zero, the tail of a
+    normal distribution of the same spread says how far away it is.
+
+    Args:
+        difference: measured differences, (P,).
+        deviations: their resampled deviations, (draws, P).
+
+    Returns:
+        P-values, (P,).
+    """
+    from scipy.stats import norm
+
+    draws = len(deviations)
+    below = (deviations <= -difference).sum(axis=0)
+    above = (deviations >= -difference).sum(axis=0)
+    crossing = np.minimum(below, above)
+    p = np.minimum(2 * (1 + crossing) / (draws + 1), 1)
+    spread = deviations.std(axis=0)
+    tail = 2 * norm.sf(np.divide(np.abs(difference), spread, out=np.full(len(p), np.inf), where=spread > 0))
+    return np.where(crossing > 0, p, np.minimum(p, tail))
+
+
+
+# How far an answer's error would move with other seeds: weights, batches and label masks drawn again.
+
+def seed_standard_error(errors: NDArray[np.float64]) -> tuple[float, int]:
+    """Standard error of the mean over seeds and folds, and its degrees of freedom.
+
+    Where seeds only make single trainings better or worse, the spread within the folds says most: K (S - 1) degrees of
+    freedom. A seed may also be lucky in all folds, for it starts all of them from the same weights; then only the
+    means of the seeds tell, with S - 1 degrees of freedom. The larger of both standard errors is taken, with the
+    degrees of freedom of the first. In simulations with five folds where a tenth of the variance belongs to the seed
+    as a whole (about what the results kept in this repository show), intervals of this width leave out the truth in
+    5 to 6 % of cases; where half of it does and nothing else is left to chance, in 10 to 15 %.
+
+    Args:
+        errors: error of the model of each seed and fold, or the difference of two, (S, K).
+
+    Returns:
+        Standard error in the unit of the errors (0 for one seed), degrees of freedom (at least 1).
+    """
+    s, k = errors.shape
+    if s < 2:
+        return 0.0, 1
+    between = float(errors.mean(axis=1).std(ddof=1) / np.sqrt(s))
+    within = float(np.sqrt((errors.var(axis=0, ddof=1) / s).sum()) / k)
+    return max(between, within), k * (s - 1)
+
+
+def seed_deviations(
+    errors: NDArray[np.float64], draws: int, generator: np.random.Generator
+) -> NDArray[np.float64]:
+    """Deviations for other seeds from Student's t, (draws,); zero where there is one seed or none.
+
+    Args:
+        errors: error of the model of each seed and fold, or the difference of two, (S, K).
+        draws: how many.
+        generator: where the chance comes from.
+    """
+    if len(errors) < 2:
+        return np.zeros(draws)
+    error, freedom = seed_standard_error(errors)
+    return error * generator.standard_t(freedom, draws)
+
+
+
+# Are uncertainties honest? Coverage, sharpness and the calibration curve of predictions that have them.
+
+LEVELS = tuple(round(0.05 * k, 2) for k in range(1, 20))
+"""Shares of the materials that normal intervals are meant to hold, for the calibration curve."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Promised against observed shares of materials inside their intervals (Kuleshov, Fenner, Ermon, ICML 2018)."""
+
+    materials: int
+    sharpness: float
+    """Root mean square of the standard deviations, unit of the target: how much the answer dares to say."""
+    coverage_95: float
+    """Share of true values inside Matbench's normal 95 % interval."""
+    miscalibration: float
+    """Mean absolute distance of the curve from the diagonal; 0 is honest, 0.5 the worst."""
+    ranking: float
+    """Spearman correlation of standard deviation and absolute error; above 0 the answer knows where it is bad.
+    NaN where either is the same everywhere."""
+    levels: tuple[float, ...]
+    """Promised shares, ascending."""
+    observed: tuple[float, ...]
+    """Shares of true values inside the intervals of these levels."""
+
+    def to_frame(self) -> pd.DataFrame:
+        """The calibration curve: promised, observed."""
+        import pandas as pd
+
+        return pd.DataFrame({"promised": self.levels, "observed": self.observed})
+
+    def to_markdown(self) -> str:
+        """One sentence, and the curve as a table."""
+        rows = [f"| {p:.0%} | {o:.1%} |" for p, o in zip(self.levels, self.observed, strict=True)]
+        return "\n".join([self.to_text(), "", "| intervals meant to hold | hold |", "| ---: | ---: |", *rows])
+
+    def to_text(self) -> str:
+        """Coverage, sharpness and ranking in one sentence."""
+        ranking = "" if np.isnan(self.ranking) else f"; rank correlation of std and error {self.ranking:.2f}"
+        return (
+            f"95 % intervals hold {self.coverage_95:.1%} of {self.materials} materials, sharpness "
+            f"{self.sharpness:.4g}, mean miscalibration {self.miscalibration:.1%}{ranking}."
+        )
+
+    def plot(self) -> Figure:
+        """The calibration curve beside the diagonal of an honest answer."""
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(4, 4), dpi=150, layout="constrained")
+        axes = figure.add_subplot()
+        axes.plot([0, 1], [0, 1], color="0.6", linestyle=":", label="honest")
+        axes.plot([0, *self.levels, 1], [0, *self.observed, 1], marker="o", markersize=3, label="observed")
+        axes.set(xlabel="share that intervals are meant to hold", ylabel="share that they hold", aspect="equal")
+        axes.legend(frameon=False)
+        return figure
+
+
+def calibrate(truth: NDArray[np.float64], prediction: NDArray[np.float64], std: NDArray[np.float64]) -> Calibration:
+    """How honest standard deviations are, read as those of a normal distribution.
+
+    Args:
+        truth: true values, (M,).
+        prediction: predictions in the same unit, (M,).
+        std: standard deviation of each prediction, none below zero, (M,).
+
+    Raises:
+        ValueError: If shapes differ, there is no material, or a number is missing or a deviation negative.
+    """
+    from scipy.special import ndtri
+    from scipy.stats import spearmanr
+
+    if not (truth.shape == prediction.shape == std.shape and truth.ndim == 1 and len(truth)):
+        raise ValueError(f"one std per prediction is needed: {truth.shape=}, {prediction.shape=}, {std.shape=}")
+    if not (np.isfinite([truth, prediction, std]).all() and (std >= 0).all()):
+        raise ValueError("true values, predictions and deviations must be numbers, deviations none below zero")
+    error = np.abs(prediction - truth)  # (M,)
+    halves = ndtri(0.5 + np.array(LEVELS) / 2)  # (levels,)  half widths in units of std
+    observed = [float(np.mean(error <= half * std)) for half in halves]
+    constant = np.ptp(error) == 0 or np.ptp(std) == 0
+    return Calibration(
+        materials=len(truth),
+        sharpness=float(np.sqrt(np.mean(std**2))),
+        coverage_95=float(np.mean(error <= ndtri(COVERAGE[1]) * std)),
+        miscalibration=float(np.mean(np.abs(np.array(observed) - LEVELS))),
+        ranking=float("nan") if constant else float(spearmanr(std, error).statistic),
+        levels=LEVELS,
+        observed=tuple(observed),
+    )
