@@ -192,7 +192,7 @@ def submit(settings: config_tasks.SubmitConfig) -> None:
 
 def report(settings: config_tasks.ReportConfig) -> None:
     """Turn finished results into one page to read: verdict, figures, tables, run cards."""
-    from matgl_infomax.leaderboard.report import write_report
+    from matgl_infomax.leaderboard.report.page import write_report
 
     made = write_report(settings)
     print(f"{len(made.cards)} folders, {sum(len(cards) for _, cards in made.cards)} run cards. Page: {settings.out}")

@@ -88,7 +88,7 @@ API: dict[str, tuple[str, list[str]]] = {
         "Statistics and reports; nothing here imports torch.",
         [
             "matgl_infomax.leaderboard.compare_published.compare_with_published",
-            "matgl_infomax.leaderboard.report.report",
+            "matgl_infomax.leaderboard.report.page.report",
             "matgl_infomax.leaderboard.verdict.Verdict",
             "matgl_infomax.leaderboard.verdict.Paired",
         ],

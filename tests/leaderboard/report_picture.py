@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 from PIL import Image
 
-from matgl_infomax.leaderboard.report import report
+from matgl_infomax.leaderboard.report.page import report
 from tests.leaderboard.chromium import open_browser
 
 WIDTH = 1180

@@ -10,7 +10,7 @@ import pytest
 
 from matgl_infomax import cli
 from matgl_infomax.errors import InputError
-from matgl_infomax.leaderboard.report import report
+from matgl_infomax.leaderboard.report.page import report
 from tests.leaderboard.kept import RESULTS
 from tests.leaderboard.report_folders import EVIL, write_all, write_benchmark, write_study
 

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from matgl_infomax.leaderboard.report import report
+from matgl_infomax.leaderboard.report.page import report
 from tests.leaderboard.chromium import CHROMIUM, open_browser
 from tests.leaderboard.report_folders import write_all
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from matgl_infomax.errors import InputError
-from matgl_infomax.leaderboard.report import report
+from matgl_infomax.leaderboard.report.page import report
 from matgl_infomax.leaderboard.results import score_table
 from tests.leaderboard.finished import parquet
 from tests.leaderboard.report_folders import write_all, write_benchmark

@@ -7,7 +7,7 @@ from importlib.resources import files
 
 import pytest
 
-from matgl_infomax.leaderboard.report_figure import NAMES
+from matgl_infomax.leaderboard.report.figures import NAMES
 
 STYLE = (files("matgl_infomax.leaderboard") / "templates" / "report.css").read_text(encoding="utf-8")
 TEXT = [("ink", "page"), ("soft", "page"), ("accent", "page"), ("ink", "hover"), ("soft", "hover"), ("better", "page"),
