@@ -50,7 +50,7 @@ from matgl_infomax.leaderboard.strata import (
     split_differences,
     value_kinds,
 )
-from matgl_infomax.tasks.matbench import Task
+from matgl_infomax.tasks.matbench.task import Task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -133,7 +133,7 @@ def _truth(task: Task, answers: Sequence[OwnAnswer], config: CompareConfig) -> p
         return found
     import pandas as pd
 
-    from matgl_infomax.tasks.task_data import task_crystals
+    from matgl_infomax.tasks.matbench.data import task_crystals
 
     crystals = task_crystals(task, config.data_dir, config.cache)
     return pd.Series([crystal.labels[task.card.target] for crystal in crystals], index=crystals.ids)
@@ -612,8 +612,7 @@ def _attributes(task: Task, config: CompareConfig) -> pd.DataFrame:
     """Facts about all materials of a task, in official order: formulas of the training part count as seen."""
     if config.attributes != STRUCTURES:
         return read_attributes(Path(str(config.attributes)).expanduser(), task.ids)
-    from matgl_infomax.tasks.attributes import attribute_table
-    from matgl_infomax.tasks.task_data import task_crystals
+    from matgl_infomax.tasks.matbench.data import attribute_table, task_crystals
 
     crystals = task_crystals(task, config.data_dir, config.cache)
     return attribute_table(crystals, progress=True).set_index("id").loc[task.ids]

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from matgl_infomax.errors import InputError
 from matgl_infomax.leaderboard.matbench_format import BENCHMARK, check_ids
 from matgl_infomax.leaderboard.scores import Kind, fold_scores
-from matgl_infomax.tasks.folds import N_FOLDS
-from matgl_infomax.tasks.matbench import Task
+from matgl_infomax.tasks.matbench.task import N_FOLDS, Task
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -26,7 +26,7 @@ from matgl_infomax.leaderboard.published import (
 )
 from matgl_infomax.leaderboard.scores import SCORES, Kind, fold_scores, probability_rocauc
 from matgl_infomax.record import ForceMetrics, Metrics, RunCard
-from matgl_infomax.tasks.matbench import Task, load_task
+from matgl_infomax.tasks.matbench.task import Task, load_task
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -32,10 +32,16 @@ from matgl_infomax.leaderboard.matbench_format import (
 )
 from matgl_infomax.leaderboard.results import PREDICTIONS, RUNS, BenchmarkResult, read_asked, read_benchmark
 from matgl_infomax.leaderboard.scores import fold_scores
-from matgl_infomax.tasks.folds import N_FOLDS
-from matgl_infomax.tasks.masking import mask_hash
-from matgl_infomax.tasks.matbench import Task, load_task
-from matgl_infomax.tasks.official import digest, official_classes, read_official, steps
+from matgl_infomax.tasks.matbench.task import (
+    N_FOLDS,
+    Task,
+    digest,
+    load_task,
+    mask_hash,
+    official_classes,
+    read_official,
+    steps,
+)
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -135,9 +135,9 @@ Command = tuple[type[config.Settings], Callable[[Any], None]]
 def curve(settings: config_tasks.CurveConfig) -> None:
     """Ask whether pretraining helps: a learning curve with a verdict."""
     from matgl_infomax.tasks.curve import learning_curve
-    from matgl_infomax.tasks.matbench import load_task
+    from matgl_infomax.tasks.matbench.data import task_crystals
+    from matgl_infomax.tasks.matbench.task import load_task
     from matgl_infomax.tasks.study_files import OFFICIAL, resolved, with_study
-    from matgl_infomax.tasks.task_data import task_crystals
 
     settings = resolved(with_study(settings))
     if settings.data == OFFICIAL:

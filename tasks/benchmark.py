@@ -11,12 +11,12 @@ from matgl_infomax.tasks.benchmark_ensemble import calibration_table, put_togeth
 from matgl_infomax.tasks.benchmark_plan import Bench, plan_benchmark, prepare_benchmark, settle_benchmark
 from matgl_infomax.tasks.benchmark_rates import RateTrials, found_rates
 from matgl_infomax.tasks.engine import carry_out_all, settings_of, take_folder, write_table
-from matgl_infomax.tasks.matbench import load_task
-from matgl_infomax.tasks.task_data import task_crystals
+from matgl_infomax.tasks.matbench.data import task_crystals
+from matgl_infomax.tasks.matbench.task import load_task
 
 if TYPE_CHECKING:
     from matgl_infomax.data.read import Crystals
-    from matgl_infomax.tasks.matbench import Task
+    from matgl_infomax.tasks.matbench.task import Task
 
 
 def benchmark(config: BenchmarkConfig | None = None, *, progress: bool = True, **options: Any) -> BenchmarkResult:

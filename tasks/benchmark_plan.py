@@ -17,12 +17,9 @@ from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
 from matgl_infomax.leaderboard.results import Asked
 from matgl_infomax.tasks.arms import DESCRIBED, open_encoder, state_hash
-from matgl_infomax.tasks.card import Card
 from matgl_infomax.tasks.descriptors import described
 from matgl_infomax.tasks.engine import CardGrid, Outcome, hash_of
-from matgl_infomax.tasks.folds import N_FOLDS, Split
-from matgl_infomax.tasks.masking import data_hash, nested_masks, split_hash
-from matgl_infomax.tasks.matbench import Task
+from matgl_infomax.tasks.matbench.task import N_FOLDS, Card, Split, Task, data_hash, nested_masks, split_hash
 from matgl_infomax.tasks.starts import PER_FOLD, Start, StartRequest, check_starts, start_weights
 from matgl_infomax.train.budget import with_held_out
 from matgl_infomax.workers import workers_here

@@ -17,7 +17,7 @@ from matgl_infomax.tasks.arms import ARMS, ArmAnswer
 from matgl_infomax.tasks.benchmark_plan import TRAINED, Bench, BenchmarkRun
 from matgl_infomax.tasks.benchmark_rates import TriedRate, arm_task, class_loss, found_rates
 from matgl_infomax.tasks.engine import Outcome, regression_metrics
-from matgl_infomax.tasks.masking import mask_hash
+from matgl_infomax.tasks.matbench.task import mask_hash
 
 if TYPE_CHECKING:
     import pandas as pd

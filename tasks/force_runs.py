@@ -17,7 +17,7 @@ from matgl_infomax.host import Potential
 from matgl_infomax.io import sha256_of
 from matgl_infomax.nn.potential import tell
 from matgl_infomax.tasks.engine import Outcome, regression_metrics
-from matgl_infomax.tasks.masking import mask_hash
+from matgl_infomax.tasks.matbench.task import mask_hash
 from matgl_infomax.train.forcefield import fit_forces, rule_of, start_network
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from matgl_infomax.record import RunCard
 from matgl_infomax.tasks.arms import named_arms
 from matgl_infomax.tasks.engine import CardGrid, Outcome, carry_out_all, hash_of, take_folder
 from matgl_infomax.tasks.force_table import ForceTable, force_table
-from matgl_infomax.tasks.masking import nested_masks
+from matgl_infomax.tasks.matbench.task import nested_masks
 from matgl_infomax.tasks.mlearn import Frames, check_known, load_frames, load_table
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from matgl_infomax.io import atomic_write
-from matgl_infomax.tasks.matbench import Task
+from matgl_infomax.tasks.matbench.task import Task
 from matgl_infomax.tasks.overlap import LEVELS
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from matgl_infomax.config_tasks import OverlapConfig
 from matgl_infomax.io import atomic_write
 from matgl_infomax.record import peak_memory_mb, versions
-from matgl_infomax.tasks.matbench import Task, load_task
+from matgl_infomax.tasks.matbench.task import Task, load_task
 from matgl_infomax.tasks.overlap import Overlap, find_overlap
 from matgl_infomax.tasks.overlap_jobs import structures_sha256
 from matgl_infomax.tasks.overlap_scores import Scored, read_scored, score_table
@@ -61,8 +61,8 @@ def overlap_report(settings: OverlapConfig, *, progress: bool = True) -> Overlap
             the folder cannot be written.
     """
     from matgl_infomax.data.read import read_data
+    from matgl_infomax.tasks.matbench.data import task_crystals
     from matgl_infomax.tasks.overlap_plot import plot_overlap
-    from matgl_infomax.tasks.task_data import task_crystals
 
     task, name = load_task(settings.task), Path(settings.data).name
     # First what is quick: a benchmark of another task is refused before the long reading.

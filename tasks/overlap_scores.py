@@ -14,7 +14,7 @@ from matgl_infomax.errors import InputError
 from matgl_infomax.leaderboard.results import read_benchmark
 from matgl_infomax.leaderboard.scores import CLASS_THRESHOLD
 from matgl_infomax.leaderboard.strata import split_errors
-from matgl_infomax.tasks.matbench import Task
+from matgl_infomax.tasks.matbench.task import Task
 from matgl_infomax.tasks.overlap_tables import strata
 
 COLUMNS = (

@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from matgl_infomax.tasks.folds import N_FOLDS
-from matgl_infomax.tasks.matbench import Task
+from matgl_infomax.tasks.matbench.task import N_FOLDS, Task
 from matgl_infomax.tasks.overlap import LEVELS, Overlap
 
 SHARED = LEVELS[1:]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from matgl_infomax.tasks.matbench import Task
+from matgl_infomax.tasks.matbench.task import Task
 from matgl_infomax.tasks.overlap import LEVELS, Overlap
 
 if TYPE_CHECKING:

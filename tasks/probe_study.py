@@ -29,7 +29,7 @@ from matgl_infomax.probe_targets import (
 )
 from matgl_infomax.record import peak_memory_mb, versions
 from matgl_infomax.tasks.engine import IN_MEMORY, Grid, carry_out_all, hash_of, settings_of, take_folder, write_table
-from matgl_infomax.tasks.masking import data_hash
+from matgl_infomax.tasks.matbench.task import data_hash
 from matgl_infomax.tasks.probe_plot import plot_probes
 from matgl_infomax.tasks.probe_table import NOTES, compared, probe_table, score_frame, vector_table
 from matgl_infomax.tasks.represent_study import PRETRAINED, UNTRAINED, fresh, unique

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from matgl_infomax.io import cached_array, sha256_of
 from matgl_infomax.tasks import embedding_map
-from matgl_infomax.tasks.masking import nested_masks
+from matgl_infomax.tasks.matbench.task import nested_masks
 from matgl_infomax.tasks.represent_study import PRETRAINED, UNTRAINED, Representation, Vectors
 
 if TYPE_CHECKING:

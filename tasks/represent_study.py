@@ -18,9 +18,15 @@ from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
 from matgl_infomax.io import cached_array, sha256_of
 from matgl_infomax.tasks.engine import CardGrid, Outcome, hash_of, regression_metrics
-from matgl_infomax.tasks.folds import Split
-from matgl_infomax.tasks.masking import data_hash, mask_hash, nested_masks, split_hash
-from matgl_infomax.tasks.matbench import name_and_unit, split
+from matgl_infomax.tasks.matbench.task import (
+    Split,
+    data_hash,
+    mask_hash,
+    name_and_unit,
+    nested_masks,
+    split,
+    split_hash,
+)
 from matgl_infomax.tasks.represent_fit import HeadAnswer, HeadFit, HeadJob, fit_head
 
 if TYPE_CHECKING:

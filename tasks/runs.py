@@ -13,7 +13,7 @@ from matgl_infomax.arm_names import STARTS
 from matgl_infomax.errors import InputError
 from matgl_infomax.tasks.arms import ARMS, DESCRIBED, ArmAnswer, ArmTask
 from matgl_infomax.tasks.engine import Outcome, regression_metrics
-from matgl_infomax.tasks.masking import mask_hash
+from matgl_infomax.tasks.matbench.task import mask_hash
 
 if TYPE_CHECKING:
     import pandas as pd

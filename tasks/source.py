@@ -9,8 +9,8 @@ from pathlib import Path
 
 from matgl_infomax.data.read import Crystals, find_files, read_crystals
 from matgl_infomax.errors import InputError
-from matgl_infomax.tasks.matbench import load_task
-from matgl_infomax.tasks.task_data import DATA_VARIABLE, task_crystals
+from matgl_infomax.tasks.matbench.data import DATA_VARIABLE, task_crystals
+from matgl_infomax.tasks.matbench.task import load_task
 
 
 def located(name: str, data_dir: Path | None) -> str:

@@ -20,7 +20,7 @@ from matgl_infomax.errors import InputError
 from matgl_infomax.io import atomic_write, read_json
 from matgl_infomax.record import claim_folder
 from matgl_infomax.tasks.arms import open_encoder, state_hash
-from matgl_infomax.tasks.folds import Split
+from matgl_infomax.tasks.matbench.task import Split
 from matgl_infomax.tasks.source import check_source, target_of
 from matgl_infomax.workers import workers_here
 

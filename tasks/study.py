@@ -19,9 +19,7 @@ from matgl_infomax.record import RunCard
 from matgl_infomax.tasks.arms import DESCRIBED, named_arms, open_encoder, state_hash
 from matgl_infomax.tasks.descriptors import described
 from matgl_infomax.tasks.engine import CardGrid, Outcome, hash_of
-from matgl_infomax.tasks.folds import Split
-from matgl_infomax.tasks.masking import data_hash, nested_masks, split_hash
-from matgl_infomax.tasks.matbench import name_and_unit, split
+from matgl_infomax.tasks.matbench.task import Split, data_hash, name_and_unit, nested_masks, split, split_hash
 from matgl_infomax.tasks.starts import Start, StartRequest, check_starts, start_weights
 from matgl_infomax.workers import workers_here
 

@@ -12,7 +12,7 @@ from matgl_infomax.arguments import read_settings
 from matgl_infomax.config import Settings
 from matgl_infomax.config_tasks import CurveConfig
 from matgl_infomax.errors import InputError
-from matgl_infomax.tasks.matbench import find_task
+from matgl_infomax.tasks.matbench.task import find_task
 from matgl_infomax.tasks.source import located
 
 OFFICIAL = "official"

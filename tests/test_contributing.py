@@ -28,9 +28,9 @@ MOVED = {
     ),
     "from matgl_infomax.nn.layers import Head": "from matgl_infomax.nn.heads import Head",
     "from matgl_infomax.nn.sitenet import ELEMENTS": "from matgl_infomax.nn.presets import ELEMENTS",
-    "from matgl_infomax.tasks.matbench.task import composition_text, content_sha256, fold_sha256, kfolds, steps": (
-        "from matgl_infomax.tasks.folds import fold_sha256, kfolds\n"
-        "from matgl_infomax.tasks.official import composition_text, content_sha256, steps"
+    "from matgl_infomax.tasks.matbench.task.task import composition_text, content_sha256, fold_sha256, kfolds, steps": (
+        "from matgl_infomax.tasks.matbench.task import fold_sha256, kfolds\n"
+        "from matgl_infomax.tasks.matbench.task import composition_text, content_sha256, steps"
     ),
     "matgl_infomax/settings/training.py": "matgl_infomax/config.py",
     "tasks/matbench/cards": "tasks/cards",

@@ -22,10 +22,9 @@ from matgl_infomax.data.store import build_store
 from matgl_infomax.io import sha256_of
 from matgl_infomax.record import versions
 from matgl_infomax.tasks.benchmark_plan import Bench, BenchmarkRun, plan_benchmark, settle_benchmark
-from matgl_infomax.tasks.card import Card, load_card
 from matgl_infomax.tasks.engine import take_folder
-from matgl_infomax.tasks.folds import Split, kfolds
 from matgl_infomax.tasks.force_study import ForceRun, plan_force_study
+from matgl_infomax.tasks.matbench.task import Card, Split, kfolds, load_card
 from matgl_infomax.tasks.probe_study import probe
 from matgl_infomax.tasks.represent_fit import HeadFit
 from matgl_infomax.tasks.represent_study import Vectors, plan_representation

@@ -14,10 +14,7 @@ from matgl_infomax.config_tasks import BenchmarkConfig
 from matgl_infomax.io import sha256_of
 from matgl_infomax.leaderboard.results import score_table
 from matgl_infomax.record import new_card
-from matgl_infomax.tasks.folds import N_FOLDS
-from matgl_infomax.tasks.masking import mask_hash
-from matgl_infomax.tasks.matbench import Task, load_task
-from matgl_infomax.tasks.official import official_classes
+from matgl_infomax.tasks.matbench.task import N_FOLDS, Task, load_task, mask_hash, official_classes
 
 PLACES = {"task", "folds", "arm", "init", "labels", "seeds", "data_dir", "cache", "corpus", "source", "workers", "out"}
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from matgl_infomax.leaderboard import published
 from matgl_infomax.leaderboard.published import official_folds
-from matgl_infomax.tasks.matbench import Task, load_task
+from matgl_infomax.tasks.matbench.task import Task, load_task
 from tests.leaderboard.finished import invented_truth
 
 NAME = "matbench_jdft2d"

@@ -17,8 +17,8 @@ from matgl_infomax.errors import InputError
 from matgl_infomax.leaderboard.compare_published import compare_with_published
 from matgl_infomax.leaderboard.comparison import as_json
 from matgl_infomax.leaderboard.scores import fold_scores
-from matgl_infomax.tasks import attributes, task_data
-from matgl_infomax.tasks.matbench import load_task
+from matgl_infomax.tasks.matbench import data
+from matgl_infomax.tasks.matbench.task import load_task
 from tests.leaderboard import invented
 from tests.leaderboard.finished import finished, invented_truth
 
@@ -217,8 +217,8 @@ def test_true_values_and_attributes_come_from_the_official_structures(folders, t
     cell = np.eye(3) * 4
     crystals = [Crystal(id, np.array([29]), cell, np.zeros((1, 3)), {"exfoliation_en": value})
                 for id, value in invented.truth().items()]  # fmt: skip
-    monkeypatch.setattr(task_data, "task_crystals", lambda *_, **__: Crystals(crystals))
-    monkeypatch.setattr(attributes, "space_group", lambda _: 221)
+    monkeypatch.setattr(data, "task_crystals", lambda *_, **__: Crystals(crystals))
+    monkeypatch.setattr(data, "space_group", lambda _: 221)
     (run,) = compare_with_published(
         run=[kept], data_dir=tmp_path, published=published_only(folders, tmp_path), attributes="structures", draws=200
     ).tasks[0].runs  # fmt: skip

@@ -14,7 +14,7 @@ import numpy as np, pandas as pd
 from matgl_infomax.leaderboard.compare_published import hold_contest
 from matgl_infomax.leaderboard.results import OwnAnswer
 from matgl_infomax.leaderboard.published import official_folds
-from matgl_infomax.tasks.matbench import load_task
+from matgl_infomax.tasks.matbench.task import load_task
 from pathlib import Path
 
 task = load_task("matbench_mp_e_form")

@@ -13,7 +13,7 @@ from sklearn.metrics import balanced_accuracy_score
 from matgl_infomax.leaderboard.compare_published import hold_contest
 from matgl_infomax.leaderboard.published import checked_entry, find_predictions, official_folds, read_targets
 from matgl_infomax.leaderboard.results import OwnAnswer
-from matgl_infomax.tasks.matbench import load_task
+from matgl_infomax.tasks.matbench.task import load_task
 from tests.leaderboard import invented
 from tests.leaderboard.finished import invented_truth
 

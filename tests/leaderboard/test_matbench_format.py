@@ -23,7 +23,7 @@ from matgl_infomax.leaderboard.matbench_format import (
 )
 from matgl_infomax.leaderboard.scores import fold_scores
 from matgl_infomax.leaderboard.submit import check_answer
-from matgl_infomax.tasks.matbench import load_task
+from matgl_infomax.tasks.matbench.task import load_task
 from tests.leaderboard.finished import finished
 from tests.leaderboard.test_submit import settings
 

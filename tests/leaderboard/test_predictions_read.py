@@ -20,7 +20,7 @@ from matgl_infomax.leaderboard.published import (
     read_targets,
 )
 from matgl_infomax.leaderboard.scores import fold_scores
-from matgl_infomax.tasks.matbench import load_task
+from matgl_infomax.tasks.matbench.task import load_task
 from tests.leaderboard import invented
 
 TASK = invented.task()

@@ -7,7 +7,7 @@ import pytest
 
 from matgl_infomax.errors import InputError
 from matgl_infomax.leaderboard.published import FLAGS, chosen_rows, published_folds, published_scores, ranked_rows
-from matgl_infomax.tasks.matbench import load_task
+from matgl_infomax.tasks.matbench.task import load_task
 
 
 def test_the_tables_fit_together():

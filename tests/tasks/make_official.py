@@ -18,8 +18,16 @@ from typing import Any
 import numpy as np
 
 from matgl_infomax.io import atomic_write
-from matgl_infomax.tasks.folds import N_FOLDS, Split, fold_sha256
-from matgl_infomax.tasks.official import SAME_CRYSTALS, STEP, composition_text, content_sha256, digest
+from matgl_infomax.tasks.matbench.task import (
+    N_FOLDS,
+    SAME_CRYSTALS,
+    STEP,
+    Split,
+    composition_text,
+    content_sha256,
+    digest,
+    fold_sha256,
+)
 
 TARGETS = {
     "matbench_dielectric": "n",

@@ -15,8 +15,7 @@ from matgl_infomax.leaderboard.results import BenchmarkResult
 from matgl_infomax.tasks.arms import ArmAnswer, ArmTask
 from matgl_infomax.tasks.benchmark import answer
 from matgl_infomax.tasks.benchmark_plan import settle_benchmark
-from matgl_infomax.tasks.card import Card, load_card
-from matgl_infomax.tasks.folds import Split, kfolds, stratified_folds
+from matgl_infomax.tasks.matbench.task import Card, Split, kfolds, load_card, stratified_folds
 from tests.build import many
 from tests.tasks.small import FAST
 

@@ -79,7 +79,7 @@ def test_no_test_structure_is_pretrained_on(crystals, tmp_path, monkeypatch):
     monkeypatch.setattr("matgl_infomax.train.pretrain.pretrain", spy)
     with pytest.raises(KeyboardInterrupt):
         run(jdft2d(crystals), tmp_path, arms=["frozen"])
-    from matgl_infomax.tasks.matbench import official_fold
+    from matgl_infomax.tasks.matbench.task import official_fold
 
     assert {int(id[-3:]) - 1 for id in seen["ids"]} == set(official_fold(636, 0).train) & set(range(80))
 

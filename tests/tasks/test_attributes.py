@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from matgl_infomax.tasks.attributes import attribute_table, crystal_system
+from matgl_infomax.tasks.matbench.data import attribute_table, crystal_system
 
 
 def test_facts_of_known_crystals(crystals):

@@ -17,7 +17,7 @@ from matgl_infomax.leaderboard.scores import fold_scores
 from matgl_infomax.tasks import benchmark_plan
 from matgl_infomax.tasks.arms import ARMS
 from matgl_infomax.tasks.benchmark import benchmark
-from matgl_infomax.tasks.masking import mask_hash
+from matgl_infomax.tasks.matbench.task import mask_hash
 from matgl_infomax.tasks.starts import Start
 from tests.tasks.small import FAST
 from tests.tasks.small_benchmark import ROWS, Pretender, classes, config, numbers, run

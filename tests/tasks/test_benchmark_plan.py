@@ -9,7 +9,7 @@ from matgl_infomax.errors import InputError
 from matgl_infomax.tasks.arms import ARMS
 from matgl_infomax.tasks.benchmark_plan import BenchmarkRun, plan_benchmark, settle_benchmark
 from matgl_infomax.tasks.benchmark_rates import TriedRate
-from matgl_infomax.tasks.card import load_card
+from matgl_infomax.tasks.matbench.task import load_card
 from tests.tasks.small import FAST
 from tests.tasks.small_benchmark import Pretender, classes, config, numbers, run
 

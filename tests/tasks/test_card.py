@@ -10,7 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from matgl_infomax.errors import InputError
-from matgl_infomax.tasks.card import card_names, load_card, read_card
+from matgl_infomax.tasks.matbench.task import card_names, load_card, read_card
 
 NAMES = card_names()
 

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from matgl_infomax.errors import InputError
-from matgl_infomax.tasks.download import _BLOCK, download
+from matgl_infomax.tasks.matbench.data import _BLOCK, download
 
 CONTENT = np.random.default_rng(0).bytes(1_000_000)
 HASH = hashlib.sha256(CONTENT).hexdigest()
@@ -194,7 +194,7 @@ def test_a_killed_download_goes_on(server, tmp_path):
     server.pause = 0.2
     path = tmp_path / "data.json.gz"
     call = f"download({server.url!r}, {HASH!r}, Path({str(path)!r}))"
-    code = f"from pathlib import Path; from matgl_infomax.tasks.download import download; {call}"
+    code = f"from pathlib import Path; from matgl_infomax.tasks.matbench.data import download; {call}"
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
     left = path.with_name("data.json.gz.part")
     while not (left.exists() and left.stat().st_size):

@@ -10,9 +10,15 @@ import numpy as np
 import pytest
 
 from matgl_infomax.errors import InputError
-from matgl_infomax.tasks.card import card_names
-from matgl_infomax.tasks.folds import N_FOLDS, Split, fold_sha256, kfolds, stratified_folds
-from matgl_infomax.tasks.matbench import load_task
+from matgl_infomax.tasks.matbench.task import (
+    N_FOLDS,
+    Split,
+    card_names,
+    fold_sha256,
+    kfolds,
+    load_task,
+    stratified_folds,
+)
 from tests.tasks.make_official import official_folds
 
 TASKS = card_names()

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from matgl_infomax.errors import InputError
-from matgl_infomax.tasks.masking import mask_hash, nested_masks
+from matgl_infomax.tasks.matbench.task import mask_hash, nested_masks
 
 IDS = [f"crystal-{k}" for k in range(200)]
 

@@ -7,10 +7,18 @@ import pandas as pd
 import pytest
 
 from matgl_infomax.errors import InputError
-from matgl_infomax.tasks import matbench
-from matgl_infomax.tasks.card import load_card
-from matgl_infomax.tasks.folds import N_FOLDS, kfolds
-from matgl_infomax.tasks.matbench import Task, find_task, load_task, official_fold, positions, split
+from matgl_infomax.tasks.matbench import task as matbench
+from matgl_infomax.tasks.matbench.task import (
+    N_FOLDS,
+    Task,
+    find_task,
+    kfolds,
+    load_card,
+    load_task,
+    official_fold,
+    positions,
+    split,
+)
 
 
 def test_a_task_has_folds_and_ids():

@@ -8,9 +8,17 @@ import numpy as np
 import pytest
 
 from matgl_infomax.data.crystal import Crystal
-from matgl_infomax.tasks.card import card_names, load_card
-from matgl_infomax.tasks.official import ROUNDING, SAME_CRYSTALS, STEP, official_classes, read_official, steps
-from matgl_infomax.tasks.verify import difference
+from matgl_infomax.tasks.matbench.data import difference
+from matgl_infomax.tasks.matbench.task import (
+    ROUNDING,
+    SAME_CRYSTALS,
+    STEP,
+    card_names,
+    load_card,
+    official_classes,
+    read_official,
+    steps,
+)
 from tests.tasks.make_official import TARGETS, cell_text, fingerprints, official_rows
 
 LARGE = {"matbench_mp_e_form", "matbench_mp_gap", "matbench_mp_is_metal"}

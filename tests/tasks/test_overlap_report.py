@@ -13,9 +13,9 @@ from matgl_infomax.cli import main
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
 from matgl_infomax.leaderboard.results import read_benchmark
-from matgl_infomax.tasks import overlap_jobs, overlap_scores, task_data
-from matgl_infomax.tasks.folds import N_FOLDS
-from matgl_infomax.tasks.matbench import load_task
+from matgl_infomax.tasks import overlap_jobs, overlap_scores
+from matgl_infomax.tasks.matbench import data
+from matgl_infomax.tasks.matbench.task import N_FOLDS, load_task
 from matgl_infomax.tasks.overlap import LEVELS, Overlap
 from matgl_infomax.tasks.overlap_plot import plot_overlap
 from matgl_infomax.tasks.overlap_report import make_report
@@ -35,7 +35,7 @@ def official(crystals, monkeypatch):
     turns = [copper, zinc_sulfide("zincblende"), perovskite(38, 22), salt]
     rows = [named(turns[k % 4] if k < KINDS else copper, id) for k, id in enumerate(TASK.ids)]
     found = Crystals(rows)
-    monkeypatch.setattr(task_data, "task_crystals", lambda *_, **__: found)
+    monkeypatch.setattr(data, "task_crystals", lambda *_, **__: found)
     return found
 
 

@@ -11,8 +11,8 @@ from matgl_infomax.errors import InputError
 from matgl_infomax.record import read_card
 from matgl_infomax.tasks import study_files
 from matgl_infomax.tasks.arms import named_arms
-from matgl_infomax.tasks.card import load_card
 from matgl_infomax.tasks.curve import learning_curve
+from matgl_infomax.tasks.matbench.task import load_card
 from matgl_infomax.tasks.starts import check_starts
 from matgl_infomax.tasks.study_files import load_study, resolved, study_names, with_study
 from tests.build import many

@@ -14,10 +14,9 @@ import pytest
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.read import read_crystals
 from matgl_infomax.errors import InputError
-from matgl_infomax.tasks import task_data, verify
-from matgl_infomax.tasks.card import load_card
-from matgl_infomax.tasks.matbench import Task, load_task
-from matgl_infomax.tasks.task_data import task_crystals
+from matgl_infomax.tasks.matbench import data
+from matgl_infomax.tasks.matbench.data import task_crystals
+from matgl_infomax.tasks.matbench.task import Task, load_card, load_task
 from tests.tasks.make_official import cell_text, fingerprints
 
 VALUES = [0.5, -1.25, 3.0, 1 / 3, 0.5, 2.0, 7.25, -0.75, 100.0, 0.0, 2.5, 1.75]
@@ -25,7 +24,7 @@ VALUES = [0.5, -1.25, 3.0, 1 / 3, 0.5, 2.0, 7.25, -0.75, 100.0, 0.0, 2.5, 1.75]
 
 @pytest.fixture(autouse=True)
 def no_folder_of_ones_own(monkeypatch):
-    monkeypatch.delenv(task_data.DATA_VARIABLE, raising=False)
+    monkeypatch.delenv(data.DATA_VARIABLE, raising=False)
 
 
 @pytest.fixture
@@ -40,7 +39,7 @@ def small_task(crystals: list[Crystal], values: list, monkeypatch) -> tuple[pd.D
     arrays, content = fingerprints(rows, "y")
     facts = {"name": "matbench_small", "n_rows": len(values), "target": "y", "content_sha256": content}
     card = load_card("jdft2d").model_copy(update=facts)
-    monkeypatch.setattr(verify, "read_official", lambda task, what: arrays[what])
+    monkeypatch.setattr(data, "read_official", lambda task, what: arrays[what])
     frame = pd.DataFrame({
         "mbid": [card.mbid(k) for k in range(len(values))],
         "y": values,
@@ -178,8 +177,8 @@ def test_a_truncated_file_is_refused(official, tmp_path, ending, kept):
 
 def test_a_change_that_two_bytes_miss_is_seen_all_the_same(official, tmp_path, monkeypatch):
     frame, task = official
-    monkeypatch.setattr(verify, "digest", lambda text: 0)
-    monkeypatch.setattr(verify, "read_official", lambda task, what: np.zeros(12, dtype=np.uint16))
+    monkeypatch.setattr(data, "digest", lambda text: 0)
+    monkeypatch.setattr(data, "read_official", lambda task, what: np.zeros(12, dtype=np.uint16))
     assert len(read(frame, task, tmp_path)) == 12
     with pytest.raises(InputError, match="A composition or target differs in a row that cannot be named"):
         read(changed(frame, 4, "y", 0.6), task, tmp_path)
@@ -211,11 +210,11 @@ def test_the_folder_is_the_one_that_is_named(official, tmp_path, monkeypatch):
     named.mkdir()
     other.mkdir(parents=True)
     frame.to_parquet(other / "matbench_small.parquet")
-    monkeypatch.setenv(task_data.DATA_VARIABLE, str(other.parent))
+    monkeypatch.setenv(data.DATA_VARIABLE, str(other.parent))
     assert len(task_crystals(task, None, tmp_path, progress=False)) == 12
     with pytest.raises(InputError, match=r"No data of matbench_small in .*named, which --data-dir names. Looked for"):
         task_crystals(task, named, tmp_path)
-    monkeypatch.setenv(task_data.DATA_VARIABLE, str(named))
+    monkeypatch.setenv(data.DATA_VARIABLE, str(named))
     with pytest.raises(InputError, match=r"in .*named, which MATGL_INFOMAX_DATA names"):
         task_crystals(task, None, tmp_path)
 
@@ -240,7 +239,7 @@ def test_without_a_folder_the_original_is_downloaded_into_the_cache(official, tm
         path.write_bytes(content)
         return path
 
-    monkeypatch.setattr(task_data, "download", fetch)
+    monkeypatch.setattr(data, "download", fetch)
     assert task_crystals(Task(card), None, tmp_path / "cache", progress=False).ids == task.ids
     assert asked == [(card.url, card.sha256, tmp_path / "cache" / "matbench" / "matbench_small.json.gz", False)]
 

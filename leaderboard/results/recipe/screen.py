@@ -40,8 +40,7 @@ from matgl_infomax.data.store import Store, build_store
 from matgl_infomax.data.supercell import SupercellRule
 from matgl_infomax.nn.sitenet import SiteNet
 from matgl_infomax.objectives import new_objective
-from matgl_infomax.tasks.folds import kfolds
-from matgl_infomax.tasks.masking import nested_masks
+from matgl_infomax.tasks.matbench.task import kfolds, nested_masks
 from matgl_infomax.train.finetune import Labelled, fit
 from matgl_infomax.train.module import warmup_cosine
 from matgl_infomax.train.predict import embed_rows, predict
