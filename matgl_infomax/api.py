@@ -20,6 +20,7 @@ from matgl_infomax.data.read import read_crystals
 from matgl_infomax.data.store import Store, build_store
 from matgl_infomax.data.supercell import SupercellRule
 from matgl_infomax.errors import InputError
+from matgl_infomax.nn.build import Encoder, edge_rule, load_encoder, new_encoder, new_model, with_new_head
 from matgl_infomax.objectives import label_columns
 from matgl_infomax.train.finetune import Fitted, Labelled
 from matgl_infomax.train.finetuned import Ensemble, Predictor, Start, check_ensemble, train_ensemble, train_one
@@ -27,9 +28,8 @@ from matgl_infomax.train.forcefield import DEFAULTS, FittedForces, fit_forces, r
 from matgl_infomax.train.losses import check_goal
 from matgl_infomax.train.metrics import Metrics
 from matgl_infomax.train.predict import embed_rows
-from matgl_infomax.train.pretrain import Pretrained, edge_rule, new_encoder
+from matgl_infomax.train.pretrain import Pretrained
 from matgl_infomax.train.pretrain import pretrain as pretrain_store
-from matgl_infomax.train.weights import Encoder, load_encoder, new_model, with_new_head
 
 if TYPE_CHECKING:
     import pandas as pd

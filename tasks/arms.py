@@ -19,8 +19,8 @@ from matgl_infomax.io import cached_array, sha256_of
 
 if TYPE_CHECKING:
     from matgl_infomax.data.store import Store
+    from matgl_infomax.nn.build import Encoder
     from matgl_infomax.tasks.descriptor_heads import Head
-    from matgl_infomax.train.weights import Encoder
 
 Thing = TypeVar("Thing")
 
@@ -76,14 +76,14 @@ Arm = Callable[[ArmTask], ArmAnswer]
 
 def scratch(task: ArmTask) -> ArmAnswer:
     """A new network, all weights trained on the labels alone."""
-    from matgl_infomax.train.weights import new_model
+    from matgl_infomax.nn.build import new_model
 
     return _trained(task, lambda: new_model(task.model, 1, task.seed), pretrained=False)
 
 
 def finetuned(task: ArmTask) -> ArmAnswer:
     """A pretrained encoder with a new head, trained on the labels with the same budget as from scratch."""
-    from matgl_infomax.train.weights import with_new_head
+    from matgl_infomax.nn.build import with_new_head
 
     encoder = open_encoder(_needed(task.weights, "pretrained weights"), task.model)
     return _trained(task, lambda: with_new_head(encoder, 1, task.seed), pretrained=True)
@@ -96,7 +96,7 @@ def frozen(task: ArmTask) -> ArmAnswer:
 
 def untrained(task: ArmTask) -> ArmAnswer:
     """The same ridge regression on an encoder with random weights: what the architecture gives by itself."""
-    from matgl_infomax.train.weights import new_model
+    from matgl_infomax.nn.build import new_model
 
     return _ridge(task, new_model(task.model, 1, task.seed))
 
@@ -160,8 +160,7 @@ def open_encoder(folder: Path, model: ModelSettings) -> Encoder:
     Raises:
         InputError: If the folder holds no encoder, or one that needs other pairs.
     """
-    from matgl_infomax.train.pretrain import edge_rule
-    from matgl_infomax.train.weights import load_encoder
+    from matgl_infomax.nn.build import edge_rule, load_encoder
 
     encoder = load_encoder(folder)
     # How equal sites are merged changes no result: the encoder does not remember it.

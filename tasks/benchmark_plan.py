@@ -266,7 +266,7 @@ def prepare_benchmark(bench: Bench, crystals: Crystals, *, progress: bool) -> Be
         kind = DESCRIBED[bench.arm][0]
         return replace(bench, features=described(kind, crystals, config.cache, workers=workers, progress=progress))
     from matgl_infomax.data.store import build_store
-    from matgl_infomax.train.pretrain import edge_rule
+    from matgl_infomax.nn.build import edge_rule
 
     store = build_store(crystals, edge_rule(config.model), config.cache, progress=progress, workers=workers)
     bench = replace(bench, store=store)

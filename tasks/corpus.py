@@ -21,7 +21,8 @@ def on_corpus(request: StartRequest) -> Start:
         InputError: If the corpus is missing, cannot be read or is too small, or the folder holds other weights.
     """
     from matgl_infomax.data.store import build_store
-    from matgl_infomax.train.pretrain import edge_rule, pretrain
+    from matgl_infomax.nn.build import edge_rule
+    from matgl_infomax.train.pretrain import pretrain
 
     starts, progress = request.starts, request.progress
     check_starts(["corpus"], starts, request.data_dir)

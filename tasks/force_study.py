@@ -142,9 +142,9 @@ def plan_force_study(config: ForceStudyConfig) -> ForceStudy:
 
 def _starts(config: ForceStudyConfig, arms: dict[str, Path | None], train: dict[str, Frames]) -> dict[str, str]:
     """Hash of the weights of each pretrained arm, which has the architecture of the scratch arm."""
+    from matgl_infomax.nn.build import load_encoder
     from matgl_infomax.tasks.arms import state_hash
     from matgl_infomax.train.forcefield import start_network
-    from matgl_infomax.train.weights import load_encoder
 
     elements = sorted({int(z) for frames in train.values() for crystal in frames.crystals for z in crystal.numbers})
     scratch = _shape(start_network(None, config.model, 0, elements)[0])

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from matgl_infomax.data.store import Store
-    from matgl_infomax.train.weights import Encoder
+    from matgl_infomax.nn.build import Encoder
 
 COMPOSITION = "composition"
 
@@ -198,8 +198,8 @@ def probe(
     """
     from matgl_infomax.data.elements import check_elements
     from matgl_infomax.data.store import build_store
+    from matgl_infomax.nn.build import load_encoder
     from matgl_infomax.tasks.arms import state_hash
-    from matgl_infomax.train.weights import load_encoder
 
     config = settings_of(ProbeConfig, config, {"data": IN_MEMORY, **options} if config is None else options)
     started = time.perf_counter()

@@ -30,7 +30,7 @@ from matgl_infomax.tasks.matbench.task import (
 from matgl_infomax.tasks.represent_fit import HeadAnswer, HeadFit, HeadJob, fit_head
 
 if TYPE_CHECKING:
-    from matgl_infomax.train.weights import Encoder
+    from matgl_infomax.nn.build import Encoder
 
 CODE_VERSION = 1
 """Raise it whenever the same study would give other results."""
@@ -202,8 +202,8 @@ def plan_representation(crystals: Crystals, target: str, config: RepresentConfig
             encoder does not know.
     """
     from matgl_infomax.data.elements import check_elements
+    from matgl_infomax.nn.build import load_encoder
     from matgl_infomax.tasks.arms import state_hash
-    from matgl_infomax.train.weights import load_encoder
 
     if min(config.labels) < 2:
         raise InputError(f"Heads are fitted on at least 2 labels. Received: {min(config.labels)}.")

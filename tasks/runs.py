@@ -46,8 +46,7 @@ def _import_first(arm: str) -> None:
     import sklearn.linear_model  # noqa: F401
 
     if arm not in DESCRIBED:
-        import matgl_infomax.train.finetune
-        import matgl_infomax.train.weights  # noqa: F401
+        import matgl_infomax.nn.build  # noqa: F401
 
 
 def _arm(name: str) -> Callable[[ArmTask], ArmAnswer]:

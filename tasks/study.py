@@ -190,7 +190,7 @@ def prepare_curve(study: CurveStudy, crystals: Crystals, *, progress: bool) -> C
     workers = workers_here(config.workers, config.launcher)
     if set(study.arms) - set(DESCRIBED):
         from matgl_infomax.data.store import build_store
-        from matgl_infomax.train.pretrain import edge_rule
+        from matgl_infomax.nn.build import edge_rule
 
         rule = edge_rule(config.model)
         store = build_store(crystals, rule, config.cache, progress=progress, workers=workers)

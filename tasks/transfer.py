@@ -31,7 +31,7 @@ def from_labels(request: StartRequest) -> Start:
         InputError: If the source is missing, cannot be read or has too few labels, or the folder holds other weights.
     """
     from matgl_infomax.data.store import build_store
-    from matgl_infomax.train.pretrain import edge_rule
+    from matgl_infomax.nn.build import edge_rule
 
     check_starts(["transferred"], request.starts, request.data_dir)
     name = str(request.starts.source)
@@ -94,11 +94,10 @@ def _train(
     request: StartRequest, store: Store, rows: NDArray[np.int64], labels: NDArray[np.float64], target: str
 ) -> tuple[float, int, float]:
     """Train on the source and write the encoder: seconds, held-out labels, and the mean absolute error on them."""
+    from matgl_infomax.nn.build import new_encoder, save_model
     from matgl_infomax.train.finetune import Labelled, fit
     from matgl_infomax.train.predict import predict
-    from matgl_infomax.train.pretrain import new_encoder
     from matgl_infomax.train.ranks import is_first
-    from matgl_infomax.train.weights import save_model
 
     settings = training_settings(request.pretrain, request.finetune, labels)
     # The network has to know the elements of the task as well.

@@ -11,7 +11,7 @@ from matgl_infomax.api import embed, finetune, predict, pretrain
 from matgl_infomax.config import FinetuneSettings, ModelSettings, PretrainSettings
 from matgl_infomax.errors import InputError
 from matgl_infomax.host import load_model
-from matgl_infomax.train.weights import load_encoder, new_model
+from matgl_infomax.nn.build import load_encoder, new_model
 from tests.build import many
 
 PRETRAIN = PretrainSettings(steps=4, validate_every=2, batch_sites=40, validation_fraction=0.2)

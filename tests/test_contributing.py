@@ -26,8 +26,8 @@ MOVED = {
     "from matgl_infomax.settings.base import Settings, chosen": (
         "from matgl_infomax.config import Settings\nfrom matgl_infomax.objectives.options import chosen"
     ),
-    "from matgl_infomax.nn.layers import Head": "from matgl_infomax.nn.heads import Head",
-    "from matgl_infomax.nn.sitenet import ELEMENTS": "from matgl_infomax.nn.presets import ELEMENTS",
+    "from matgl_infomax.nn.layers import Head": "from matgl_infomax.nn.layers import Head",
+    "from matgl_infomax.nn.sitenet import ELEMENTS": "from matgl_infomax.nn.sitenet import ELEMENTS",
     "from matgl_infomax.tasks.matbench.task.task import composition_text, content_sha256, fold_sha256, kfolds, steps": (
         "from matgl_infomax.tasks.matbench.task import fold_sha256, kfolds\n"
         "from matgl_infomax.tasks.matbench.task import composition_text, content_sha256, steps"

@@ -17,9 +17,8 @@ from torch.nn.functional import linear
 
 from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.errors import InputError
-from matgl_infomax.nn.compiled import Standardise, compiled_for, rows
 from matgl_infomax.nn.fused import PairAttention, PairPlan, PairShape
-from matgl_infomax.nn.kernels import distinct_rows
+from matgl_infomax.nn.kernels import Standardise, compiled_for, distinct_rows, rows
 from matgl_infomax.nn.layers import BondLayer, Layer, segment_softmax, stack
 
 _OWN_ROWS = np.empty(0, np.int64)

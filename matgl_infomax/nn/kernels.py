@@ -6,11 +6,20 @@ Sums are taken in a fixed order: the same input gives the same bits.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numba import njit
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.autograd import Function
+from torch.nn import functional
+from torch.nn.functional import layer_norm
 
 from matgl_infomax.errors import InputError
 from matgl_infomax.jit import compiled
@@ -257,3 +266,153 @@ def distinct_rows(raw):  # type: ignore[no-untyped-def]
             count += 1
         index[i] = place[slot]
     return first[:count], index
+
+
+
+# Softmax over the neighbours of a site and the weighted sum of their values, compiled for the CPU.
+
+@njit(**INSIDE)
+def _softmax(logits, h, copies, start, stop, weight):  # type: ignore[no-untyped-def]
+    """Softmax of one head over the rows from start to stop, into the first entries of ``weight``."""
+    top = _F(-3.4e38)
+    for p in range(start, stop):
+        top = max(top, logits[p, h])
+    total = _F(0.0)
+    for p in range(start, stop):
+        weight[p - start] = np.exp(logits[p, h] - top) * copies[p]
+        total += weight[p - start]
+    for p in range(stop - start):
+        weight[p] /= total
+
+
+@compiled(**FAST)
+def attend(logits, value, copies, first, out):  # type: ignore[no-untyped-def]
+    """Weighted sums of the values of consecutive receivers.
+
+    Args:
+        logits: (M, H).
+        value: (M, V).
+        copies: number of equal pairs that each row stands for, (M,).
+        first: first row of each receiver and the end of the last, (R + 1,).
+        out: sums, written here, heads side by side, (R, H * V); zero for a receiver without pairs.
+    """
+    heads, width = logits.shape[1], value.shape[1]
+    weight = np.empty(len(logits), np.float32)
+    for r in range(len(first) - 1):
+        start, stop = first[r], first[r + 1]
+        for h in range(heads):
+            _softmax(logits, h, copies, start, stop, weight)
+            row = out[r, h * width : (h + 1) * width]
+            row[:] = _F(0.0)
+            for p in range(start, stop):
+                w, v = weight[p - start], value[p]
+                for k in range(width):
+                    row[k] += w * v[k]
+
+
+@compiled(**FAST)
+def attend_backward(grad, logits, value, copies, first, grad_logits, grad_value):  # type: ignore[no-untyped-def]
+    """Gradients of ``attend`` with respect to logits (M, H) and values (M, V), from that of its sums (R, H * V)."""
+    heads, width = logits.shape[1], value.shape[1]
+    weight = np.empty(len(logits), np.float32)
+    for r in range(len(first) - 1):
+        start, stop = first[r], first[r + 1]
+        for p in range(start, stop):
+            grad_value[p, :] = _F(0.0)
+        for h in range(heads):
+            _softmax(logits, h, copies, start, stop, weight)
+            row = grad[r, h * width : (h + 1) * width]
+            mean = _F(0.0)
+            for p in range(start, stop):
+                w, v, g = weight[p - start], value[p], grad_value[p]
+                along = _F(0.0)
+                for k in range(width):
+                    along += row[k] * v[k]
+                    g[k] += w * row[k]
+                grad_logits[p, h] = along
+                mean += w * along
+            for p in range(start, stop):
+                grad_logits[p, h] = weight[p - start] * (grad_logits[p, h] - mean)
+
+
+
+# When the compiled kernels take the place of the plain formulas, and the one every layer uses.
+
+_PLAIN: ContextVar[bool] = ContextVar("plain", default=False)
+
+
+@contextmanager
+def plain_formulas() -> Iterator[None]:
+    """Within this block everything is computed by the plain formulas, the reference for what is compiled."""
+    token = _PLAIN.set(True)
+    try:
+        yield
+    finally:
+        _PLAIN.reset(token)
+
+
+def compiled_for(tensor: Tensor, *inputs: Tensor) -> bool:
+    """Whether the compiled kernels apply: float32 on the CPU, and no gradient wanted through ``inputs``.
+
+    Gradients through distances (forces) need second derivatives, which only the plain formulas have.
+    """
+    plain = _PLAIN.get() or torch.is_autocast_enabled("cpu") or any(x.requires_grad for x in inputs)
+    return tensor.dtype == torch.float32 and tensor.device.type == "cpu" and not plain
+
+
+def rows(tensor: Tensor) -> NDArray[Any]:
+    """The same memory as a numpy array."""
+    return tensor.detach().numpy()
+
+
+class Standardise(Function):
+    """Activation and layer norm without its affine part, (M, W) -> (M, W); only the input is kept."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, activation: str) -> Tensor:
+        """Rows with mean zero and variance one."""
+        x = x.contiguous()
+        ctx.save_for_backward(x)
+        ctx.activation = activation
+        out = torch.empty_like(x)
+        kernels_for(activation, False).standardise(rows(x), one_group(x), rows(out), rows(x.new_empty(len(x), 1)))
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        """Gradient of the input; by the plain formula where it is to be differentiated again (forces)."""
+        (x,) = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            out = layer_norm(ACTIVATIONS[ctx.activation](x), x.shape[1:])
+            return torch.autograd.grad(out, x, grads[0], create_graph=True)[0], None
+        slope, hat, factor = x.clone(), torch.empty_like(x), x.new_empty(len(x), 1)
+        kernels_for(ctx.activation, True).standardise(rows(slope), one_group(x), rows(hat), rows(factor))
+        grad = grads[0].clone(memory_format=torch.contiguous_format)
+        standardise_backward(rows(grad), rows(slope), rows(hat), rows(factor), one_group(x))
+        return grad, None
+
+
+def one_group(x: Tensor) -> NDArray[np.int64]:
+    """All columns as one group."""
+    return np.array([0, x.shape[1]])
+
+
+
+# Activation functions by name.
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "mish": functional.mish,
+    "relu": functional.relu,
+    "silu": functional.silu,
+}
+
+
+def activation_named(name: str) -> Callable[[Tensor], Tensor]:
+    """Activation function by name.
+
+    Raises:
+        InputError: For a name that is not in ``ACTIVATIONS``.
+    """
+    if name not in ACTIVATIONS:
+        raise InputError(f"Unknown activation {name!r}. Choose one of: {', '.join(ACTIVATIONS)}.")
+    return ACTIVATIONS[name]

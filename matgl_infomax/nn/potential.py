@@ -12,7 +12,7 @@ from matgl_infomax import host
 from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.data.forces import GPA_OF, EnergyScale
 from matgl_infomax.errors import InputError
-from matgl_infomax.nn import matgl_models
+from matgl_infomax.nn import matgl_net
 
 SUMS: dict[str, dict[str, Any]] = {
     "m3gnet": {"is_intensive": False},
@@ -36,7 +36,7 @@ def check_forces(name: str) -> None:
     Raises:
         InputError: For Site-Net, MEGNet and SO3Net, and for CHGNet where its forces are wrong.
     """
-    reason = matgl_models.wrong_forces(name)
+    reason = matgl_net.wrong_forces(name)
     if reason:
         raise InputError(f"{reason} For a force field take PyG, or one of: m3gnet, tensornet.")
     if name not in SUMS:
@@ -69,7 +69,7 @@ def energy_network(name: str, element_types: Sequence[str], arguments: Mapping[s
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return matgl_models.build(name, element_types, arguments)
+        return matgl_net.build(name, element_types, arguments)
 
 
 def take_over(network: nn.Module, name: str, pretrained: Any) -> list[nn.Parameter]:
@@ -86,7 +86,7 @@ def take_over(network: nn.Module, name: str, pretrained: Any) -> list[nn.Paramet
     Raises:
         InputError: If a weight below the read-out has no counterpart.
     """
-    groups = matgl_models.groups_of(name, network)
+    groups = matgl_net.groups_of(name, network)
     fresh = {id(p) for part in ("pool", "head") for module in groups[part] for p in module.parameters()}
     learnt = [(key, p) for key, p in network.named_parameters() if id(p) not in fresh]
     state = pretrained.state_dict()
@@ -120,7 +120,7 @@ def tell(potential: host.Potential, batch: SiteBatch) -> Told:
     """
     network: Any = host.inner_network(potential)
     graph = host.batch_to_graph(batch, network.element_types)
-    state = matgl_models.state_of(network, batch.n_crystals, batch.distance)
+    state = matgl_net.state_of(network, batch.n_crystals, batch.distance)
     lattice: Any = batch.lattice
     with torch.enable_grad(), host.precision(batch.distance.dtype):
         energy, forces, stress, *_ = potential(graph, lattice, state)

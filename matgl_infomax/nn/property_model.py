@@ -12,7 +12,7 @@ from torch import Tensor
 from matgl_infomax import host
 from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.data.elements import check_order
-from matgl_infomax.nn.heads import Head, TransparentReLU, physical
+from matgl_infomax.nn.layers import Head, TransparentReLU, physical
 
 
 @dataclass(frozen=True)

@@ -5,23 +5,23 @@ Moran et al., Digital Discovery 2023, 2, 1297 ("published") and 2025, D4DD00202D
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from matgl_infomax import host
-from matgl_infomax.data.batch import SiteBatch
+from matgl_infomax.data.batch import SiteBatch, segment_mean
+from matgl_infomax.data.elements import INFOMAX_SCALE, elemental_properties, standardised_properties
 from matgl_infomax.data.supercell import SupercellRule
 from matgl_infomax.errors import InputError
 from matgl_infomax.nn.attention import AttentionShape, LocalEncoder
-from matgl_infomax.nn.heads import OUTPUTS, Head
-from matgl_infomax.nn.inputs import SiteInput, channels_width, pair_features
-from matgl_infomax.nn.presets import ELEMENTS, PRESETS
+from matgl_infomax.nn.layers import OUTPUTS, Head, stack
 from matgl_infomax.nn.property_model import Encoding, PropertyModel
-from matgl_infomax.nn.readout import GlobalEncoder
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,22 @@ class Level:
 
     hidden: Tensor  # (N or B, H)
     vector: Tensor  # (N or B, D)
+
+
+
+# Site-Net's published shapes, and the elements it knows.
+
+# fmt: off
+ELEMENTS: tuple[str, ...] = (
+    "H", "He", "Li", "Be", "B", "C", "N", "O", "F", "Ne", "Na", "Mg", "Al", "Si", "P", "S", "Cl", "Ar",
+    "K", "Ca", "Sc", "Ti", "V", "Cr", "Mn", "Fe", "Co", "Ni", "Cu", "Zn", "Ga", "Ge", "As", "Se", "Br", "Kr",
+    "Rb", "Sr", "Y", "Zr", "Nb", "Mo", "Tc", "Ru", "Rh", "Pd", "Ag", "Cd", "In", "Sn", "Sb", "Te", "I", "Xe",
+    "Cs", "Ba", "La", "Ce", "Pr", "Nd", "Pm", "Sm", "Eu", "Gd", "Tb", "Dy", "Ho", "Er", "Tm", "Yb", "Lu",
+    "Hf", "Ta", "W", "Re", "Os", "Ir", "Pt", "Au", "Hg", "Tl", "Pb", "Bi", "Po", "At", "Rn",
+    "Fr", "Ra", "Ac", "Th", "Pa", "U", "Np", "Pu", "Am", "Cm", "Bk", "Cf", "Es", "Fm", "Md", "No", "Lr",
+)
+# fmt: on
+"""Hydrogen to lawrencium: the elements with tabulated properties."""
 
 
 class SiteNet(PropertyModel):
@@ -228,3 +244,215 @@ class SiteNet(PropertyModel):
 def _linear_or_identity(width_in: int, width_out: int) -> nn.Module:
     """A plain linear map, or nothing for a width of 0."""
     return nn.Linear(width_in, width_out) if width_out else nn.Identity()
+
+
+
+# From site vectors to the crystal's vector: layers, mean over the unique sites, layers.
+
+POOLINGS = {"mean": 1, "mean_spread": 2}
+"""What is taken over the sites, and how many numbers it makes of one."""
+LEAST_VARIANCE = 1e-4
+"""Keeps the slope of the square root finite where all sites are equal."""
+
+
+class GlobalEncoder(nn.Module):
+    """Mean pooling, with or without the spread, between two stacks of layers.
+
+    The mean over unique sites equals the mean over the supercell, so the vector does not depend on the cell chosen.
+
+    Shapes:
+        sites (N, D) -> crystals (B, width).
+    """
+
+    def __init__(
+        self,
+        site_width: int,
+        before_widths: Sequence[int],
+        after_widths: Sequence[int],
+        activation: str,
+        pooling: str = "mean",
+    ) -> None:
+        super().__init__()
+        if pooling not in POOLINGS:
+            raise InputError(f"Unknown pooling {pooling!r}. Choose one of: {', '.join(POOLINGS)}.")
+        self.pooling = pooling
+        pooled = POOLINGS[pooling] * (before_widths[-1] if before_widths else site_width)
+        self.before = stack(site_width, before_widths, activation)
+        self.after = stack(pooled, after_widths, activation)
+        self.width = after_widths[-1] if after_widths else pooled
+
+    def forward(self, site: Tensor, batch: SiteBatch) -> Tensor:
+        """Crystal vectors, (B, width).
+
+        Args:
+            site: site vectors, (N, D).
+            batch: the crystals they belong to.
+        """
+        before = self.before(site)  # (N, pooled)
+        mean = segment_mean(before, batch.owner, batch.atoms, batch.weight)  # (B, P)
+        if self.pooling == "mean":
+            return self.after(mean)  # (B, width)
+        away = (before - mean.index_select(0, batch.owner)) ** 2  # (N, P)
+        variance = segment_mean(away, batch.owner, batch.atoms, batch.weight)  # (B, P)
+        return self.after(torch.cat([mean, (variance + LEAST_VARIANCE).sqrt()], dim=1))  # (B, width)
+
+
+
+# What the network is told: elemental properties of a site, distance and Coulomb repulsion of a pair.
+
+BOHR_ANGSTROM = 0.529177210903
+EMBEDDING_ROWS = 200
+"""Rows of the learned element table, as published; row Z belongs to the element of atomic number Z."""
+
+
+def _with_oxidation(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The properties and the published column for the oxidation state, which is zero, (119, 9)."""
+    return np.concatenate([values, np.zeros((len(values), 1))], axis=1)
+
+
+SCALES: dict[str, Callable[[], NDArray[np.float64]]] = {
+    "raw": lambda: _with_oxidation(elemental_properties().values),
+    "infomax": lambda: _with_oxidation(elemental_properties().values * np.array(INFOMAX_SCALE)),
+    "standard": standardised_properties,
+}
+"""Fixed features of the elements by the name of their scale, (119, F) each."""
+
+
+class SiteInput(nn.Module):
+    """Raw features of a site: learned element vector, elemental properties, a column for the oxidation state.
+
+    The oxidation state is zero for every undecorated crystal; its column exists for parity with the papers.
+
+    Args:
+        embedding_width: width of the learned element vector; 0 for none.
+        property_scale: "raw" values, the fixed factors of Deep InfoMax ("infomax"), or 21 properties instead of eight,
+            each with mean 0 and standard deviation 1 over the elements ("standard").
+
+    Shapes:
+        atomic numbers (N,) -> (N, embedding_width + 9), or + 21 with "standard".
+    """
+
+    def __init__(self, embedding_width: int, property_scale: str) -> None:
+        super().__init__()
+        if property_scale not in SCALES:
+            raise InputError(f"Unknown property_scale {property_scale!r}. Choose one of: {', '.join(SCALES)}.")
+        table = torch.from_numpy(SCALES[property_scale]()).float()
+        self.register_buffer("table", table, persistent=False)
+        self.embedding = nn.Embedding(EMBEDDING_ROWS, embedding_width, max_norm=1.0) if embedding_width else None
+        self.width = embedding_width + self.properties_width
+
+    table: Tensor
+
+    @property
+    def properties_width(self) -> int:
+        """Number of fixed features per site."""
+        return self.table.shape[1]
+
+    def properties(self, number: Tensor) -> Tensor:
+        """Fixed features alone, (N, 9), or (N, 21)."""
+        return self.table.index_select(0, number)
+
+    def forward(self, number: Tensor) -> Tensor:
+        """All features, (N, width)."""
+        fixed = self.properties(number)  # (N, F)
+        if self.embedding is None:
+            return fixed
+        return torch.cat([self.embedding(number).to(fixed.dtype), fixed], dim=1)
+
+
+def distance_channel(batch: SiteBatch) -> Tensor:
+    """Distance of the pair, (E,), angstrom."""
+    return batch.distance
+
+
+def log_coulomb_channel(batch: SiteBatch) -> Tensor:
+    """Logarithm of the Coulomb matrix, (E,): Z_i Z_j / d with d in bohr, 0.5 Z^2.4 for a site with itself."""
+    charge = batch.number.to(batch.distance.dtype)  # (N,)
+    charge = charge if batch.hidden is None else charge.masked_fill(batch.hidden, 0.0)
+    product = charge.index_select(0, batch.src) * charge.index_select(0, batch.dst)  # (E,)
+    itself = batch.distance == 0
+    repulsion = product / (batch.distance / BOHR_ANGSTROM).masked_fill(itself, 1.0)  # (E,)
+    own = 0.5 * charge.index_select(0, batch.src) ** 2.4  # (E,)
+    return (torch.where(itself, own, repulsion) + 1e-8).log().clamp(-10.0, 10.0)
+
+
+GAUSSIANS = 16
+GAUSSIAN_REACH_ANGSTROM = 8.0
+
+
+def gaussian_channels(batch: SiteBatch) -> Tensor:
+    """Gaussians of the distance, (E, 16): centres from 0 to 8 angstrom, as wide as they are apart."""
+    like: dict[str, Any] = {"device": batch.distance.device, "dtype": batch.distance.dtype}
+    centre = torch.linspace(0.0, GAUSSIAN_REACH_ANGSTROM, GAUSSIANS, **like)  # (16,)
+    width = GAUSSIAN_REACH_ANGSTROM / (GAUSSIANS - 1)
+    return (-0.5 * ((batch.distance.unsqueeze(1) - centre) / width) ** 2).exp()
+
+
+CHANNELS: dict[str, tuple[int, Callable[[SiteBatch], Tensor]]] = {
+    "distance": (1, distance_channel),
+    "log_coulomb": (1, log_coulomb_channel),
+    "gaussians": (GAUSSIANS, gaussian_channels),
+}
+"""Features of a pair by name: how many numbers, and how they are made."""
+
+
+def channels_width(channels: Sequence[str]) -> int:
+    """How many numbers the chosen channels give for a pair.
+
+    Raises:
+        InputError: For a channel that is not in ``CHANNELS``.
+    """
+    for name in channels:
+        if name not in CHANNELS:
+            raise InputError(f"Unknown pair channel {name!r}. Choose from: {', '.join(CHANNELS)}.")
+    return sum(CHANNELS[name][0] for name in channels)
+
+
+def pair_features(batch: SiteBatch, channels: Sequence[str]) -> Tensor:
+    """The chosen channels of each pair side by side, (E, C)."""
+    # A process without crystals has no pairs, of which torch could not tell the width by itself.
+    made = [CHANNELS[name][1](batch).reshape(batch.n_pairs, CHANNELS[name][0]) for name in channels]
+    return torch.cat(made, dim=1)
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    # Deep InfoMax on Site-Net, 2025: 55,777 weights, 60,002 with the head. The local part ran with ReLU because its
+    # configuration named the activation under another key; it is kept, and is also three times faster than Mish.
+    "compact": {},
+    # Site-Net with what network and descriptors were found to need with few labels (leaderboard/results): more
+    # properties of the elements, a basis of distances, residual blocks, and the spread of the sites beside their mean.
+    "rich": {
+        "property_scale": "standard",
+        "pair_channels": ("distance", "gaussians"),
+        "n_heads": 4,
+        "n_blocks": 2,
+        "value_widths": (32,),
+        "update": True,
+        "residual": True,
+        "site_vector_width": 64,
+        "before_pool_widths": (128,),
+        "pooling": "mean_spread",
+        "after_pool_widths": (128,),
+        "crystal_vector_width": 128,
+        "head_widths": (128,),
+    },
+    # Site-Net, 2023: 304,085 weights, 11,088 of them in a last pair update that nobody reads.
+    "published": {
+        "embedding_width": 92,
+        "property_scale": "raw",
+        "pair_channels": ("distance", "log_coulomb"),
+        "site_width": 90,
+        "pair_width": 48,
+        "n_heads": 3,
+        "n_blocks": 2,
+        "logit_width": 225,
+        "value_widths": (30,),
+        "update": True,
+        "site_vector_width": 0,
+        "before_pool_widths": (94,),
+        "after_pool_widths": (200, 200, 200),
+        "crystal_vector_width": 0,
+        "head_widths": (),
+        "local_activation": "mish",
+    },
+}

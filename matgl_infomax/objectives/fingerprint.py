@@ -19,7 +19,7 @@ from matgl_infomax.config import Settings
 from matgl_infomax.data.batch import SiteBatch, View
 from matgl_infomax.data.elements import PROPERTY_NAMES, elemental_properties
 from matgl_infomax.data.share import Share, at_least_single
-from matgl_infomax.nn.heads import Head
+from matgl_infomax.nn.layers import Head
 from matgl_infomax.objectives.base import Objective, TwoLevelEncoder
 from matgl_infomax.objectives.levels import site_vectors
 from matgl_infomax.objectives.options import chosen

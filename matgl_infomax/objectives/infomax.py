@@ -15,7 +15,7 @@ from torch.nn.functional import linear, softplus
 
 from matgl_infomax.data.batch import SiteBatch, View
 from matgl_infomax.data.share import Share, at_least_single
-from matgl_infomax.nn.heads import Head
+from matgl_infomax.nn.layers import Head
 from matgl_infomax.objectives import corrupt, hard, lookalikes
 from matgl_infomax.objectives.base import LevelLike, Objective, TwoLevelEncoder
 from matgl_infomax.objectives.gaussian import GaussianLevel

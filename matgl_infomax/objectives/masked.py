@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 from matgl_infomax.config import Settings
 from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.data.share import Share, at_least_single
-from matgl_infomax.nn.heads import Head
+from matgl_infomax.nn.layers import Head
 from matgl_infomax.objectives.base import Objective, TwoLevelEncoder
 from matgl_infomax.objectives.levels import site_vectors
 from matgl_infomax.objectives.options import chosen

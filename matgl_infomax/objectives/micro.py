@@ -12,7 +12,7 @@ from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.data.elements import VALENCE_CLASSES, element_stiffness, valence_class
 from matgl_infomax.data.share import Share, at_least_single
 from matgl_infomax.errors import InputError
-from matgl_infomax.nn.heads import Head
+from matgl_infomax.nn.layers import Head
 
 LEAST_SPREAD = 1e-3
 """Logarithms that hardly differ within a batch are not blown up."""

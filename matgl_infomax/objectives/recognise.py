@@ -13,8 +13,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import relu, softplus
 
 from matgl_infomax.jit import compiled
-from matgl_infomax.nn.compiled import compiled_for, rows
-from matgl_infomax.nn.kernels import FAST
+from matgl_infomax.nn.kernels import FAST, compiled_for, rows
 
 _F = np.float32
 

@@ -16,8 +16,8 @@ from torch import Tensor
 from matgl_infomax.data.batch import SiteBatch, View, segment_mean
 from matgl_infomax.data.share import Share, at_least_single
 from matgl_infomax.errors import InputError
-from matgl_infomax.nn.compiled import plain_formulas
-from matgl_infomax.nn.heads import Head
+from matgl_infomax.nn.kernels import plain_formulas
+from matgl_infomax.nn.layers import Head
 from matgl_infomax.objectives.base import Objective, TwoLevelEncoder
 from matgl_infomax.objectives.levels import levels, site_vectors
 from matgl_infomax.objectives.options import chosen

@@ -20,6 +20,7 @@ from matgl_infomax.data.loader import StepOrder, StoreBatches, group_by_sites, r
 from matgl_infomax.data.share import at_least_single
 from matgl_infomax.data.store import Store
 from matgl_infomax.errors import InputError
+from matgl_infomax.nn.build import Encoder
 from matgl_infomax.record import claim_folder
 from matgl_infomax.train.averaged import AveragedModule
 from matgl_infomax.train.budget import resolved, validation_share
@@ -31,7 +32,6 @@ from matgl_infomax.train.noisy_nodes import NoisyNodes
 from matgl_infomax.train.ranks import HeldOut, from_all
 from matgl_infomax.train.rates import Thawing, rate_groups
 from matgl_infomax.train.views import view_for
-from matgl_infomax.train.weights import Encoder
 
 FEWEST_FOR_VALIDATION = 10
 """A validation part of fewer crystals is noise: then none is held out and the last weights count."""

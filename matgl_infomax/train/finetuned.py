@@ -15,6 +15,7 @@ from matgl_infomax.config import EnsembleSettings, FinetuneSettings, deciding
 from matgl_infomax.data.store import Store
 from matgl_infomax.errors import InputError
 from matgl_infomax.io import atomic_write, read_json
+from matgl_infomax.nn.build import Encoder, load_encoder, save_model
 from matgl_infomax.record import claim_folder
 from matgl_infomax.train.budget import with_held_out
 from matgl_infomax.train.calibrate import Calibration, calibrate, combine, fewest_labels
@@ -23,7 +24,6 @@ from matgl_infomax.train.losses import METRICS
 from matgl_infomax.train.metrics import Metrics
 from matgl_infomax.train.predict import predict
 from matgl_infomax.train.ranks import is_first
-from matgl_infomax.train.weights import Encoder, load_encoder, save_model
 
 RECORD, ENSEMBLE_RECORD = "finetune.json", "ensemble.json"
 COVERAGE = 0.9

@@ -26,16 +26,15 @@ from matgl_infomax.data.store import Store
 from matgl_infomax.errors import InputError
 from matgl_infomax.host import Potential, load_model
 from matgl_infomax.io import atomic_write
-from matgl_infomax.nn.matgl_models import full_arguments
-from matgl_infomax.nn.matgl_net import MatGLNet
+from matgl_infomax.nn.build import load_encoder, save_model
+from matgl_infomax.nn.matgl_net import MatGLNet, full_arguments
 from matgl_infomax.nn.potential import check_forces, energy_network, new_potential, take_over
-from matgl_infomax.nn.presets import ELEMENTS
+from matgl_infomax.nn.sitenet import ELEMENTS
 from matgl_infomax.record import claim_folder
 from matgl_infomax.train.finetune import FEWEST_FOR_VALIDATION, VALIDATION_STREAM
 from matgl_infomax.train.force_module import ForceModule
 from matgl_infomax.train.loop import CHECKPOINT, run_steps
 from matgl_infomax.train.ranks import HeldOut
-from matgl_infomax.train.weights import load_encoder, save_model
 
 RECORD = "forcefield.json"
 DEFAULTS = ForceFieldSettings()

@@ -14,8 +14,8 @@ from tqdm import tqdm
 from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.data.loader import StoreBatches, group_by_sites
 from matgl_infomax.data.store import Store
+from matgl_infomax.nn.build import Encoder
 from matgl_infomax.train.views import view_for
-from matgl_infomax.train.weights import Encoder
 
 BATCH_SITES = 2000
 """Sites at once where no gradient is kept; the result does not depend on it."""

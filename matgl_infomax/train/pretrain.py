@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,16 +17,14 @@ from torch import Tensor
 
 from matgl_infomax.config import ModelSettings, PretrainSettings, deciding
 from matgl_infomax.data.batch import SiteBatch
-from matgl_infomax.data.elements import say, unknown_elements
+from matgl_infomax.data.elements import say
 from matgl_infomax.data.forces import ForceLabels, energy_scale
 from matgl_infomax.data.loader import StepOrder, StoreBatches, group_by_sites, random_stream, step_generator
-from matgl_infomax.data.radius import EdgeRule
 from matgl_infomax.data.store import Store
-from matgl_infomax.data.supercell import SupercellRule
 from matgl_infomax.errors import InputError
 from matgl_infomax.io import atomic_write
+from matgl_infomax.nn.build import Encoder, new_encoder, save_model
 from matgl_infomax.nn.matgl_net import MatGLNet
-from matgl_infomax.nn.presets import ELEMENTS
 from matgl_infomax.objectives import Objective, new_objective
 from matgl_infomax.objectives.health import collapsed, effective_rank, spread
 from matgl_infomax.record import claim_folder
@@ -36,7 +34,6 @@ from matgl_infomax.train.module import StepModule
 from matgl_infomax.train.probes import OnlineProbes
 from matgl_infomax.train.pulls import pulls
 from matgl_infomax.train.ranks import HeldOut, from_all, is_first, wait_for_all
-from matgl_infomax.train.weights import Encoder, new_model, save_model
 
 VALIDATION_STREAM = 1_000_003
 """Places in the random streams that no training step reaches."""
@@ -203,28 +200,6 @@ def _order(training: StoreBatches, settings: PretrainSettings) -> StepOrder:
         seed=settings.seed,
         least=2,
     )
-
-
-def edge_rule(model: ModelSettings) -> EdgeRule:
-    """How crystals have to be prepared for a network that is made from these settings."""
-    if model.name == "sitenet":
-        return SupercellRule(model.supercell_atoms, model.primitive, model.merge_angstrom)
-    return new_model(model, 1, 0).edges
-
-
-def new_encoder(model: ModelSettings, n_targets: int, seed: int, elements: Iterable[int]) -> Encoder:
-    """A fresh network that knows all usual elements, and those of the data.
-
-    Args:
-        model: which network.
-        n_targets: number of properties.
-        seed: seed of the initial weights.
-        elements: atomic numbers in the data.
-    """
-    more = unknown_elements(elements, ELEMENTS)
-    if more:
-        say(f"the data hold {', '.join(more)}: the network gets vectors for them beside those of the usual elements.")
-    return new_model(model, n_targets, seed, (*ELEMENTS, *more))
 
 
 def _new_objective(encoder: Encoder, settings: PretrainSettings) -> Objective:

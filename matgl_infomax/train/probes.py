@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from matgl_infomax.data.loader import random_stream
 from matgl_infomax.data.store import Store
 from matgl_infomax.errors import InputError
+from matgl_infomax.nn.build import Encoder
 from matgl_infomax.probe import FOLDS, Folds, cross_validate, make_folds
 from matgl_infomax.probe_targets import Target, chosen_sites, crystal_targets, site_targets
 from matgl_infomax.train.predict import embed_rows
-from matgl_infomax.train.weights import Encoder
 
 MOST = 500
 """Held-out sites, and crystals, that are asked at most: seconds, whatever the size of the data."""

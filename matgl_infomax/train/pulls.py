@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from matgl_infomax.data.batch import SiteBatch
+from matgl_infomax.nn.build import Encoder
 from matgl_infomax.objectives import Combined, Objective
-from matgl_infomax.train.weights import Encoder
 
 
 @torch.enable_grad()

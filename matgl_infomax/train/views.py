@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from matgl_infomax.data.batch import View
-from matgl_infomax.train.weights import Encoder
+from matgl_infomax.nn.build import Encoder
 
 
 def view_for(model: Encoder, *, sites: bool = False) -> View:

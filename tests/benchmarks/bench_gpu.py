@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from matgl_infomax.nn.presets import PRESETS
+from matgl_infomax.nn.sitenet import PRESETS
 from tests.benchmarks import floor
 from tests.benchmarks.conftest import QUICK
 from tests.benchmarks.material import batches_of, prepared

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from matgl_infomax.data.supercell import supercell_pairs
-from matgl_infomax.nn.presets import ELEMENTS
+from matgl_infomax.nn.sitenet import ELEMENTS
 from tests.benchmarks.conftest import QUICK
 from tests.benchmarks.material import crystals
 

@@ -22,9 +22,9 @@ from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.loader import group_by_sites
 from matgl_infomax.data.store import Store, build_store
 from matgl_infomax.data.supercell import SupercellRule
+from matgl_infomax.nn.build import new_model
 from matgl_infomax.nn.sitenet import SiteNet
 from matgl_infomax.objectives import OBJECTIVES, Objective
-from matgl_infomax.train.weights import new_model
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "mp_matched" / "mp_e_form.parquet"
 LARGEST_CELL, SAMPLE = 28, 2000

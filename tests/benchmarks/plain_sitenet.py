@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import layer_norm, linear, mish
 
 from matgl_infomax.data.batch import SiteBatch, segment_mean
-from matgl_infomax.nn.inputs import log_coulomb_channel
-from matgl_infomax.nn.sitenet import SiteNet
+from matgl_infomax.nn.sitenet import SiteNet, log_coulomb_channel
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from torch import Tensor
 from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.data.loader import step_generator
 from matgl_infomax.data.store import Store
+from matgl_infomax.nn.build import Encoder
 from matgl_infomax.nn.sitenet import SiteNet
 from matgl_infomax.objectives import Objective
-from matgl_infomax.train.weights import Encoder
 from tests.benchmarks.material import infomax, published_network, read_batch, targets_of
 from tests.benchmarks.plain_sitenet import PlainSiteNet, plain_batch
 

@@ -12,7 +12,7 @@ import torch
 
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.store import Store
-from matgl_infomax.nn.presets import PRESETS
+from matgl_infomax.nn.sitenet import PRESETS
 from tests.benchmarks import floor, material, memory
 from tests.benchmarks.plain_sitenet import PlainSiteNet, plain_batch
 from tests.benchmarks.report import MET, MISSED, SHOWN, SKIPPED, Line, Table, as_markdown, as_text

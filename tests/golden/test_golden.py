@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from matgl_infomax.config import FinetuneSettings, ModelSettings, PretrainSettings
+from matgl_infomax.nn.build import load_encoder, with_new_head
 from matgl_infomax.nn.sitenet import SiteNet
 from matgl_infomax.objectives.infomax import InfoMax
 from matgl_infomax.train.finetune import Labelled, fit
 from matgl_infomax.train.predict import predict
 from matgl_infomax.train.pretrain import pretrain
-from matgl_infomax.train.weights import load_encoder, with_new_head
 from tests.build import batch_of, generator, many, store_of
 
 # Arithmetic differs in the last bits between processors; a real change moves these numbers by far more.

@@ -17,8 +17,7 @@ from matgl_infomax import host
 from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.supercell import supercell_pairs
-from matgl_infomax.nn.presets import ELEMENTS
-from matgl_infomax.nn.sitenet import SiteNet
+from matgl_infomax.nn.sitenet import ELEMENTS, SiteNet
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ for name in names:
 
 READ = CRYSTALS + """
 import matgl
-from matgl_infomax.train.weights import load_encoder
+from matgl_infomax.nn.build import load_encoder
 
 for name in names:
     net, network = load_encoder(f"{out}/{name}-net"), load_encoder(f"{out}/{name}-network")

@@ -17,7 +17,7 @@ from matgl_infomax import host
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.supercell import supercell_matrix
 from matgl_infomax.errors import InputError
-from matgl_infomax.nn.presets import ELEMENTS
+from matgl_infomax.nn.sitenet import ELEMENTS
 from tests.data.test_supercell import shared_crystals
 
 

@@ -16,7 +16,7 @@ from matgl_infomax import host
 from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.errors import InputError
-from matgl_infomax.nn.presets import ELEMENTS
+from matgl_infomax.nn.sitenet import ELEMENTS
 
 FIELDS = ("number", "owner", "src", "dst")
 

@@ -18,7 +18,7 @@ from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.errors import InputError
 from matgl_infomax.host import check_version
-from matgl_infomax.nn import matgl_models
+from matgl_infomax.nn import matgl_net
 from matgl_infomax.nn.matgl_net import MatGLNet
 from tests.build import reordered
 from tests.host.matgl_small import SMALL, net_of, same_weights
@@ -96,16 +96,16 @@ def test_the_order_in_which_matgl_made_its_blocks_decides_nothing(name: str, mon
     """Up to 3.0.5 on DGL blocks are made as a set, and so stand in another order in every process."""
     options = SMALL[name] | {"nblocks": 3}
     usual = MatGLNet.new(name, seed=3, options=options)
-    native = host.native_class(matgl_models.KNOWN[name].native)
+    native = host.native_class(matgl_net.KNOWN[name].native)
 
     def backwards(**arguments: Any) -> Any:
         network = native(**arguments)
-        for key in matgl_models.KNOWN[name].blocks:
+        for key in matgl_net.KNOWN[name].blocks:
             setattr(network, key, torch.nn.ModuleList(reversed(list(getattr(network, key)))))
         return network
 
     monkeypatch.setattr(host, "native_class", lambda _: backwards)
-    network = matgl_models.build  # the function itself stays
+    network = matgl_net.build  # the function itself stays
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
         turned = network(name, usual.element_types, usual.init_args["arguments"])

@@ -20,10 +20,10 @@ from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.radius import RadiusRule
 from matgl_infomax.data.supercell import SupercellRule
 from matgl_infomax.errors import InputError
+from matgl_infomax.nn.build import new_model
 from matgl_infomax.nn.matgl_net import MatGLNet
 from matgl_infomax.nn.sitenet import SiteNet
 from matgl_infomax.train.groups import freeze
-from matgl_infomax.train.weights import new_model
 from tests.host.matgl_small import SMALL, net_of, same_weights
 
 WIDTHS = {"megnet": (32, 160), "m3gnet": (64, 64), "tensornet": (64, 64), "chgnet": (64, 64), "so3net": (64, 64)}

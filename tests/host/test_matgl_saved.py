@@ -23,8 +23,8 @@ from matgl_infomax import host
 from matgl_infomax.contracts import radius_batch
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.errors import InputError
+from matgl_infomax.nn.build import load_encoder, save_model, with_new_head
 from matgl_infomax.nn.matgl_net import MatGLNet
-from matgl_infomax.train.weights import load_encoder, save_model, with_new_head
 from tests.host.matgl_small import SMALL, net_of, same_weights
 
 OPEN_NATIVE = """

@@ -18,9 +18,9 @@ from matgl_infomax.contracts import radius_batch
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.forces import GPA_OF, EnergyScale, force_labels
 from matgl_infomax.errors import InputError
-from matgl_infomax.nn import matgl_models
+from matgl_infomax.nn import matgl_net
 from matgl_infomax.nn.potential import Told, energy_network, new_potential, tell
-from matgl_infomax.nn.presets import ELEMENTS
+from matgl_infomax.nn.sitenet import ELEMENTS
 from tests.build import many
 
 SMALL = {
@@ -38,7 +38,7 @@ ELEMENT = np.linspace(-3.0, -1.0, 119)
 
 def potential_of(name: str, cutoff: float | None = None) -> host.Potential:
     options = SMALL[name] if cutoff is None else {**SMALL[name], "cutoff": cutoff}
-    network = energy_network(name, ELEMENTS, matgl_models.full_arguments(name, options), seed=3)
+    network = energy_network(name, ELEMENTS, matgl_net.full_arguments(name, options), seed=3)
     potential = new_potential(network, EnergyScale(ELEMENT, -0.5, 2.0)).double().eval()
     draw = torch.Generator().manual_seed(5)
     for parameter in potential.parameters():
@@ -106,7 +106,7 @@ def test_networks_that_make_no_force_field_are_refused(name, crystals, tmp_path)
 def test_chgnet_on_dgl_has_wrong_forces_and_is_refused(crystals, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="leaves the angles out of CHGNet's forces"):
         forcefield(frames(crystals), COLUMNS, tmp_path / "out", model=ModelSettings(name="chgnet"), progress=False)
-    monkeypatch.setattr(matgl_models, "wrong_forces", lambda name: None)
+    monkeypatch.setattr(matgl_net, "wrong_forces", lambda name: None)
     potential, crystal = potential_of("chgnet"), replace(crystals[11], lattice=0.8 * crystals[11].lattice)
     found = told(potential, crystal, 6.0)
     wrong = []

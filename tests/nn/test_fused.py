@@ -12,12 +12,19 @@ from torch.nn import functional
 from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.errors import InputError
 from matgl_infomax.nn import fused
-from matgl_infomax.nn.activations import ACTIVATIONS, activation_named
-from matgl_infomax.nn.compiled import Standardise, compiled_for, plain_formulas
-from matgl_infomax.nn.kernels import ACTIVATION_CODES, distinct_rows, kernels_for
+from matgl_infomax.nn.fused import in_threads
+from matgl_infomax.nn.kernels import (
+    ACTIVATION_CODES,
+    ACTIVATIONS,
+    Standardise,
+    activation_named,
+    compiled_for,
+    distinct_rows,
+    kernels_for,
+    plain_formulas,
+)
 from matgl_infomax.nn.layers import Layer
 from matgl_infomax.nn.sitenet import SiteNet
-from matgl_infomax.nn.threads import in_threads
 from tests.build import generator, store_of
 
 CASES = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from matgl_infomax.nn.compiled import plain_formulas
+from matgl_infomax.nn.kernels import plain_formulas
 from matgl_infomax.objectives.recognise import Critic, Shown, near_first
 from tests.build import generator
 

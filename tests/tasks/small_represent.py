@@ -8,8 +8,8 @@ from typing import Any
 from matgl_infomax.config import ModelSettings
 from matgl_infomax.config_tasks import RepresentConfig
 from matgl_infomax.data.read import Crystals
+from matgl_infomax.nn.build import new_model, save_model
 from matgl_infomax.tasks.represent import RepresentResult, represent
-from matgl_infomax.train.weights import new_model, save_model
 
 
 def small_encoder(folder: Path) -> Path:

@@ -113,8 +113,8 @@ class Recorder:
         monkeypatch.setattr("matgl_infomax.train.predict.predict", self.predict)
         monkeypatch.setattr("matgl_infomax.tasks.arms.open_encoder", lambda *_: None)
         monkeypatch.setattr("matgl_infomax.tasks.arms.state_hash", lambda _: "0" * 64)
-        monkeypatch.setattr("matgl_infomax.train.weights.new_model", lambda *_: None)
-        monkeypatch.setattr("matgl_infomax.train.weights.with_new_head", lambda *_: None)
+        monkeypatch.setattr("matgl_infomax.nn.build.new_model", lambda *_: None)
+        monkeypatch.setattr("matgl_infomax.nn.build.with_new_head", lambda *_: None)
 
     def fit(self, model, data, settings, *, pretrained, split_seed):
         assert data.labels.shape == (len(data.rows), 1)

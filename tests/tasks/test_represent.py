@@ -16,13 +16,13 @@ from matgl_infomax.config import ModelSettings
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
 from matgl_infomax.io import sha256_of
+from matgl_infomax.nn.build import load_encoder, new_model, save_model
 from matgl_infomax.tasks import embedding_map, represent_study, structure_descriptors
 from matgl_infomax.tasks import represent as module
 from matgl_infomax.tasks.arms import state_hash
 from matgl_infomax.tasks.represent import represent
 from matgl_infomax.tasks.represent_study import Representation, fresh, plan_representation
 from matgl_infomax.train import predict
-from matgl_infomax.train.weights import load_encoder, new_model, save_model
 from tests.build import many
 from tests.tasks.small import jdft2d
 from tests.tasks.small_represent import config, run, small_encoder

@@ -9,7 +9,7 @@ import pytest
 from matgl_infomax.config import ModelSettings
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
-from matgl_infomax.train.weights import new_model, save_model
+from matgl_infomax.nn.build import new_model, save_model
 from tests.build import many
 from tests.tasks.small_represent import config, run, small_encoder
 

@@ -10,11 +10,11 @@ import pytest
 from matgl_infomax.config import ModelSettings
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
+from matgl_infomax.nn.build import load_encoder
 from matgl_infomax.tasks.arms import open_encoder, state_hash
 from matgl_infomax.tasks.curve import learning_curve
 from matgl_infomax.tasks.starts import Start
 from matgl_infomax.tasks.study import CurveRun, plan_curve
-from matgl_infomax.train.weights import load_encoder
 from tests.build import many
 from tests.tasks.small import config
 from tests.tasks.test_starts import foreign, write

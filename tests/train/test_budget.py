@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from matgl_infomax.config import FinetuneSettings, ModelSettings
+from matgl_infomax.nn.build import new_model
 from matgl_infomax.train import budget, finetune
 from matgl_infomax.train.budget import resolved, steps_for, with_held_out
 from matgl_infomax.train.finetune import Labelled, fit, split
 from matgl_infomax.train.rates import rate_groups
-from matgl_infomax.train.weights import new_model
 from tests.build import many, store_of
 
 

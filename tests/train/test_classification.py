@@ -14,13 +14,13 @@ from matgl_infomax.config import FinetuneSettings, ModelSettings
 from matgl_infomax.data.read import to_label
 from matgl_infomax.errors import InputError
 from matgl_infomax.host import load_model
+from matgl_infomax.nn.build import load_encoder, new_model, with_new_head
 from matgl_infomax.nn.sitenet import SiteNet
 from matgl_infomax.train import finetune as module
 from matgl_infomax.train.finetune import Labelled, fit
 from matgl_infomax.train.losses import GOALS, balanced_weights, check_goal
 from matgl_infomax.train.metrics import classification_metrics, regression_metrics, score_metrics
 from matgl_infomax.train.predict import predict
-from matgl_infomax.train.weights import load_encoder, new_model, with_new_head
 from tests.build import many, store_of
 from tests.train.kill import killed_at
 

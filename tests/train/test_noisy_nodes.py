@@ -10,12 +10,11 @@ from pydantic import ValidationError
 from matgl_infomax.config import FinetuneSettings, ModelSettings
 from matgl_infomax.data.share import Share
 from matgl_infomax.data.store import build_store
+from matgl_infomax.nn.build import edge_rule, new_model
 from matgl_infomax.objectives.views import within
 from matgl_infomax.train import finetune as module
 from matgl_infomax.train.finetune import Labelled, fit
 from matgl_infomax.train.noisy_nodes import NoisyNodes
-from matgl_infomax.train.pretrain import edge_rule
-from matgl_infomax.train.weights import new_model
 from tests.build import generator, many
 from tests.train.kill import killed_at
 

@@ -14,8 +14,10 @@ from matgl_infomax.api import pretrain as pretrain_crystals
 from matgl_infomax.config import ModelSettings, PretrainSettings
 from matgl_infomax.data.store import build_store
 from matgl_infomax.errors import InputError
+from matgl_infomax.nn import build
+from matgl_infomax.nn.build import edge_rule
 from matgl_infomax.train import pretrain as module
-from matgl_infomax.train.pretrain import edge_rule, pretrain
+from matgl_infomax.train.pretrain import pretrain
 from matgl_infomax.train.probes import OnlineProbes
 from tests.build import many, store_of
 from tests.train.kill import killed_at
@@ -84,7 +86,7 @@ def test_no_label_is_looked_at(crystals, tmp_path):
 
 
 def test_a_look_leaves_the_encoder_as_it_is(store):
-    encoder = module.new_encoder(MODELS["sitenet"], 1, 0, store.elements()).train()
+    encoder = build.new_encoder(MODELS["sitenet"], 1, 0, store.elements()).train()
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
     state = torch.random.get_rng_state()
     probes = OnlineProbes(store, np.arange(20), 3, 0)

@@ -19,10 +19,11 @@ from matgl_infomax.data.radius import RadiusRule
 from matgl_infomax.data.store import build_store
 from matgl_infomax.errors import InputError
 from matgl_infomax.host import BACKEND, load_model
+from matgl_infomax.nn import build
+from matgl_infomax.nn.build import load_encoder
 from matgl_infomax.nn.matgl_net import MatGLNet
 from matgl_infomax.train import pretrain as module
 from matgl_infomax.train.loop import CHECKPOINT
-from matgl_infomax.train.weights import load_encoder
 from tests.build import many, store_of
 from tests.train.kill import killed_at
 
@@ -169,7 +170,7 @@ def test_store_of_supercells_is_refused(crystals, tmp_path):
 
 def test_cutoff_of_the_network_decides_the_pairs(crystals, tmp_path):
     longer = ModelSettings(name="megnet", options={**SMALL["megnet"], "cutoff": 4.5})
-    assert module.edge_rule(longer) == RadiusRule(4.5) and module.edge_rule(MEGNET) == RadiusRule(4.0)
+    assert build.edge_rule(longer) == RadiusRule(4.5) and build.edge_rule(MEGNET) == RadiusRule(4.0)
     run(items_of(crystals), tmp_path / "run", model=longer)
     stores = [json.loads(file.read_text())["rule"] for file in (tmp_path / "cache").glob("store-*/store.json")]
     assert stores == [{"cutoff_angstrom": 4.5, "primitive": False}]

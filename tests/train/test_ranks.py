@@ -18,6 +18,7 @@ from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 from matgl_infomax.config import EnsembleSettings, FinetuneSettings, ModelSettings, PretrainSettings
 from matgl_infomax.errors import InputError
+from matgl_infomax.nn.build import load_encoder, new_model
 from matgl_infomax.nn.sitenet import SiteNet
 from matgl_infomax.objectives.infomax import InfoMax
 from matgl_infomax.train import loop
@@ -27,7 +28,6 @@ from matgl_infomax.train.finetuned import Start, train_ensemble
 from matgl_infomax.train.predict import embed_rows, predict
 from matgl_infomax.train.pretrain import pretrain
 from matgl_infomax.train.ranks import from_all, is_first, trainer_arguments
-from matgl_infomax.train.weights import load_encoder, new_model
 from tests.build import batch_of, generator, many, store_of
 
 MODEL = ModelSettings(preset="compact", supercell_atoms=20)

@@ -8,12 +8,12 @@ import torch
 
 from matgl_infomax.config import FinetuneSettings, ModelSettings
 from matgl_infomax.errors import InputError
+from matgl_infomax.nn.build import new_model
 from matgl_infomax.train import finetune as module
 from matgl_infomax.train.finetune import Labelled, fit
 from matgl_infomax.train.groups import freeze
 from matgl_infomax.train.predict import predict
 from matgl_infomax.train.rates import Thawing, rate_groups
-from matgl_infomax.train.weights import new_model
 from tests.build import many, store_of
 from tests.train.kill import killed_at
 

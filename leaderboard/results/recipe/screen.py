@@ -38,13 +38,13 @@ from matgl_infomax.data.loader import StepOrder, StoreBatches, step_generator
 from matgl_infomax.data.read import read_crystals
 from matgl_infomax.data.store import Store, build_store
 from matgl_infomax.data.supercell import SupercellRule
+from matgl_infomax.nn.build import with_new_head
 from matgl_infomax.nn.sitenet import SiteNet
 from matgl_infomax.objectives import new_objective
 from matgl_infomax.tasks.matbench.task import kfolds, nested_masks
 from matgl_infomax.train.finetune import Labelled, fit
 from matgl_infomax.train.module import warmup_cosine
 from matgl_infomax.train.predict import embed_rows, predict
-from matgl_infomax.train.weights import with_new_head
 
 N_ROWS = 132752
 """Rows of the official task; they alone decide its folds."""

@@ -6,16 +6,18 @@ import inspect
 import os
 import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from matgl_infomax.config import ModelSettings
+from matgl_infomax.data.elements import say, unknown_elements
+from matgl_infomax.data.radius import EdgeRule
+from matgl_infomax.data.supercell import SupercellRule
 from matgl_infomax.errors import InputError
 from matgl_infomax.host import MatGLModel, Potential, load_model
 from matgl_infomax.nn.matgl_net import MatGLNet
-from matgl_infomax.nn.presets import ELEMENTS
-from matgl_infomax.nn.sitenet import SiteNet
+from matgl_infomax.nn.sitenet import ELEMENTS, SiteNet
 
 Encoder = SiteNet | MatGLNet
 """What can be trained here."""
@@ -94,3 +96,25 @@ def with_new_head(encoder: Encoder, n_targets: int, seed: int) -> Encoder:
     if unexpected or left.unexpected_keys:
         raise InputError(f"The encoder's weights do not fit: {', '.join([*unexpected, *left.unexpected_keys])}.")
     return model
+
+
+def edge_rule(model: ModelSettings) -> EdgeRule:
+    """How crystals have to be prepared for a network that is made from these settings."""
+    if model.name == "sitenet":
+        return SupercellRule(model.supercell_atoms, model.primitive, model.merge_angstrom)
+    return new_model(model, 1, 0).edges
+
+
+def new_encoder(model: ModelSettings, n_targets: int, seed: int, elements: Iterable[int]) -> Encoder:
+    """A fresh network that knows all usual elements, and those of the data.
+
+    Args:
+        model: which network.
+        n_targets: number of properties.
+        seed: seed of the initial weights.
+        elements: atomic numbers in the data.
+    """
+    more = unknown_elements(elements, ELEMENTS)
+    if more:
+        say(f"the data hold {', '.join(more)}: the network gets vectors for them beside those of the usual elements.")
+    return new_model(model, n_targets, seed, (*ELEMENTS, *more))
