@@ -27,7 +27,7 @@ from matgl_infomax.data.store import Store
 from matgl_infomax.errors import InputError
 from matgl_infomax.io import atomic_write
 from matgl_infomax.nn.matgl_net import MatGLNet
-from matgl_infomax.objectives.views import moved
+from matgl_infomax.objectives.perturb import moved
 
 LOG_VOLUME_STEP = 0.03
 """Steps of the five-point formula: the edges of the cell change by one and two percent."""

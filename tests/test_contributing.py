@@ -21,7 +21,7 @@ FILE_BLOCK = re.compile(r"(?:^`([^`\n]+)`:\n\n)?^```(\w+)\n(.*?)^```", re.DOTALL
 MOVED = {
     "from matgl_infomax.objectives.base import Objective, TwoLevelEncoder, site_vectors": (
         "from matgl_infomax.objectives.base import Objective, TwoLevelEncoder\n"
-        "from matgl_infomax.objectives.levels import site_vectors"
+        "from matgl_infomax.objectives.base import site_vectors"
     ),
     "from matgl_infomax.settings.base import Settings, chosen": (
         "from matgl_infomax.config import Settings\nfrom matgl_infomax.objectives.options import chosen"

@@ -15,23 +15,23 @@ from sphinx.application import Sphinx
 PARSER = "matgl_infomax.arguments:build_parser"
 COMMANDS = "matgl_infomax.cli:COMMANDS"
 OBJECTIVES = {
-    "infomax": "matgl_infomax.objectives.infomax_settings:InfoMaxSettings",
+    "infomax": "matgl_infomax.objectives.infomax:InfoMaxSettings",
     "masked": "matgl_infomax.objectives.masked:MaskedSettings",
     "denoise": "matgl_infomax.objectives.denoise:DenoiseSettings",
     "fingerprint": "matgl_infomax.objectives.fingerprint:FingerprintSettings",
     "twins": "matgl_infomax.objectives.twins:TwinsSettings",
     "dual": "matgl_infomax.objectives.dual:DualSettings",
-    "supervised": "matgl_infomax.objectives.supervised_settings:SupervisedSettings",
+    "supervised": "matgl_infomax.objectives.supervised:SupervisedSettings",
 }
 """Options of each pretraining method, for --objective-options."""
 PRESETS = {
-    "infomax": "matgl_infomax.objectives.infomax_settings:INFOMAX_PRESETS",
+    "infomax": "matgl_infomax.objectives.infomax:INFOMAX_PRESETS",
     "masked": "matgl_infomax.objectives.masked:MASKED_PRESETS",
     "denoise": "matgl_infomax.objectives.denoise:DENOISE_PRESETS",
     "fingerprint": "matgl_infomax.objectives.fingerprint:FINGERPRINT_PRESETS",
     "twins": "matgl_infomax.objectives.twins:TWINS_PRESETS",
     "dual": "matgl_infomax.objectives.dual:DUAL_PRESETS",
-    "supervised": "matgl_infomax.objectives.supervised_settings:SUPERVISED_PRESETS",
+    "supervised": "matgl_infomax.objectives.supervised:SUPERVISED_PRESETS",
 }
 """Sets of these options, for --objective-preset."""
 

@@ -19,10 +19,9 @@ from matgl_infomax.config import Settings
 from matgl_infomax.data.batch import SiteBatch, segment_mean
 from matgl_infomax.data.share import Share, at_least_single
 from matgl_infomax.nn.layers import BondLayer
-from matgl_infomax.objectives.base import Objective, TwoLevelEncoder
-from matgl_infomax.objectives.levels import site_vectors
+from matgl_infomax.objectives.base import Objective, TwoLevelEncoder, site_vectors
 from matgl_infomax.objectives.options import chosen
-from matgl_infomax.objectives.views import displacements, keep_pairs, moved, pair_vectors, strains, strengths, within
+from matgl_infomax.objectives.perturb import displacements, keep_pairs, moved, pair_vectors, strains, strengths, within
 
 BASIS = 16
 """Gaussians along the distance of a pair."""

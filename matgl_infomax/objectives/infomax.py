@@ -7,24 +7,24 @@ atoms with their distances against the site's vector (local), site vectors again
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import linear, softplus
 
+from matgl_infomax.config import Settings
 from matgl_infomax.data.batch import SiteBatch, View
 from matgl_infomax.data.share import Share, at_least_single
+from matgl_infomax.errors import InputError
 from matgl_infomax.nn.layers import Head
-from matgl_infomax.objectives import corrupt, hard, lookalikes
-from matgl_infomax.objectives.base import LevelLike, Objective, TwoLevelEncoder
-from matgl_infomax.objectives.gaussian import GaussianLevel
-from matgl_infomax.objectives.infomax_settings import INFOMAX_PRESETS, WRONG_SHARE, InfoMaxSettings, fitted_to
-from matgl_infomax.objectives.levels import levels
+from matgl_infomax.objectives import negatives, perturb
+from matgl_infomax.objectives.base import LevelLike, Objective, TwoLevelEncoder, levels
+from matgl_infomax.objectives.infomax_critic import Critic, Shown, near_first
+from matgl_infomax.objectives.negatives import encode_wrong, real_views, wrong_versions
 from matgl_infomax.objectives.options import chosen
-from matgl_infomax.objectives.recognise import Critic, Shown, near_first
-from matgl_infomax.objectives.views import within
-from matgl_infomax.objectives.wrong import encode_wrong, real_views, wrong_versions
+from matgl_infomax.objectives.perturb import within
 
 
 class InfoMax(Objective):
@@ -77,7 +77,7 @@ class InfoMax(Objective):
         s = self.settings
         share = share or Share.of(batch)
         partner = self._partner(batch, generator)  # (N,)
-        seen = hard.damaged(batch, s.noise_angstrom, s.strain, s.hidden_share, generator)
+        seen = negatives.damaged(batch, s.noise_angstrom, s.strain, s.hidden_share, generator)
         harder = self._hard(batch, seen, generator)
         read = within(seen, encoder.reach_angstrom) if self.geometry else seen
         site, crystal, vector = levels(encoder, share.own if read is batch else share.cut(read), s.greedy)
@@ -198,28 +198,28 @@ class InfoMax(Objective):
     def diagnose(self, batch: SiteBatch, generator: torch.Generator) -> dict[str, float]:
         """Share of true twins among each kind of negative: crystals that no encoder could tell from the original."""
         partner, s = self._partner(batch, generator), self.settings
-        seen = hard.damaged(batch, s.noise_angstrom, s.strain, s.hidden_share, generator)
+        seen = negatives.damaged(batch, s.noise_angstrom, s.strain, s.hidden_share, generator)
         harder = self._hard(batch, seen, generator)
-        true = lookalikes.batch_environment(batch)
-        crystal = lookalikes.crystal_fingerprint(true, batch)
+        true = negatives.batch_environment(batch)
+        crystal = negatives.crystal_fingerprint(true, batch)
         share = {}
         for name, shown in {**self._false(batch, partner), **harder}.items():
-            view = lookalikes.environment(batch.number, shown.receiver, batch.number[shown.neighbour], shown.distance)
-            share[f"twins/local_{name}"] = lookalikes.twin_share(true, view)
+            view = negatives.environment(batch.number, shown.receiver, batch.number[shown.neighbour], shown.distance)
+            share[f"twins/local_{name}"] = negatives.twin_share(true, view)
         foreign = crystal[batch.owner[partner]]
-        share["twins/global_foreign"] = lookalikes.twin_share(crystal[batch.owner], foreign)
+        share["twins/global_foreign"] = negatives.twin_share(crystal[batch.owner], foreign)
         for name, other in self._views(batch, partner, generator).items() if self.settings.extra_negatives else ():
-            view = lookalikes.crystal_fingerprint(lookalikes.batch_environment(other), other)
+            view = negatives.crystal_fingerprint(negatives.batch_environment(other), other)
             # A view that changes nothing is left out of the loss where crystals are real.
-            kept = corrupt.recoloured_crystals(batch, other.number) if self.real_crystals else slice(None)
-            share[f"twins/global_{name}"] = lookalikes.twin_share(crystal[kept], view[kept])
+            kept = perturb.recoloured_crystals(batch, other.number) if self.real_crystals else slice(None)
+            share[f"twins/global_{name}"] = negatives.twin_share(crystal[kept], view[kept])
         return share
 
     def _partner(self, batch: SiteBatch, generator: torch.Generator) -> Tensor:
         """Foreign site of each site, (N,)."""
         if self.settings.partner == "roll":
-            return corrupt.rolled_sites(batch)
-        return corrupt.foreign_sites(batch, generator)
+            return perturb.rolled_sites(batch)
+        return perturb.foreign_sites(batch, generator)
 
     def _true(self, batch: SiteBatch) -> Shown:
         """The pairs as they are."""
@@ -227,13 +227,13 @@ class InfoMax(Objective):
 
     def _false(self, batch: SiteBatch, partner: Tensor) -> dict[str, Shown]:
         """Local negatives by name."""
-        receiver, pair = corrupt.partner_pairs(batch, partner)
+        receiver, pair = perturb.partner_pairs(batch, partner)
         distance = batch.distance[pair]
         foreign_weight = near_first(distance, receiver, batch.n_sites)
         shown = {"foreign": Shown(receiver, batch.dst[pair], distance, foreign_weight)}
         if not self.settings.extra_negatives:
             return shown
-        own, other = corrupt.common_pairs(batch, partner)
+        own, other = perturb.common_pairs(batch, partner)
         receiver = batch.src[own]
         for name, species, distances in (("structure", own, other), ("composition", other, own)):
             distance = batch.distance[distances]
@@ -245,9 +245,9 @@ class InfoMax(Objective):
 
     def _hard(self, batch: SiteBatch, seen: SiteBatch, generator: torch.Generator) -> dict[str, Shown]:
         """Local negatives close to the truth, by name: the distances shown, and chemically close elements."""
-        found = {"stale": hard.stale(batch, seen)} if self.geometry else {}
+        found = {"stale": negatives.stale(batch, seen)} if self.geometry else {}
         if self.settings.akin:
-            found["akin"] = hard.recast(self._true(batch), hard.akin_sites(batch.number, generator))
+            found["akin"] = negatives.recast(self._true(batch), negatives.akin_sites(batch.number, generator))
         return found
 
     def _views(self, batch: SiteBatch, partner: Tensor, generator: torch.Generator) -> dict[str, SiteBatch]:
@@ -255,11 +255,11 @@ class InfoMax(Objective):
         s = self.settings
         if self.real_crystals:
             return real_views(batch, partner, generator)
-        wrong = corrupt.recoloured if s.composition == "sites" else corrupt.recoloured_rows
+        wrong = perturb.recoloured if s.composition == "sites" else perturb.recoloured_rows
         return {
             "composition": wrong(batch, partner),
-            "structure": corrupt.restructured(batch, partner),
-            "permuted": corrupt.permuted(batch, generator, whole_batch=s.permutation == "batch"),
+            "structure": perturb.restructured(batch, partner),
+            "permuted": perturb.permuted(batch, generator, whole_batch=s.permutation == "batch"),
         }
 
 
@@ -281,7 +281,7 @@ def _with_mask_leak(batch: SiteBatch, partner: Tensor) -> dict[str, Shown]:
     Weights are normalised over the pairs that the distances come from, but counted over those of the other crystal;
     where the other crystal has more pairs, the padding shows distance 0 with the largest weight.
     """
-    place = corrupt.position(batch)  # (E,)
+    place = perturb.position(batch)  # (E,)
     total = batch.distance.new_zeros(batch.n_sites).index_add(0, batch.src, (batch.distance + 1.0) ** -2)  # (N,)
 
     def shown(receiver: Tensor, place: Tensor, neighbour: Tensor, source: Tensor) -> Shown:
@@ -289,8 +289,150 @@ def _with_mask_leak(batch: SiteBatch, partner: Tensor) -> dict[str, Shown]:
         distance = batch.distance[pair].masked_fill(place >= batch.degree[source], 0.0)
         return Shown(receiver, neighbour, distance, (distance + 1.0) ** -2 / total[source])
 
-    receiver, other = corrupt.partner_pairs(batch, partner)
+    receiver, other = perturb.partner_pairs(batch, partner)
     return {
         "structure": shown(batch.src, place, batch.dst, partner[batch.src]),
         "composition": shown(receiver, place[other], batch.dst[other], receiver),
     }
+
+
+
+# Options of Deep InfoMax: what counts as a negative, and how the two levels are trained.
+
+class InfoMaxSettings(Settings):
+    """What counts as a negative, and how the two levels are trained."""
+
+    extra_negatives: bool = Field(default=True, description="Also wrong structures, wrong compositions and permuted neighbours, not foreign ones alone.")
+    partner: Literal["derangement", "roll"] = Field(default="derangement", description="Foreign sites: from a random other crystal, or half a batch further on (published; may meet the same crystal).")
+    local_weights: Literal["common", "published"] = Field(default="common", description="Weights of mixed local negatives: over the pairs shown, summing to one, or with the published mask leak.")
+    composition: Literal["sites", "rows"] = Field(default="sites", description="Wrong composition at the global level: one element per site, or row by row as published.")
+    permutation: Literal["crystal", "batch"] = Field(default="crystal", description="Neighbour order drawn per crystal, or once for the whole batch as published.")
+    kl_weight: float = Field(default=0.1, ge=0, description="Weight of the KL term that keeps the vectors near a unit Gaussian; 0 also switches sampling off.")
+    kl_form: Literal["textbook", "published"] = Field(default="textbook", description="KL term: 0.5(mu^2 + e^lv - lv - 1), or the published one with twice the weight on the variance.")
+    greedy: bool = Field(default=True, description="Keep the gradient of the global level out of the local encoder.")
+    local_weight: float = Field(default=1.0, ge=0, description="Weight of the local loss.")
+    global_weight: float = Field(default=1.0, ge=0, description="Weight of the global loss.")
+    wrong_share: float | None = Field(default=None, gt=0, le=1, description="MatGL's networks: share of a batch's crystals of which one wrong version is encoded too, weighted so that the mean loss stays the same; 0.33 when left out. Site-Net encodes all of them.")
+    noise_angstrom: float = Field(default=0.0, ge=0, description="Strongest noise on the positions that the network reads, while it must recognise the sound neighbourhood; the distances it was shown are then a negative too. 0 shows crystals as they are.")
+    strain: float = Field(default=0.0, ge=0, description="Standard deviation of the strain of the cells that the network reads, in the same way.")
+    hidden_share: float = Field(default=0.0, ge=0, lt=1, description="Share of each crystal's sites whose element the network does not read, while it must recognise it; 0 hides none.")
+    akin: bool = Field(default=False, description="Also neighbours whose elements are exchanged for chemically close ones as a local negative.")
+    critic_hidden: int = Field(default=64, ge=1, description="Hidden width of the critics.")
+    critic_width: int = Field(default=128, ge=1, description="Width in which critics compare.")
+
+
+INFOMAX_PRESETS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "published": {
+        "partner": "roll",
+        "local_weights": "published",
+        "composition": "rows",
+        "permutation": "batch",
+        "kl_form": "published",
+    },
+    "hard": {
+        "extra_negatives": False,
+        "noise_angstrom": 0.3,
+        "strain": 0.02,
+        "hidden_share": 0.15,
+        "akin": True,
+    },
+}
+
+WRONG_SHARE = 0.33
+"""With it InfoMax adds less than 40 % to the time of a supervised step of MEGNet or M3GNet."""
+
+_DISTANCES_ONLY = ("local_weights", "composition", "permutation")
+"""Options whose published form shows a network distances that no crystal has."""
+
+
+def fitted_to(encoder: TwoLevelEncoder, settings: InfoMaxSettings) -> InfoMaxSettings:
+    """The settings as this network can be trained with them.
+
+    A gradient can be kept out of the local level only where the crystal vector is made from finished site vectors;
+    elsewhere ``greedy`` is off. A network that reads positions must be shown crystals that could exist.
+
+    Args:
+        encoder: the network to be trained.
+        settings: what the user asked for.
+
+    Raises:
+        InputError: If the user asked for something that this network cannot do.
+    """
+    if settings.composition == "rows" and settings.partner != "roll":
+        raise InputError("composition='rows' needs partner='roll': rows can only be exchanged by a permutation.")
+    defaults = InfoMaxSettings()
+    wrong = [name for name in _DISTANCES_ONLY if getattr(settings, name) != getattr(defaults, name)]
+    if encoder.reads == "geometry" and wrong:
+        raise InputError(
+            f"InfoMax cannot show a {type(encoder).__name__} what {', '.join(wrong)} as published would make: "
+            "distances without positions. Use the preset 'default', or Site-Net."
+        )
+    if encoder.reads != "geometry" and settings.wrong_share is not None:
+        raise InputError(f"wrong_share is for MatGL's networks, not for a {type(encoder).__name__}. Leave it out.")
+    if encoder.separable:
+        return settings
+    if settings.greedy and "greedy" in settings.model_fields_set:
+        raise InputError(
+            f"greedy=True needs a crystal vector made from finished site vectors, as in Site-Net; a "
+            f"{type(encoder).__name__} makes both together. Leave greedy out, or set greedy=False."
+        )
+    return settings.model_copy(update={"greedy": False})
+
+
+
+# A vector as the mean of a Gaussian: noise for the critic, and a KL term that keeps it near the unit Gaussian.
+
+LOG_VARIANCE_LIMIT = 10.0
+
+
+class GaussianLevel(nn.Module):
+    """Sample around a level's vectors during pretraining; the encoder itself stays deterministic.
+
+    Shapes:
+        hidden (N, H), vector (N, D) -> sample (N, D), KL term ().
+    """
+
+    def __init__(self, hidden_width: int, width: int) -> None:
+        super().__init__()
+        self.log_variance = nn.Linear(hidden_width, width)
+
+    def forward(
+        self, level: LevelLike, kl_form: str, generator: torch.Generator, share: Share, rows: slice
+    ) -> tuple[Tensor, Tensor]:
+        """Noisy vectors of the own rows, (n, D), and their share of the KL term.
+
+        The noise is drawn for all rows, so that it does not depend on which process holds which.
+
+        Args:
+            level: hidden vectors and means of the own rows, (n, H) and (n, D).
+            kl_form: "textbook", or "published" with twice the weight on the variance.
+            generator: source of the noise, in the same state on every process.
+            share: which crystals are this process's own.
+            rows: its sites or its crystals in the whole batch, whichever have these vectors.
+        """
+        total = share.whole.n_sites if rows is share.sites else share.whole.n_crystals
+        mean = at_least_single(level.vector)  # (n, D)
+        log_variance = at_least_single(self.log_variance(level.hidden))  # (n, D)
+        log_variance = log_variance.clamp(-LOG_VARIANCE_LIMIT, LOG_VARIANCE_LIMIT)
+        noise = torch.randn((total, mean.shape[1]), generator=generator, dtype=mean.dtype)[rows].to(mean.device)
+        sample = mean + (0.5 * log_variance).exp() * noise
+        if not len(mean):  # of no rows the mean would be 0/0; their share of it is zero
+            return sample, log_variance.sum()
+        return sample, kl_term(mean, log_variance, kl_form) * (len(mean) * share.ranks / total)
+
+
+def kl_term(mean: Tensor, log_variance: Tensor, form: str) -> Tensor:
+    """Distance of a diagonal Gaussian from the unit Gaussian, averaged over all elements.
+
+    Textbook: 0.5 (mu^2 + e^lv - lv - 1). Published: 0.5 mu^2 + e^lv - lv; same optimum, other slope.
+
+    Args:
+        mean: (N, D).
+        log_variance: (N, D).
+        form: "textbook" or "published".
+    """
+    spread = log_variance.exp() - log_variance
+    if form == "published":
+        return (0.5 * mean**2 + spread).mean()
+    return 0.5 * (mean**2 + spread - 1.0).mean()

@@ -17,10 +17,9 @@ from matgl_infomax.config import Settings
 from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.data.share import Share, at_least_single
 from matgl_infomax.nn.layers import Head
-from matgl_infomax.objectives.base import Objective, TwoLevelEncoder
-from matgl_infomax.objectives.levels import site_vectors
+from matgl_infomax.objectives.base import Objective, TwoLevelEncoder, site_vectors
 from matgl_infomax.objectives.options import chosen
-from matgl_infomax.objectives.views import some_sites, with_hidden
+from matgl_infomax.objectives.perturb import some_sites, with_hidden
 
 ELEMENT_CLASSES = 119
 """One class per atomic number; number 0 is no element."""

@@ -8,21 +8,21 @@ where there are labels. Labels come with the batches, in units of the spread of 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
+from matgl_infomax.config_forces import LabelColumns
 from matgl_infomax.data.batch import SiteBatch, View, segment_mean
 from matgl_infomax.data.share import Share, at_least_single
 from matgl_infomax.errors import InputError
 from matgl_infomax.nn.kernels import plain_formulas
 from matgl_infomax.nn.layers import Head
-from matgl_infomax.objectives.base import Objective, TwoLevelEncoder
-from matgl_infomax.objectives.levels import levels, site_vectors
+from matgl_infomax.objectives.base import Objective, TwoLevelEncoder, levels, site_vectors
 from matgl_infomax.objectives.options import chosen
-from matgl_infomax.objectives.supervised_settings import SUPERVISED_PRESETS, SupervisedSettings
-from matgl_infomax.objectives.views import moved, within
+from matgl_infomax.objectives.perturb import moved, within
 
 Derivatives = tuple[Tensor, Tensor, Tensor]
 """Energy per atom (b,), forces (n, 3) and stress times volume per atom (b, 3, 3)."""
@@ -161,3 +161,43 @@ def supervised_settings(preset: str, options: Mapping[str, Any]) -> SupervisedSe
         InputError: For an unknown preset or option.
     """
     return chosen("supervised", SupervisedSettings, SUPERVISED_PRESETS, preset, options)
+
+
+
+# Settings of supervised pretraining; no label is read that is not named here.
+
+class SupervisedSettings(LabelColumns):
+    """Which labels are learnt, and how much each counts; all in units of the spread of the energies."""
+
+    energy_weight: float = Field(default=1.0, ge=0, description="Weight of the error of the energy per atom.")
+    force_weight: float = Field(default=1.0, ge=0, description="Weight of the error of the forces; 0 takes no derivatives.")
+    stress_weight: float = Field(default=1.0, ge=0, description="Weight of the error of the stress times volume per atom.")
+    relaxed: bool = Field(default=False, description="Take the forces and stresses of crystals without such labels for zero, as they are where a structure was relaxed.")
+    level: Literal["crystal", "site"] = Field(default="crystal", description="What the energy is made from: the crystal vector, so that the whole network learns, or what each site contributes, as in force fields.")
+    hidden_width: int = Field(default=64, ge=1, description="Hidden width of the energy head.")
+
+    @property
+    def learns_forces(self) -> bool:
+        """Whether forces are part of the loss: labels, or zeros of relaxed crystals."""
+        return self.force_weight > 0 and (self.relaxed or self.forces is not None)
+
+    @property
+    def learns_stress(self) -> bool:
+        """Whether stresses are part of the loss."""
+        return self.stress_weight > 0 and (self.relaxed or self.stress is not None)
+
+
+SHARE_OF_FORCES = 0.1
+"""a in (1 - a) MAE(E) + a mean |dE/dR|; the paper's own value is not known here."""
+
+SUPERVISED_PRESETS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "relaxed": {
+        "relaxed": True,
+        "energy_weight": 1.0 - SHARE_OF_FORCES,
+        "force_weight": SHARE_OF_FORCES,
+        "stress_weight": 0.0,
+    },
+    "energy": {"force_weight": 0.0, "stress_weight": 0.0},
+}
+"""Energy, force and stress of labelled frames; energy and vanishing forces of relaxed crystals; energy alone."""

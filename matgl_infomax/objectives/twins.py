@@ -17,12 +17,10 @@ from torch.nn.functional import normalize
 from matgl_infomax.config import Settings
 from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.data.share import Share, at_least_single
-from matgl_infomax.objectives.agree import Projector, at_least_two, barlow_twins, simsiam
-from matgl_infomax.objectives.base import Objective, TwoLevelEncoder
-from matgl_infomax.objectives.health import spread_of
-from matgl_infomax.objectives.levels import levels
+from matgl_infomax.objectives.base import Objective, TwoLevelEncoder, levels
+from matgl_infomax.objectives.collapse import spread_of
 from matgl_infomax.objectives.options import chosen
-from matgl_infomax.objectives.views import (
+from matgl_infomax.objectives.perturb import (
     Rounding,
     keep_pairs,
     moved,
@@ -33,6 +31,7 @@ from matgl_infomax.objectives.views import (
     with_hidden,
     within,
 )
+from matgl_infomax.objectives.two_views import Projector, at_least_two, barlow_twins, simsiam
 
 
 class TwinsSettings(Settings):

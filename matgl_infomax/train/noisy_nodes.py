@@ -15,7 +15,7 @@ from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.data.share import Share
 from matgl_infomax.nn.build import Encoder
 from matgl_infomax.objectives.denoise import Denoise
-from matgl_infomax.objectives.views import within
+from matgl_infomax.objectives.perturb import within
 
 NOISE_ANGSTROM = 0.02
 """Small enough that a relaxed crystal keeps its properties; as an auxiliary loss 0.005 to 0.04 has been published."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from matgl_infomax.objectives.views import some_sites, with_hidden
+from matgl_infomax.objectives.perturb import some_sites, with_hidden
 from tests.build import generator
 from tests.contracts.test_objectives import ALL_ENCODERS, network, usual
 

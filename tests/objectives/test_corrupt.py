@@ -10,7 +10,7 @@ from torch import Tensor
 
 from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.errors import InputError
-from matgl_infomax.objectives import corrupt
+from matgl_infomax.objectives import perturb
 from tests.build import batch_of, generator
 
 
@@ -41,7 +41,7 @@ def sees(batch: SiteBatch, values: Tensor) -> list[list[float]]:
 @settings(max_examples=60, deadline=None)
 @given(batches(), st.integers(0, 100))
 def test_foreign_sites_belong_to_another_crystal(batch, seed):
-    partner = corrupt.foreign_sites(batch, generator(seed))
+    partner = perturb.foreign_sites(batch, generator(seed))
     assert not bool((batch.owner[partner] == batch.owner).any())
     # One partner crystal per crystal, and every crystal is somebody's partner.
     pairs = {(int(a), int(b)) for a, b in zip(batch.owner, batch.owner[partner], strict=True)}
@@ -52,8 +52,8 @@ def test_foreign_sites_belong_to_another_crystal(batch, seed):
 @settings(max_examples=60, deadline=None)
 @given(batches(), st.integers(0, 100))
 def test_partner_pairs_are_exactly_the_partners_pairs(batch, seed):
-    partner = corrupt.foreign_sites(batch, generator(seed))
-    receiver, pair = corrupt.partner_pairs(batch, partner)
+    partner = perturb.foreign_sites(batch, generator(seed))
+    receiver, pair = perturb.partner_pairs(batch, partner)
     assert torch.equal(batch.src[pair], partner[receiver])
     assert torch.equal(torch.bincount(receiver, minlength=batch.n_sites), batch.degree[partner])
     assert len(set(zip(receiver.tolist(), pair.tolist(), strict=True))) == len(pair)
@@ -62,9 +62,9 @@ def test_partner_pairs_are_exactly_the_partners_pairs(batch, seed):
 @settings(max_examples=60, deadline=None)
 @given(batches(), st.integers(0, 100))
 def test_common_pairs_stand_at_the_same_position(batch, seed):
-    partner = corrupt.foreign_sites(batch, generator(seed))
-    own, other = corrupt.common_pairs(batch, partner)
-    place = corrupt.position(batch)
+    partner = perturb.foreign_sites(batch, generator(seed))
+    own, other = perturb.common_pairs(batch, partner)
+    place = perturb.position(batch)
     assert torch.equal(place[own], place[other])
     assert torch.equal(batch.src[other], partner[batch.src[own]])
     expected = torch.minimum(batch.degree, batch.degree[partner])
@@ -74,7 +74,7 @@ def test_common_pairs_stand_at_the_same_position(batch, seed):
 @settings(max_examples=60, deadline=None)
 @given(batches(), st.integers(0, 100), st.booleans())
 def test_permuted_keeps_distances_and_elements_of_each_receiver(batch, seed, whole):
-    view = corrupt.permuted(batch, generator(seed), whole_batch=whole)
+    view = perturb.permuted(batch, generator(seed), whole_batch=whole)
     assert torch.equal(view.distance, batch.distance)
     assert torch.equal(view.number, batch.number)
     assert sees(view, view.dst) == sees(batch, batch.dst)
@@ -83,7 +83,7 @@ def test_permuted_keeps_distances_and_elements_of_each_receiver(batch, seed, who
 @settings(max_examples=60, deadline=None)
 @given(batches(), st.integers(0, 100))
 def test_permuted_is_never_the_old_order_where_another_exists(batch, seed):
-    view = corrupt.permuted(batch, generator(seed))
+    view = perturb.permuted(batch, generator(seed))
     for crystal in range(batch.n_crystals):
         pairs = batch.owner[batch.src] == crystal
         if len(set(batch.dst[pairs].tolist())) == len(batch.dst[pairs & (batch.src == batch.src[pairs][0])]) > 1:
@@ -92,7 +92,7 @@ def test_permuted_is_never_the_old_order_where_another_exists(batch, seed):
 
 def test_permuted_is_shared_by_the_receivers_of_a_crystal(crystals, tmp_path):
     batch = batch_of(crystals, tmp_path)
-    view = corrupt.permuted(batch, generator(1))
+    view = perturb.permuted(batch, generator(1))
     for crystal in range(batch.n_crystals):
         sites = torch.nonzero(batch.owner == crystal).squeeze(1)
         columns = [view.dst[batch.src == i] for i in sites]
@@ -105,15 +105,15 @@ def test_permutations_of_two_like_crystals_differ(crystals, tmp_path):
     batch = batch_of(twins, tmp_path)
     half = batch.n_pairs // 2
     for whole, equal in ((False, False), (True, True)):
-        view = corrupt.permuted(batch, generator(2), whole_batch=whole)
+        view = perturb.permuted(batch, generator(2), whole_batch=whole)
         assert torch.equal(view.dst[:half], view.dst[half:] - 5) is equal
 
 
 @settings(max_examples=40, deadline=None)
 @given(batches(), st.integers(0, 100))
 def test_recoloured_changes_elements_only(batch, seed):
-    partner = corrupt.foreign_sites(batch, generator(seed))
-    view = corrupt.recoloured(batch, partner)
+    partner = perturb.foreign_sites(batch, generator(seed))
+    view = perturb.recoloured(batch, partner)
     assert torch.equal(view.number, batch.number[partner])
     assert torch.equal(view.dst, batch.dst) and torch.equal(view.distance, batch.distance)
 
@@ -121,9 +121,9 @@ def test_recoloured_changes_elements_only(batch, seed):
 @settings(max_examples=40, deadline=None)
 @given(batches())
 def test_recoloured_rows_show_the_partners_species_at_own_distances(batch):
-    partner = corrupt.rolled_sites(batch)
-    view = corrupt.recoloured_rows(batch, partner)
-    own, other = corrupt.common_pairs(batch, partner)
+    partner = perturb.rolled_sites(batch)
+    view = perturb.recoloured_rows(batch, partner)
+    own, other = perturb.common_pairs(batch, partner)
     assert torch.equal(view.number, batch.number[partner])
     assert torch.equal(view.number[view.dst], batch.number[batch.dst[other]])
     assert torch.equal(view.distance, batch.distance[own])
@@ -132,9 +132,9 @@ def test_recoloured_rows_show_the_partners_species_at_own_distances(batch):
 @settings(max_examples=40, deadline=None)
 @given(batches(), st.integers(0, 100))
 def test_restructured_changes_distances_only(batch, seed):
-    partner = corrupt.foreign_sites(batch, generator(seed))
-    view = corrupt.restructured(batch, partner)
-    own, other = corrupt.common_pairs(batch, partner)
+    partner = perturb.foreign_sites(batch, generator(seed))
+    view = perturb.restructured(batch, partner)
+    own, other = perturb.common_pairs(batch, partner)
     assert torch.equal(view.dst, batch.dst[own]) and torch.equal(view.number, batch.number)
     assert torch.equal(view.distance, batch.distance[other])
 
@@ -142,6 +142,6 @@ def test_restructured_changes_distances_only(batch, seed):
 def test_one_crystal_has_no_foreign_sites(crystals, tmp_path):
     batch = batch_of(crystals[:1], tmp_path)
     with pytest.raises(InputError, match="at least 2 crystals"):
-        corrupt.foreign_sites(batch, generator())
+        perturb.foreign_sites(batch, generator())
     with pytest.raises(InputError, match="at least 2 crystals"):
-        corrupt.rolled_sites(batch)
+        perturb.rolled_sites(batch)

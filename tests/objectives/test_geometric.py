@@ -19,9 +19,9 @@ from matgl_infomax.data.store import build_store
 from matgl_infomax.errors import InputError
 from matgl_infomax.nn.matgl_net import MatGLNet
 from matgl_infomax.nn.sitenet import SiteNet
-from matgl_infomax.objectives import corrupt
+from matgl_infomax.objectives import perturb
 from matgl_infomax.objectives.infomax import InfoMax
-from matgl_infomax.objectives.wrong import encode_wrong, wrong_versions
+from matgl_infomax.objectives.negatives import encode_wrong, wrong_versions
 from tests.build import generator
 from tests.objectives.two_processes import losses_and_gradients, mean_over_two
 
@@ -58,10 +58,10 @@ def test_exchange_keeps_places_and_composition_and_is_never_the_old_one(batch):
     assert single.tolist().count(True) == 2  # Cu and Po
     seen = set()
     for seed in range(30):
-        view = corrupt.exchanged(batch, generator(seed))
+        view = perturb.exchanged(batch, generator(seed))
         assert all(getattr(view, name) is getattr(batch, name) for name in GEOMETRY)
         assert elements_of(batch, view.number) == elements_of(batch, batch.number)
-        assert torch.equal(corrupt.recoloured_crystals(batch, view.number), ~single)
+        assert torch.equal(perturb.recoloured_crystals(batch, view.number), ~single)
         seen.add(tuple(view.number[batch.owner == 8].tolist()))
     assert len(seen) > 10  # of the 19 other orders of Sr, Ti and three O
 
@@ -69,16 +69,16 @@ def test_exchange_keeps_places_and_composition_and_is_never_the_old_one(batch):
 def test_exchange_of_one_crystal_does_not_depend_on_another(crystals, tmp_path):
     """Two crystals alike get different exchanges: they are drawn one by one."""
     batch = batch_of([crystals[8], crystals[8]], tmp_path)
-    views = [corrupt.exchanged(batch, generator(seed)).number for seed in range(10)]
+    views = [perturb.exchanged(batch, generator(seed)).number for seed in range(10)]
     assert any(not torch.equal(view[:5], view[5:]) for view in views)
 
 
 def test_wrong_versions_are_real_crystals_at_most_one_each(batch):
-    partner = corrupt.foreign_sites(batch, generator(1))
+    partner = perturb.foreign_sites(batch, generator(1))
     wrong = wrong_versions(batch, partner, 0.5, generator(2))
     assert all(getattr(wrong.batch, name) is getattr(batch, name) for name in GEOMETRY)
     assert int(wrong.chosen.sum()) == 6
-    changed = corrupt.recoloured_crystals(batch, wrong.batch.number)
+    changed = perturb.recoloured_crystals(batch, wrong.batch.number)
     assert torch.equal(changed, wrong.chosen) and torch.equal(wrong.weight["wrong"] > 0, wrong.chosen)
     exchanged = [a == b for a, b in zip(*(elements_of(batch, x.number) for x in (batch, wrong.batch)), strict=True)]
     kinds = {bool(e) for e, c in zip(exchanged, changed.tolist(), strict=True) if c}
@@ -90,7 +90,7 @@ def test_weights_make_up_for_versions_that_are_not_encoded(share, batch):
     """On average each kind of negative weighs the same; a crystal of one element has a foreign and a wrong one."""
     total, draws = torch.zeros(batch.n_crystals, dtype=torch.float64), 600
     for seed in range(draws):
-        partner = corrupt.foreign_sites(batch, generator(seed))
+        partner = perturb.foreign_sites(batch, generator(seed))
         wrong = wrong_versions(batch, partner, share, generator(1000 + seed))
         total += wrong.weight["wrong"] / draws
         foreign = wrong.weight["foreign"]
@@ -103,7 +103,7 @@ def test_weights_make_up_for_versions_that_are_not_encoded(share, batch):
 def test_crystals_that_cannot_be_made_wrong_have_no_wrong_version(crystals, tmp_path):
     copper = Crystal("more Cu", crystals[0].numbers, 1.1 * crystals[0].lattice, crystals[0].frac)
     batch = batch_of([crystals[0], copper], tmp_path)
-    wrong = wrong_versions(batch, corrupt.foreign_sites(batch, generator()), 1.0, generator())
+    wrong = wrong_versions(batch, perturb.foreign_sites(batch, generator()), 1.0, generator())
     assert not bool(wrong.chosen.any())
     assert wrong.weight["foreign"].tolist() == [1.0, 1.0] and wrong.weight["wrong"].tolist() == [0.0, 0.0]
     total, _ = objective(net_of(), wrong_share=1.0).loss(net_of(), batch, generator())
@@ -112,7 +112,7 @@ def test_crystals_that_cannot_be_made_wrong_have_no_wrong_version(crystals, tmp_
 
 def test_global_loss_is_the_weighted_mean_of_its_negatives(batch):
     encoder, o = net_of(), objective(net_of(), kl_weight=0.0, wrong_share=1.0)
-    partner = corrupt.foreign_sites(batch, generator(1))
+    partner = perturb.foreign_sites(batch, generator(1))
     wrong, share = wrong_versions(batch, partner, 1.0, generator(2)), Share.of(batch)
     with torch.no_grad():
         site, crystal = encoder.encode_levels(batch)
@@ -136,7 +136,7 @@ def test_global_loss_is_the_weighted_mean_of_its_negatives(batch):
 
 def test_wrong_vectors_are_those_of_the_wrong_crystals(batch):
     encoder = net_of().eval()
-    wrong = wrong_versions(batch, corrupt.foreign_sites(batch, generator(1)), 0.5, generator(2))
+    wrong = wrong_versions(batch, perturb.foreign_sites(batch, generator(1)), 0.5, generator(2))
     with torch.no_grad():
         found, all_of_them = encode_wrong(encoder, wrong, Share.of(batch)), encoder.encode(wrong.batch).site
     shown = wrong.chosen[batch.owner]

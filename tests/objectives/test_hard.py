@@ -16,9 +16,9 @@ from matgl_infomax.data.radius import RadiusRule
 from matgl_infomax.data.store import build_store
 from matgl_infomax.nn.matgl_net import MatGLNet
 from matgl_infomax.nn.sitenet import SiteNet
-from matgl_infomax.objectives import hard
+from matgl_infomax.objectives import negatives
 from matgl_infomax.objectives.infomax import InfoMax
-from matgl_infomax.objectives.recognise import near_first
+from matgl_infomax.objectives.infomax_critic import near_first
 from tests.build import batch_of, generator, store_of
 
 SMALL = {"hidden_layer_sizes_input": (16, 8), "hidden_layer_sizes_conv": (16, 8), "nblocks": 1}
@@ -45,16 +45,16 @@ def objective(encoder, preset="hard", **options):
 @settings(max_examples=60, deadline=None)
 def test_akin_sites_have_another_element_as_close_as_the_batch_has_one(numbers, seed):
     number = torch.tensor(numbers)
-    akin = hard.akin_sites(number, generator(seed))
+    akin = negatives.akin_sites(number, generator(seed))
     if len(set(numbers)) == 1:
         assert akin.tolist() == list(range(len(numbers)))
         return
-    place = hard._mendeleev()
+    place = negatives._mendeleev()
     for site, other in enumerate(akin.tolist()):
         mine = numbers[site]
         apart = sorted(float((place[z] - place[mine]).abs()) for z in set(numbers) - {mine})
         assert numbers[other] != mine
-        assert float((place[numbers[other]] - place[mine]).abs()) <= apart[: hard.AKIN][-1] + 1e-9
+        assert float((place[numbers[other]] - place[mine]).abs()) <= apart[: negatives.AKIN][-1] + 1e-9
 
 
 def test_close_elements_are_those_of_a_chemist():
@@ -62,18 +62,18 @@ def test_close_elements_are_those_of_a_chemist():
     number = torch.tensor([symbols.index(name) for name in ("Na", "K", "Rb", "O", "S", "Se", "Cl", "Br")])
     seen: dict[str, set[str]] = {name: set() for name in ("K", "Se")}
     for seed in range(40):
-        akin = hard.akin_sites(number, generator(seed))
+        akin = negatives.akin_sites(number, generator(seed))
         for name, found in seen.items():
             site = number.tolist().index(symbols.index(name))
             found.add(symbols[int(number[akin[site]])])
     assert {"Na", "Rb"} <= seen["K"] and "S" in seen["Se"]
-    assert all(len(found) == hard.AKIN for found in seen.values())
+    assert all(len(found) == negatives.AKIN for found in seen.values())
 
 
 def test_nothing_to_do_leaves_the_batch_and_the_randomness_alone(batches):
     batch, source = batches["sitenet"], generator()
     before = source.get_state()
-    assert hard.damaged(batch, 0.0, 0.0, 0.0, source) is batch
+    assert negatives.damaged(batch, 0.0, 0.0, 0.0, source) is batch
     assert torch.equal(before, source.get_state())
 
 
@@ -82,7 +82,7 @@ def test_damage_is_what_was_asked_for(network, batches):
     batch = batches[network]
     none = dict.fromkeys(("noise_angstrom", "strain", "hidden_share"), 0.0)
     for changes in ({"noise_angstrom": 0.3}, {"strain": 0.05}, {"hidden_share": 0.4}):
-        seen = hard.damaged(batch, **{**none, **changes}, generator=generator())
+        seen = negatives.damaged(batch, **{**none, **changes}, generator=generator())
         assert torch.equal(seen.src, batch.src) and torch.equal(seen.dst, batch.dst)
         assert torch.equal(seen.number, batch.number)
         own = batch.distance == 0  # a site's pair with itself
@@ -95,8 +95,8 @@ def test_damage_is_what_was_asked_for(network, batches):
 
 def test_stale_pairs_are_the_true_ones_at_the_distances_shown(batches):
     batch = batches["sitenet"]
-    seen = hard.damaged(batch, 0.3, 0.02, 0.0, generator())
-    shown = hard.stale(batch, seen)
+    seen = negatives.damaged(batch, 0.3, 0.02, 0.0, generator())
+    shown = negatives.stale(batch, seen)
     assert torch.equal(shown.receiver, batch.src) and torch.equal(shown.neighbour, batch.dst)
     assert torch.equal(shown.distance, seen.distance) and not shown.distance.requires_grad
     total = torch.zeros(batch.n_sites).index_add(0, shown.receiver, shown.weight)

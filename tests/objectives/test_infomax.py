@@ -10,10 +10,8 @@ from torch.nn.functional import normalize
 
 from matgl_infomax.errors import InputError
 from matgl_infomax.nn.sitenet import SiteNet
-from matgl_infomax.objectives.gaussian import kl_term
-from matgl_infomax.objectives.health import effective_rank, spread
-from matgl_infomax.objectives.infomax import InfoMax
-from matgl_infomax.objectives.infomax_settings import InfoMaxSettings
+from matgl_infomax.objectives.collapse import effective_rank, spread
+from matgl_infomax.objectives.infomax import InfoMax, InfoMaxSettings, kl_term
 from tests.build import batch_of, generator
 
 

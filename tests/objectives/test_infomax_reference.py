@@ -11,9 +11,8 @@ from torch import Tensor
 from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.nn.sitenet import SiteNet
-from matgl_infomax.objectives import corrupt
-from matgl_infomax.objectives.gaussian import kl_term
-from matgl_infomax.objectives.infomax import InfoMax
+from matgl_infomax.objectives import perturb
+from matgl_infomax.objectives.infomax import InfoMax, kl_term
 from tests.build import batch_of, generator
 from tests.reference import infomax_reference as formula
 
@@ -51,7 +50,7 @@ def assert_same(ours: Tensor, theirs: Tensor, inputs: list[Tensor]) -> None:
 def test_local_level_equals_the_formula(preset: str, extra: bool, batch: SiteBatch) -> None:
     encoder, objective = objective_of(preset, extra_negatives=extra)
     roll = preset == "published"
-    partner = formula.half_roll(batch.n_sites) if roll else corrupt.foreign_sites(batch, generator(3))
+    partner = formula.half_roll(batch.n_sites) if roll else perturb.foreign_sites(batch, generator(3))
     assert len(set(batch.degree.tolist())) > 1
     z, raw = leaf(batch.n_sites, encoder.site_vector_width, seed=1), encoder.raw_sites(batch).double()
 
@@ -75,7 +74,7 @@ def test_local_level_equals_the_formula(preset: str, extra: bool, batch: SiteBat
 @pytest.mark.parametrize("n_wrong", [0, 3], ids=["foreign only", "four negatives"])
 def test_global_level_equals_the_formula(n_wrong: int, batch: SiteBatch) -> None:
     encoder, objective = objective_of("default")
-    partner = corrupt.foreign_sites(batch, generator(3))
+    partner = perturb.foreign_sites(batch, generator(3))
     site = leaf(batch.n_sites, encoder.site_vector_width, seed=1)
     crystal = leaf(batch.n_crystals, encoder.crystal_vector_width, seed=2)
     wrong = [leaf(batch.n_sites, encoder.site_vector_width, seed=4 + k) for k in range(n_wrong)]
@@ -94,7 +93,7 @@ def test_kl_term_equals_the_formula(form: str) -> None:
 
 
 def test_published_partner_is_half_a_batch_further_on(batch: SiteBatch) -> None:
-    torch.testing.assert_close(corrupt.rolled_sites(batch), formula.half_roll(batch.n_sites))
+    torch.testing.assert_close(perturb.rolled_sites(batch), formula.half_roll(batch.n_sites))
 
 
 def test_projected_critics_have_the_published_sizes() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from matgl_infomax.nn.kernels import plain_formulas
-from matgl_infomax.objectives.recognise import Critic, Shown, near_first
+from matgl_infomax.objectives.infomax_critic import Critic, Shown, near_first
 from tests.build import generator
 
 

@@ -19,7 +19,7 @@ from matgl_infomax.host import BACKEND
 from matgl_infomax.nn.matgl_net import MatGLNet
 from matgl_infomax.nn.sitenet import SiteNet
 from matgl_infomax.objectives import label_columns, new_objective
-from matgl_infomax.objectives.views import moved
+from matgl_infomax.objectives.perturb import moved
 from matgl_infomax.train import pretrain as training
 from tests.build import generator, many, store_of
 

@@ -16,7 +16,7 @@ from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.radius import radius_pairs
 from matgl_infomax.errors import InputError
-from matgl_infomax.objectives import views
+from matgl_infomax.objectives import perturb
 from tests.build import batch_of, generator
 
 SHARES = st.floats(0.01, 0.99)
@@ -51,10 +51,10 @@ def per_crystal(chosen: torch.Tensor, batch: SiteBatch) -> list[int]:
     return torch.bincount(batch.owner[chosen], minlength=batch.n_crystals).tolist()
 
 
-@given(batches(), SHARES, SEEDS, st.booleans(), st.sampled_from(sorted(views.ROUNDINGS)))
+@given(batches(), SHARES, SEEDS, st.booleans(), st.sampled_from(sorted(perturb.ROUNDINGS)))
 @QUICK
 def test_share_of_hidden_sites_is_exact_in_every_crystal(batch, share, seed, single, rounding):
-    chosen = views.some_sites(batch, share, generator(seed), single=single, rounding=rounding)
+    chosen = perturb.some_sites(batch, share, generator(seed), single=single, rounding=rounding)
     whole = {"nearest": round, "down": math.floor, "up": lambda x: math.floor(x) + 1}[rounding]
     for n, found in zip(batch.size.tolist(), per_crystal(chosen, batch), strict=True):
         assert found == (int(single) if n == 1 else min(n, max(1, whole(round(share * n, 9)))))
@@ -63,17 +63,17 @@ def test_share_of_hidden_sites_is_exact_in_every_crystal(batch, share, seed, sin
 @given(batches(), SHARES, SEEDS)
 @QUICK
 def test_hiding_changes_nothing_but_what_is_hidden(batch, share, seed):
-    chosen = views.some_sites(batch, share, generator(seed))
-    view = views.with_hidden(batch, chosen)
+    chosen = perturb.some_sites(batch, share, generator(seed))
+    view = perturb.with_hidden(batch, chosen)
     assert changed(view, batch) == {"hidden"}
     assert torch.equal(view.hidden, chosen)
-    more = views.with_hidden(view, ~chosen)
+    more = perturb.with_hidden(view, ~chosen)
     assert bool(more.hidden.all()), "what was hidden before stays hidden"
 
 
 def test_every_site_is_chosen_as_often_as_any_other():
     batch = radius_batch(example_crystals()[3:4], 4.0)
-    counts = sum(views.some_sites(batch, 0.4, generator(seed)).long() for seed in range(2000))
+    counts = sum(perturb.some_sites(batch, 0.4, generator(seed)).long() for seed in range(2000))
     assert counts.sum() == 4000
     assert counts.min() > 700 and counts.max() < 900  # 800 expected, standard deviation 22
 
@@ -81,13 +81,13 @@ def test_every_site_is_chosen_as_often_as_any_other():
 @given(batches(), st.floats(0, 0.2), st.floats(0.2, 0.5), SEEDS)
 @QUICK
 def test_nudges_have_the_lengths_that_were_asked_for(batch, least, most, seed):
-    length = views.nudges(batch, least, most, generator(seed)).norm(dim=1)
+    length = perturb.nudges(batch, least, most, generator(seed)).norm(dim=1)
     assert bool((length >= least - 1e-9).all() and (length <= most + 1e-9).all())
 
 
 def test_nudges_are_even_in_length_and_direction():
     batch = radius_batch(example_crystals() * 200, 1.0)
-    shift = views.nudges(batch, 0.1, 0.5, generator())
+    shift = perturb.nudges(batch, 0.1, 0.5, generator())
     length = shift.norm(dim=1)
     quartiles = torch.quantile(length, torch.tensor([0.25, 0.5, 0.75], dtype=length.dtype))
     assert quartiles.tolist() == pytest.approx([0.2, 0.3, 0.4], abs=0.02)
@@ -97,9 +97,9 @@ def test_nudges_are_even_in_length_and_direction():
 @given(batches(), SEEDS, st.booleans())
 @QUICK
 def test_moved_distances_are_those_of_the_moved_crystals(batch, seed, strained):
-    shift = views.displacements(batch, torch.full((batch.n_crystals,), 0.1, dtype=torch.float64), generator(seed))
-    strain = views.strains(batch, 0.03, generator(seed + 1)) if strained else None
-    view = views.moved(batch, shift, strain)
+    shift = perturb.displacements(batch, torch.full((batch.n_crystals,), 0.1, dtype=torch.float64), generator(seed))
+    strain = perturb.strains(batch, 0.03, generator(seed + 1)) if strained else None
+    view = perturb.moved(batch, shift, strain)
     assert changed(view, batch) <= PLACES
     for k in range(batch.n_crystals):
         lattice = batch.lattice[k].numpy()
@@ -117,14 +117,14 @@ def test_moved_pairs_within_reach_are_those_found_anew():
     """Atoms that moved less than the room to the next shell: the same neighbours as a search in the moved crystal."""
     crystal = example_crystals()[3]
     batch = radius_batch([crystal], 4.5)  # the next shells are at 4.37 and 4.78 angstrom
-    shift = views.nudges(batch, 0.0, 0.05, generator(1))
-    view = views.moved(batch, shift)
+    shift = perturb.nudges(batch, 0.0, 0.05, generator(1))
+    view = perturb.moved(batch, shift)
     new = replace(crystal, frac=view.frac.numpy())
     assert sorted(radius_pairs(new.lattice, new.frac, 4.5).distance) == pytest.approx(sorted(view.distance.tolist()))
 
 
 def test_strains_are_symmetric_and_as_large_as_asked():
-    strain = views.strains(radius_batch(example_crystals() * 300, 1.0), 0.02, generator())
+    strain = perturb.strains(radius_batch(example_crystals() * 300, 1.0), 0.02, generator())
     assert torch.equal(strain, strain.transpose(1, 2))
     assert torch.allclose(strain.std(0), torch.full((3, 3), 0.02, dtype=strain.dtype), rtol=0.1)
 
@@ -132,23 +132,23 @@ def test_strains_are_symmetric_and_as_large_as_asked():
 @given(batches(), st.floats(1.0, 4.0), SEEDS)
 @QUICK
 def test_pairs_that_became_too_long_are_left_out(batch, reach, seed):
-    view = views.moved(batch, views.nudges(batch, 0.0, 0.3, generator(seed)))
-    short = views.within(view, reach)
+    view = perturb.moved(batch, perturb.nudges(batch, 0.0, 0.3, generator(seed)))
+    short = perturb.within(view, reach)
     assert changed(short, view) <= PAIRS
     kept = view.distance <= reach
     assert short.n_pairs == int(kept.sum())
     assert torch.equal(short.distance, view.distance[kept])
     assert torch.equal(short.degree, torch.bincount(view.src[kept], minlength=view.n_sites)), "a cached count is stale"
-    assert views.within(view, None) is view
+    assert perturb.within(view, None) is view
 
 
 @given(batches(), SHARES, SEEDS)
 @QUICK
 def test_a_share_of_each_sites_pairs_is_left_out(batch, share, seed):
-    kept = views.some_pairs(batch, share, generator(seed))
+    kept = perturb.some_pairs(batch, share, generator(seed))
     left = torch.bincount(batch.src[kept], minlength=batch.n_sites)
     assert left.tolist() == [math.ceil(round((1 - share) * n, 9)) for n in batch.degree.tolist()]
-    view = views.keep_pairs(batch, kept)
+    view = perturb.keep_pairs(batch, kept)
     assert changed(view, batch) <= PAIRS
     assert torch.equal(view.distance, batch.distance[kept])
 
@@ -156,11 +156,11 @@ def test_a_share_of_each_sites_pairs_is_left_out(batch, share, seed):
 @given(batches(), SHARES, SEEDS)
 @QUICK
 def test_bonds_go_with_their_way_back(batch, share, seed):
-    back = views.ways_back(batch)
+    back = perturb.ways_back(batch)
     assert torch.equal(batch.src[back], batch.dst) and torch.equal(batch.dst[back], batch.src)
     assert torch.equal(batch.offset[back], -batch.offset)
     assert torch.equal(back[back], torch.arange(batch.n_pairs))
-    kept = views.some_bonds(batch, share, generator(seed))
+    kept = perturb.some_bonds(batch, share, generator(seed))
     assert torch.equal(kept, kept[back])
     bonds = torch.bincount(batch.owner[batch.src], minlength=batch.n_crystals) // 2
     gone = torch.bincount(batch.owner[batch.src[~kept]], minlength=batch.n_crystals) // 2
@@ -173,21 +173,21 @@ def test_rounding_does_not_part_a_pair_from_its_way_back():
     longest = int(batch.distance.argmax())
     odd = batch.distance.clone()
     odd[longest] = 4.0 + 1e-7
-    view = views.within(replace(batch, distance=odd), 4.0)
+    view = perturb.within(replace(batch, distance=odd), 4.0)
     assert view.n_pairs == batch.n_pairs - 2
 
 
 def test_atoms_cannot_be_moved_without_positions(crystals, tmp_path):
     batch = batch_of(crystals[:3], tmp_path)
     with pytest.raises(InputError, match="geometry=True"):
-        views.moved(batch, torch.zeros(batch.n_sites, 3))
+        perturb.moved(batch, torch.zeros(batch.n_sites, 3))
 
 
 def test_isolated_atoms_have_views_too():
     lone = Crystal("Ar", np.array([18, 18]), 30.0 * np.eye(3), np.array([[0, 0, 0], [0.5, 0.5, 0.5]], dtype=float))
     batch = radius_batch([lone], 4.0)
     assert batch.n_pairs == 0
-    view = views.within(views.moved(batch, views.nudges(batch, 0.1, 0.2, generator())), 4.0)
+    view = perturb.within(perturb.moved(batch, perturb.nudges(batch, 0.1, 0.2, generator())), 4.0)
     assert view.n_pairs == 0 and changed(view, batch) == {"frac"}
-    for some in (views.some_pairs, views.some_bonds):
+    for some in (perturb.some_pairs, perturb.some_bonds):
         assert some(batch, 0.3, generator()).tolist() == []

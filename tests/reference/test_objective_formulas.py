@@ -13,8 +13,8 @@ from torch.nn.functional import layer_norm, mish
 from matgl_infomax.contracts import example_crystals
 from matgl_infomax.data.elements import element_stiffness, valence_class
 from matgl_infomax.nn.sitenet import SiteNet
-from matgl_infomax.objectives import OBJECTIVES, agree, denoise, dual, fingerprint, masked, twins
-from matgl_infomax.objectives.views import strengths
+from matgl_infomax.objectives import OBJECTIVES, denoise, dual, fingerprint, masked, twins, two_views
+from matgl_infomax.objectives.perturb import strengths
 from tests.build import generator, store_of
 
 CLOSE = {"rel": 1e-6, "abs": 1e-9}
@@ -204,31 +204,31 @@ def contrast(a, b, t):
 
 def test_losses_of_agreement(pair):
     a, b = (z.numpy() for z in pair)
-    assert float(agree.barlow_twins(*pair, 0.0051)) == pytest.approx(barlow(a, b, 0.0051), **CLOSE)
-    assert float(agree.nt_xent(*pair, 0.1)) == pytest.approx(contrast(a, b, 0.1), **CLOSE)
+    assert float(two_views.barlow_twins(*pair, 0.0051)) == pytest.approx(barlow(a, b, 0.0051), **CLOSE)
+    assert float(two_views.nt_xent(*pair, 0.1)) == pytest.approx(contrast(a, b, 0.1), **CLOSE)
     mean = np.mean([1 - cos(u, v) for u, v in zip(a, b, strict=True)])
-    assert float(agree.cosine(*pair)) == pytest.approx(mean, **CLOSE)
+    assert float(two_views.cosine(*pair)) == pytest.approx(mean, **CLOSE)
     told = [2 * z + 0.3 for z in pair]
     expected = -0.5 * np.mean(
         [cos(p, z) + cos(q, y) for p, q, y, z in zip(told[0].numpy(), told[1].numpy(), a, b, strict=True)]
     )
-    assert float(agree.simsiam(*pair, *told)) == pytest.approx(expected, **CLOSE)
+    assert float(two_views.simsiam(*pair, *told)) == pytest.approx(expected, **CLOSE)
 
 
 def test_simsiam_passes_no_gradient_to_what_is_to_be_told(pair):
     one, other = (z.clone().requires_grad_() for z in pair)
-    agree.simsiam(one, other, one.detach() * 2, other.detach() * 2).requires_grad_().backward()
+    two_views.simsiam(one, other, one.detach() * 2, other.detach() * 2).requires_grad_().backward()
     assert one.grad is None and other.grad is None
 
 
 def test_known_values_of_agreement():
     """Equal views cost nothing by the cosine; one vector for all costs ln(2 B - 1), and 1 by Barlow Twins."""
     eye = torch.eye(6, dtype=torch.float64)
-    assert float(agree.cosine(eye, 3 * eye)) == pytest.approx(0.0, abs=1e-12)
-    assert float(agree.nt_xent(eye, eye, 1.0)) == pytest.approx(math.log(math.e + 10) - 1)
+    assert float(two_views.cosine(eye, 3 * eye)) == pytest.approx(0.0, abs=1e-12)
+    assert float(two_views.nt_xent(eye, eye, 1.0)) == pytest.approx(math.log(math.e + 10) - 1)
     same = torch.ones(6, 4, dtype=torch.float64)
-    assert float(agree.nt_xent(same, same, 0.1)) == pytest.approx(math.log(11))
-    assert float(agree.barlow_twins(same, same, 0.0051)) == pytest.approx(1.0), "one vector for all is no solution"
+    assert float(two_views.nt_xent(same, same, 0.1)) == pytest.approx(math.log(11))
+    assert float(two_views.barlow_twins(same, same, 0.0051)) == pytest.approx(1.0), "one vector for all is no solution"
 
 
 @pytest.mark.parametrize("preset", sorted(twins.TWINS_PRESETS))
