@@ -18,7 +18,7 @@ from ase.io import write
 from pymatgen.core import Species
 
 from matgl_infomax import finetune, predict, read_crystals
-from matgl_infomax.config import FinetuneSettings, ModelSettings
+from matgl_infomax.settings.training import FinetuneSettings, ModelSettings
 
 TYPES = {"rocksalt": (1.7476, 2.0), "cesiumchloride": (1.7627, 2 / 3**0.5), "zincblende": (1.6381, 4 / 3**0.5)}
 """Madelung constant of each structure type, and its cell edge in units of the distance between ions."""

@@ -17,7 +17,7 @@ from ase.build import bulk
 from pymatgen.io.ase import AseAtomsAdaptor
 
 from matgl_infomax import pretrain
-from matgl_infomax.config import ModelSettings, PretrainSettings
+from matgl_infomax.settings.training import ModelSettings, PretrainSettings
 from matgl_infomax.data.crystal import Crystal
 
 work = Path(tempfile.mkdtemp())

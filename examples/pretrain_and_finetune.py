@@ -17,7 +17,7 @@ from pymatgen.core import Species
 from pymatgen.io.ase import AseAtomsAdaptor
 
 from matgl_infomax import finetune, pretrain
-from matgl_infomax.config import FinetuneSettings, ModelSettings, PretrainSettings
+from matgl_infomax.settings.training import FinetuneSettings, ModelSettings, PretrainSettings
 from matgl_infomax.data.crystal import Crystal
 
 work = Path(tempfile.mkdtemp())

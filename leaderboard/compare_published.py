@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from matgl_infomax.arguments import read_settings
-from matgl_infomax.config_tasks import CompareConfig
 from matgl_infomax.errors import InputError
 from matgl_infomax.leaderboard.comparison import Duel, LeaderboardComparison, Place, RunStanding, TaskComparison
 from matgl_infomax.leaderboard.published import (
@@ -50,6 +48,8 @@ from matgl_infomax.leaderboard.strata import (
     split_differences,
     value_kinds,
 )
+from matgl_infomax.settings.base import read_settings
+from matgl_infomax.settings.commands import CompareConfig
 from matgl_infomax.tasks.matbench.task import Task
 
 if TYPE_CHECKING:

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from matgl_infomax.arm_names import WITHOUT_NETWORK
 from matgl_infomax.errors import InputError
 from matgl_infomax.io import sha256_of
 from matgl_infomax.leaderboard.published import (
@@ -26,6 +25,7 @@ from matgl_infomax.leaderboard.published import (
 )
 from matgl_infomax.leaderboard.scores import SCORES, Kind, fold_scores, probability_rocauc
 from matgl_infomax.record import ForceMetrics, Metrics, RunCard
+from matgl_infomax.settings.arms import WITHOUT_NETWORK
 from matgl_infomax.tasks.matbench.task import Task, load_task
 
 if TYPE_CHECKING:

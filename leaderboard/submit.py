@@ -16,8 +16,6 @@ import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from matgl_infomax.arm_names import BASELINE, STARTS, WITHOUT_NETWORK
-from matgl_infomax.config_tasks import BenchmarkConfig, SubmitConfig
 from matgl_infomax.errors import InputError
 from matgl_infomax.io import atomic_write, sha256_of
 from matgl_infomax.leaderboard.matbench_format import (
@@ -32,6 +30,8 @@ from matgl_infomax.leaderboard.matbench_format import (
 )
 from matgl_infomax.leaderboard.results import PREDICTIONS, RUNS, BenchmarkResult, read_asked, read_benchmark
 from matgl_infomax.leaderboard.scores import fold_scores
+from matgl_infomax.settings.arms import BASELINE, STARTS, WITHOUT_NETWORK
+from matgl_infomax.settings.commands import BenchmarkConfig, SubmitConfig
 from matgl_infomax.tasks.matbench.task import (
     N_FOLDS,
     Task,
@@ -509,7 +509,7 @@ Runs that are finished are not repeated; FOLDER ends up with one folder per task
 import argparse
 from pathlib import Path
 
-from matgl_infomax.config_tasks import BenchmarkConfig, SubmitConfig
+from matgl_infomax.settings.commands import BenchmarkConfig, SubmitConfig
 from matgl_infomax.leaderboard.submit import submit
 from matgl_infomax.tasks.benchmark import benchmark
 

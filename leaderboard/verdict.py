@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from matgl_infomax.arm_names import ARM_FACTS, BASELINE
 from matgl_infomax.leaderboard.statistics import DRAWS, Comparison, compare
+from matgl_infomax.settings.arms import ARM_FACTS, BASELINE
 
 if TYPE_CHECKING:
     import pandas as pd

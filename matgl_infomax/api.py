@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from matgl_infomax.config import DataSettings, EnsembleSettings, FinetuneSettings, ModelSettings, PretrainSettings
-from matgl_infomax.config_forces import ForceFieldSettings, LabelColumns
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.elements import check_elements, knowing
 from matgl_infomax.data.forces import ForceLabels, force_labels
@@ -22,6 +20,15 @@ from matgl_infomax.data.supercell import SupercellRule
 from matgl_infomax.errors import InputError
 from matgl_infomax.nn.build import Encoder, edge_rule, load_encoder, new_encoder, new_model, with_new_head
 from matgl_infomax.objectives import label_columns
+from matgl_infomax.settings.training import (
+    DataSettings,
+    EnsembleSettings,
+    FinetuneSettings,
+    ForceFieldSettings,
+    LabelColumns,
+    ModelSettings,
+    PretrainSettings,
+)
 from matgl_infomax.train.finetune import Fitted, Labelled
 from matgl_infomax.train.finetuned import Ensemble, Predictor, Start, check_ensemble, train_ensemble, train_one
 from matgl_infomax.train.forcefield import DEFAULTS, FittedForces, fit_forces, rule_of, start_network

@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from matgl_infomax import config, config_forces, config_tasks
-from matgl_infomax.arguments import build_parser, read_settings
 from matgl_infomax.data.read import read_data
 from matgl_infomax.errors import InputError, exit_code
+from matgl_infomax.settings import base, commands, training
+from matgl_infomax.settings.base import build_parser, read_settings
 
 
-def check(settings: config.CheckConfig) -> None:
+def check(settings: training.CheckConfig) -> None:
     """Read the crystals and say what is there: bad files, elements, labels, expected cost."""
     from matgl_infomax.data.preflight import preflight
 
@@ -21,7 +21,7 @@ def check(settings: config.CheckConfig) -> None:
     print(preflight(crystals, settings.target or crystals.targets, supercell_atoms=settings.supercell_atoms).to_text())
 
 
-def pretrain(settings: config.PretrainConfig) -> None:
+def pretrain(settings: training.PretrainConfig) -> None:
     """Learn an encoder from structures alone, or from the labels that its objective names."""
     from matgl_infomax.api import pretrain as run
     from matgl_infomax.objectives import label_columns
@@ -31,7 +31,7 @@ def pretrain(settings: config.PretrainConfig) -> None:
         read_data(settings, columns),
         settings.out,
         model=settings.model,
-        settings=_part(config.PretrainSettings, settings),
+        settings=_part(training.PretrainSettings, settings),
         cache=settings.cache,
         prepare_processes=settings.prepare_processes,
     )
@@ -43,7 +43,7 @@ def pretrain(settings: config.PretrainConfig) -> None:
     )
 
 
-def finetune(settings: config.FinetuneConfig) -> None:
+def finetune(settings: training.FinetuneConfig) -> None:
     """Learn a property from the labels there are."""
     from matgl_infomax.api import finetune as run
 
@@ -54,8 +54,8 @@ def finetune(settings: config.FinetuneConfig) -> None:
         init=settings.init,
         extend_elements=settings.extend_elements,
         model=settings.model,
-        settings=_part(config.FinetuneSettings, settings),
-        ensemble=_part(config.EnsembleSettings, settings),
+        settings=_part(training.FinetuneSettings, settings),
+        ensemble=_part(training.EnsembleSettings, settings),
         cache=settings.cache,
         prepare_processes=settings.prepare_processes,
     )
@@ -84,7 +84,7 @@ def _validation_lines(result: Any) -> list[str]:
     return lines
 
 
-def forcefield(settings: config_forces.ForceFieldConfig) -> None:
+def forcefield(settings: training.ForceFieldConfig) -> None:
     """Learn a force field for ASE and MatGL's relaxers from energies, forces and stresses."""
     from matgl_infomax.api import forcefield as run
 
@@ -94,7 +94,7 @@ def forcefield(settings: config_forces.ForceFieldConfig) -> None:
         settings.out,
         init=settings.init,
         model=settings.model,
-        settings=_part(config_forces.ForceFieldSettings, settings),
+        settings=_part(training.ForceFieldSettings, settings),
         cache=settings.cache,
         prepare_processes=settings.prepare_processes,
     )
@@ -108,7 +108,7 @@ def forcefield(settings: config_forces.ForceFieldConfig) -> None:
     )
 
 
-def predict(settings: config.PredictConfig) -> None:
+def predict(settings: training.PredictConfig) -> None:
     """Predict crystals with a fine-tuned model."""
     from matgl_infomax.api import predict as run
 
@@ -118,7 +118,7 @@ def predict(settings: config.PredictConfig) -> None:
     _write_table(table, settings.out)
 
 
-def embed(settings: config.EmbedConfig) -> None:
+def embed(settings: training.EmbedConfig) -> None:
     """Write the learnt vectors of crystals or sites."""
     from matgl_infomax.api import embed as run
 
@@ -129,10 +129,10 @@ def embed(settings: config.EmbedConfig) -> None:
     _write_table(table, settings.out)
 
 
-Command = tuple[type[config.Settings], Callable[[Any], None]]
+Command = tuple[type[base.Settings], Callable[[Any], None]]
 
 
-def curve(settings: config_tasks.CurveConfig) -> None:
+def curve(settings: commands.CurveConfig) -> None:
     """Ask whether pretraining helps: a learning curve with a verdict."""
     from matgl_infomax.tasks.curve import learning_curve
     from matgl_infomax.tasks.matbench.data import task_crystals
@@ -148,49 +148,49 @@ def curve(settings: config_tasks.CurveConfig) -> None:
     print(f"{result.to_markdown()}\n\nPlot: {settings.out / 'curve.png'}\nVerdict: {result.verdict.text}")
 
 
-def benchmark(settings: config_tasks.BenchmarkConfig) -> None:
+def benchmark(settings: commands.BenchmarkConfig) -> None:
     """Answer a Matbench task on its official folds."""
     from matgl_infomax.tasks.benchmark import benchmark as run
 
     print(run(settings).to_text())
 
 
-def force_study(settings: config_tasks.ForceStudyConfig) -> None:
+def force_study(settings: commands.ForceStudyConfig) -> None:
     """Ask whether pretraining helps force fields: six elements, few frames to all, pretrained against scratch."""
     from matgl_infomax.tasks.force_study import force_study as run
 
     print(run(settings).to_text())
 
 
-def overlap(settings: config_tasks.OverlapConfig) -> None:
+def overlap(settings: commands.OverlapConfig) -> None:
     """Compare a corpus with the test folds of a task: same formula, twin, same structure."""
     from matgl_infomax.tasks.overlap_report import overlap_report
 
     print(overlap_report(settings).to_text())
 
 
-def represent(settings: config_tasks.RepresentConfig) -> None:
+def represent(settings: commands.RepresentConfig) -> None:
     """Ask what frozen vectors know: simple heads on them, beside untrained encoders and descriptors."""
     from matgl_infomax.tasks.represent import represent as run
 
     print(run(read_data(settings), settings).to_text())
 
 
-def probe(settings: config_tasks.ProbeConfig) -> None:
+def probe(settings: commands.ProbeConfig) -> None:
     """Ask what site and crystal vectors know of structure, beside untrained encoders and composition alone."""
     from matgl_infomax.tasks.probe_study import probe as run
 
     print(run(read_data(settings), settings).to_text())
 
 
-def submit(settings: config_tasks.SubmitConfig) -> None:
+def submit(settings: commands.SubmitConfig) -> None:
     """Turn finished benchmarks into a folder that Matbench accepts."""
     from matgl_infomax.leaderboard.submit import submit as run
 
     print(run(settings).to_text())
 
 
-def report(settings: config_tasks.ReportConfig) -> None:
+def report(settings: commands.ReportConfig) -> None:
     """Turn finished results into one page to read: verdict, figures, tables, run cards."""
     from matgl_infomax.leaderboard.report.page import write_report
 
@@ -198,7 +198,7 @@ def report(settings: config_tasks.ReportConfig) -> None:
     print(f"{len(made.cards)} folders, {sum(len(cards) for _, cards in made.cards)} run cards. Page: {settings.out}")
 
 
-def compare(settings: config_tasks.CompareConfig) -> None:
+def compare(settings: commands.CompareConfig) -> None:
     """Compare finished benchmarks or submissions with the published leaderboard, material by material."""
     from matgl_infomax.leaderboard.compare_published import compare_with_published
 
@@ -209,21 +209,21 @@ def compare(settings: config_tasks.CompareConfig) -> None:
 
 
 COMMANDS: dict[str, Command] = {
-    "curve": (config_tasks.CurveConfig, curve),
-    "benchmark": (config_tasks.BenchmarkConfig, benchmark),
-    "force-study": (config_tasks.ForceStudyConfig, force_study),
-    "submit": (config_tasks.SubmitConfig, submit),
-    "compare": (config_tasks.CompareConfig, compare),
-    "report": (config_tasks.ReportConfig, report),
-    "overlap": (config_tasks.OverlapConfig, overlap),
-    "represent": (config_tasks.RepresentConfig, represent),
-    "probe": (config_tasks.ProbeConfig, probe),
-    "pretrain": (config.PretrainConfig, pretrain),
-    "finetune": (config.FinetuneConfig, finetune),
-    "forcefield": (config_forces.ForceFieldConfig, forcefield),
-    "predict": (config.PredictConfig, predict),
-    "embed": (config.EmbedConfig, embed),
-    "check": (config.CheckConfig, check),
+    "curve": (commands.CurveConfig, curve),
+    "benchmark": (commands.BenchmarkConfig, benchmark),
+    "force-study": (commands.ForceStudyConfig, force_study),
+    "submit": (commands.SubmitConfig, submit),
+    "compare": (commands.CompareConfig, compare),
+    "report": (commands.ReportConfig, report),
+    "overlap": (commands.OverlapConfig, overlap),
+    "represent": (commands.RepresentConfig, represent),
+    "probe": (commands.ProbeConfig, probe),
+    "pretrain": (training.PretrainConfig, pretrain),
+    "finetune": (training.FinetuneConfig, finetune),
+    "forcefield": (training.ForceFieldConfig, forcefield),
+    "predict": (training.PredictConfig, predict),
+    "embed": (training.EmbedConfig, embed),
+    "check": (training.CheckConfig, check),
 }
 
 
@@ -246,7 +246,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return exit_code("matgl-infomax", job)
 
 
-def _part(settings_class: type[Any], whole: config.Settings) -> Any:
+def _part(settings_class: type[Any], whole: base.Settings) -> Any:
     """The fields of one settings class out of a command's settings."""
     return settings_class(**{name: getattr(whole, name) for name in settings_class.model_fields})
 

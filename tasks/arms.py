@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from matgl_infomax.config import FinetuneSettings, ModelSettings
 from matgl_infomax.errors import InputError
 from matgl_infomax.io import cached_array, sha256_of
+from matgl_infomax.settings.training import FinetuneSettings, ModelSettings
 
 if TYPE_CHECKING:
     from matgl_infomax.data.store import Store

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from matgl_infomax.config_tasks import BenchmarkConfig
 from matgl_infomax.io import atomic_write, sweep_drafts
 from matgl_infomax.leaderboard.results import ASKED, PREDICTIONS, SCORES_FILE, BenchmarkResult, score_table
+from matgl_infomax.settings.commands import BenchmarkConfig
 from matgl_infomax.tasks.benchmark_ensemble import calibration_table, put_together, reading_notes
 from matgl_infomax.tasks.benchmark_plan import Bench, plan_benchmark, prepare_benchmark, settle_benchmark
 from matgl_infomax.tasks.benchmark_rates import RateTrials, found_rates

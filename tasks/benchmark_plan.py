@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from matgl_infomax.arm_names import STARTS
-from matgl_infomax.config import deciding
-from matgl_infomax.config_tasks import BenchmarkConfig
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
 from matgl_infomax.leaderboard.results import Asked
+from matgl_infomax.settings.arms import STARTS
+from matgl_infomax.settings.base import deciding
+from matgl_infomax.settings.commands import BenchmarkConfig
 from matgl_infomax.tasks.arms import DESCRIBED, open_encoder, state_hash
 from matgl_infomax.tasks.descriptors import described
 from matgl_infomax.tasks.engine import CardGrid, Outcome, hash_of

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from matgl_infomax.config_tasks import BenchmarkConfig
 from matgl_infomax.errors import InputError
 from matgl_infomax.io import atomic_write
 from matgl_infomax.record import HASH
+from matgl_infomax.settings.commands import BenchmarkConfig
 from matgl_infomax.tasks.arms import ARMS, CHOOSING_SHARE, ArmTask
 from matgl_infomax.tasks.benchmark_plan import Bench
 from matgl_infomax.tasks.engine import Grid

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from matgl_infomax.arm_names import STARTS
 from matgl_infomax.errors import InputError
 from matgl_infomax.leaderboard.scores import fold_scores, probability_rocauc
+from matgl_infomax.settings.arms import STARTS
 from matgl_infomax.tasks.arms import ARMS, ArmAnswer
 from matgl_infomax.tasks.benchmark_plan import TRAINED, Bench, BenchmarkRun
 from matgl_infomax.tasks.benchmark_rates import TriedRate, arm_task, class_loss, found_rates

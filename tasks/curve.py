@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from matgl_infomax.arm_names import STARTS
-from matgl_infomax.config_tasks import CurveConfig
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
@@ -25,6 +23,8 @@ from matgl_infomax.leaderboard.verdict import (
     ratio_table,
 )
 from matgl_infomax.record import RunCard
+from matgl_infomax.settings.arms import STARTS
+from matgl_infomax.settings.commands import CurveConfig
 from matgl_infomax.tasks.engine import IN_MEMORY, carry_out_all, settings_of, take_folder, write_table
 from matgl_infomax.tasks.starts import in_words
 from matgl_infomax.tasks.study import CurveStudy, file_stamp, plan_curve, prepare_curve

@@ -13,9 +13,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from matgl_infomax.config import FinetuneSettings, ModelSettings, PretrainSettings
-from matgl_infomax.config_tasks import CurveConfig
 from matgl_infomax.errors import exit_code
+from matgl_infomax.settings.commands import CurveConfig
+from matgl_infomax.settings.training import FinetuneSettings, ModelSettings, PretrainSettings
 
 if TYPE_CHECKING:
     from matgl_infomax.data.crystal import Crystal

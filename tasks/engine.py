@@ -21,12 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from matgl_infomax.arguments import read_settings
-from matgl_infomax.config import Settings
 from matgl_infomax.errors import InputError
 from matgl_infomax.io import atomic_write, sha256_of, sweep_drafts
 from matgl_infomax.leaderboard.results import CARDS
 from matgl_infomax.record import RunCard, claim_folder, new_card, peak_memory_mb, read_card, write_card, write_cards
+from matgl_infomax.settings.base import Settings, read_settings
 from matgl_infomax.workers import at_once
 
 if TYPE_CHECKING:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from matgl_infomax.config import deciding
-from matgl_infomax.config_tasks import ForceStudyConfig
 from matgl_infomax.errors import InputError
 from matgl_infomax.io import atomic_write, sha256_of
 from matgl_infomax.leaderboard.results import CARDS
 from matgl_infomax.record import RunCard
+from matgl_infomax.settings.base import deciding
+from matgl_infomax.settings.commands import ForceStudyConfig
 from matgl_infomax.tasks.arms import named_arms
 from matgl_infomax.tasks.engine import CardGrid, Outcome, carry_out_all, hash_of, take_folder
 from matgl_infomax.tasks.force_table import ForceTable, force_table

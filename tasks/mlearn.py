@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from matgl_infomax.config_forces import LabelColumns
 from matgl_infomax.data.forces import ForceLabels, force_labels
 from matgl_infomax.data.read import Crystals, read_crystals
 from matgl_infomax.errors import InputError
+from matgl_infomax.settings.training import LabelColumns
 
 if TYPE_CHECKING:
     import pandas as pd

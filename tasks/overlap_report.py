@@ -11,9 +11,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from matgl_infomax.config_tasks import OverlapConfig
 from matgl_infomax.io import atomic_write
 from matgl_infomax.record import peak_memory_mb, versions
+from matgl_infomax.settings.commands import OverlapConfig
 from matgl_infomax.tasks.matbench.task import Task, load_task
 from matgl_infomax.tasks.overlap import Overlap, find_overlap
 from matgl_infomax.tasks.overlap_jobs import structures_sha256

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from matgl_infomax.config import deciding
-from matgl_infomax.config_tasks import ProbeConfig
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
@@ -28,6 +26,8 @@ from matgl_infomax.probe_targets import (
     site_targets,
 )
 from matgl_infomax.record import peak_memory_mb, versions
+from matgl_infomax.settings.base import deciding
+from matgl_infomax.settings.commands import ProbeConfig
 from matgl_infomax.tasks.engine import IN_MEMORY, Grid, carry_out_all, hash_of, settings_of, take_folder, write_table
 from matgl_infomax.tasks.matbench.task import data_hash
 from matgl_infomax.tasks.probe_plot import plot_probes

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from matgl_infomax.config_tasks import RepresentConfig
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
 from matgl_infomax.io import atomic_write
 from matgl_infomax.record import RunCard
+from matgl_infomax.settings.commands import RepresentConfig
 from matgl_infomax.tasks import embedding_map
 from matgl_infomax.tasks.engine import IN_MEMORY, carry_out_all, settings_of, take_folder
 from matgl_infomax.tasks.represent_map import map_points

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from matgl_infomax.config import deciding
-from matgl_infomax.config_tasks import RepresentConfig
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
 from matgl_infomax.io import cached_array, sha256_of
+from matgl_infomax.settings.base import deciding
+from matgl_infomax.settings.commands import RepresentConfig
 from matgl_infomax.tasks.engine import CardGrid, Outcome, hash_of, regression_metrics
 from matgl_infomax.tasks.matbench.task import (
     Split,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from matgl_infomax.arm_names import STARTS
 from matgl_infomax.errors import InputError
+from matgl_infomax.settings.arms import STARTS
 from matgl_infomax.tasks.arms import ARMS, DESCRIBED, ArmAnswer, ArmTask
 from matgl_infomax.tasks.engine import Outcome, regression_metrics
 from matgl_infomax.tasks.matbench.task import mask_hash

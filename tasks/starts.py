@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from matgl_infomax.arm_names import STARTS
-from matgl_infomax.config import FinetuneSettings, ModelSettings, PretrainSettings, deciding
-from matgl_infomax.config_tasks import BenchmarkConfig, CurveConfig, StartSettings
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
 from matgl_infomax.io import atomic_write, read_json
 from matgl_infomax.record import claim_folder
+from matgl_infomax.settings.arms import STARTS
+from matgl_infomax.settings.base import deciding
+from matgl_infomax.settings.commands import BenchmarkConfig, CurveConfig, StartSettings
+from matgl_infomax.settings.training import FinetuneSettings, ModelSettings, PretrainSettings
 from matgl_infomax.tasks.arms import open_encoder, state_hash
 from matgl_infomax.tasks.matbench.task import Split
 from matgl_infomax.tasks.source import check_source, target_of

@@ -8,10 +8,9 @@ from typing import Any
 import yaml
 from pydantic import Field
 
-from matgl_infomax.arguments import read_settings
-from matgl_infomax.config import Settings
-from matgl_infomax.config_tasks import CurveConfig
 from matgl_infomax.errors import InputError
+from matgl_infomax.settings.base import Settings, read_settings
+from matgl_infomax.settings.commands import CurveConfig
 from matgl_infomax.tasks.matbench.task import find_task
 from matgl_infomax.tasks.source import located
 

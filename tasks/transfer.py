@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from matgl_infomax.config import FinetuneSettings, PretrainSettings
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
 from matgl_infomax.record import HASHED
+from matgl_infomax.settings.training import FinetuneSettings, PretrainSettings
 from matgl_infomax.tasks.matbench.task import mask_hash
 from matgl_infomax.tasks.source import content_hash, read_source, target_of
 from matgl_infomax.tasks.starts import Start, StartRequest, begin, check_starts, claim_start, too_close, write_start

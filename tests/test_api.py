@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from matgl_infomax.api import embed, finetune, predict, pretrain
-from matgl_infomax.config import FinetuneSettings, ModelSettings, PretrainSettings
 from matgl_infomax.errors import InputError
 from matgl_infomax.host import load_model
 from matgl_infomax.nn.build import load_encoder, new_model
+from matgl_infomax.settings.training import FinetuneSettings, ModelSettings, PretrainSettings
 from tests.build import many
 
 PRETRAIN = PretrainSettings(steps=4, validate_every=2, batch_sites=40, validation_fraction=0.2)

@@ -8,7 +8,8 @@ from typing import get_args
 import pytest
 
 from matgl_infomax import cli
-from matgl_infomax.config import Heading, PretrainConfig
+from matgl_infomax.settings.base import Heading
+from matgl_infomax.settings.training import PretrainConfig
 
 SECTIONS = ("model", "pretrain", "finetune", "forcefield")
 SUFFIXES = ("", *(f" ({heading.lower()})" for heading in get_args(Heading)))

@@ -10,9 +10,9 @@ from typing import get_args
 import pytest
 from pydantic import ValidationError
 
-from matgl_infomax.arm_names import ARM_FACTS, BASELINE, STARTS, WITHOUT_NETWORK, ArmName, explained
-from matgl_infomax.config_tasks import BenchmarkSettings, CurveSettings
 from matgl_infomax.leaderboard.verdict import ALTERNATIVES
+from matgl_infomax.settings.arms import ARM_FACTS, BASELINE, STARTS, WITHOUT_NETWORK, ArmName, explained
+from matgl_infomax.settings.commands import BenchmarkSettings, CurveSettings
 from matgl_infomax.tasks import benchmark_plan
 from matgl_infomax.tasks.arms import ARMS, DESCRIBED
 
@@ -56,5 +56,5 @@ def test_settings_explain_every_arm_and_refuse_others():
 
 
 def test_names_come_without_torch():
-    code = "import sys, matgl_infomax.arm_names; print('torch' in sys.modules)"
+    code = "import sys, matgl_infomax.settings.arms; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"

@@ -15,8 +15,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from matgl_infomax import arguments, cli, config, config_tasks
+from matgl_infomax import cli
 from matgl_infomax.errors import InputError
+from matgl_infomax.settings import base, commands, training
 from tests.build import many
 
 PROGRAM = [sys.executable, "-m", "matgl_infomax.cli"]
@@ -73,20 +74,20 @@ def options_of(settings_class):
 
 @pytest.mark.parametrize("order", [["a", "b", "--info", "i", "--out", "o"], ["--info", "i", "--out", "o", "a", "b"]])
 def test_folders_of_submit_are_plain_words(order, tmp_path):
-    parser = arguments.build_parser({"submit": (config_tasks.SubmitConfig, "")})
+    parser = base.build_parser({"submit": (commands.SubmitConfig, "")})
     given = vars(parser.parse_args(["submit", *order]))
     assert given.pop("command") == "submit"
-    settings = arguments.read_settings(config_tasks.SubmitConfig, given)
+    settings = base.read_settings(commands.SubmitConfig, given)
     assert (settings.run, settings.info, settings.out) == ([Path("a"), Path("b")], Path("i"), Path("o"))
 
 
 def test_plain_words_may_stand_in_the_settings_file(tmp_path, capsys):
     file = tmp_path / "submit.yaml"
     file.write_text("run: [a, b]\ninfo: i\n")
-    parser = arguments.build_parser({"submit": (config_tasks.SubmitConfig, "")})
+    parser = base.build_parser({"submit": (commands.SubmitConfig, "")})
     given = vars(parser.parse_args(["submit", "--config", str(file), "--out", "o"]))
     given.pop("command")
-    assert arguments.read_settings(config_tasks.SubmitConfig, given).run == [Path("a"), Path("b")]
+    assert base.read_settings(commands.SubmitConfig, given).run == [Path("a"), Path("b")]
     assert refused(capsys, "submit", "--info", "i").endswith("DIR is required; --out is required.")
 
 
@@ -98,18 +99,18 @@ def test_help_imports_no_heavy_library():
 
 
 def test_every_field_is_an_option_and_every_option_a_field():
-    parser = arguments.build_parser({name: (cls, "") for name, (cls, _) in cli.COMMANDS.items()})
+    parser = base.build_parser({name: (cls, "") for name, (cls, _) in cli.COMMANDS.items()})
     text = ["curve", "--data", "d", "--out", "o", "--labels", "5", "7", "--model", "sitenet", "--finetune.steps", "9"]
     given = vars(parser.parse_args(text))
     assert given.pop("command") == "curve"
-    settings = arguments.read_settings(config_tasks.CurveConfig, given)
+    settings = base.read_settings(commands.CurveConfig, given)
     assert (settings.labels, settings.finetune.steps, settings.model.name) == ([5, 7], 9, "sitenet")
 
 
 def test_yaml_and_options_agree_and_options_win(tmp_path):
     file = tmp_path / "study.yaml"
     file.write_text(yaml.safe_dump({"data": "a", "out": "b", "labels": [5], "finetune": {"steps": 3, "loss": "mse"}}))
-    settings = arguments.read_settings(config_tasks.CurveConfig, {"config": file, "finetune.steps": 4})
+    settings = base.read_settings(commands.CurveConfig, {"config": file, "finetune.steps": 4})
     assert (settings.finetune.steps, settings.finetune.loss, settings.labels) == (4, "mse", [5])
 
 
@@ -200,7 +201,7 @@ def test_interrupt_is_told_and_exits_130(monkeypatch, capsys, table):
     def interrupt(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(cli.COMMANDS, "check", (config.CheckConfig, interrupt))
+    monkeypatch.setitem(cli.COMMANDS, "check", (training.CheckConfig, interrupt))
     assert cli.main(["check", "--data", str(table)]) == 130
     assert "goes on where it was" in capsys.readouterr().err
 
@@ -209,7 +210,7 @@ def test_full_disk_is_told(monkeypatch, capsys, table):
     def full(_):
         raise OSError(28, "No space left on device", "/somewhere")
 
-    monkeypatch.setitem(cli.COMMANDS, "check", (config.CheckConfig, full))
+    monkeypatch.setitem(cli.COMMANDS, "check", (training.CheckConfig, full))
     assert "cannot write /somewhere: No space left on device" in refused(capsys, "check", "--data", table)
 
 
@@ -217,7 +218,7 @@ def test_programming_errors_are_not_hidden(monkeypatch, table):
     def broken(_):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setitem(cli.COMMANDS, "check", (config.CheckConfig, broken))
+    monkeypatch.setitem(cli.COMMANDS, "check", (training.CheckConfig, broken))
     with pytest.raises(OSError, match="Input/output"):
         cli.main(["check", "--data", str(table)])
 

@@ -24,7 +24,7 @@ MOVED = {
         "from matgl_infomax.objectives.base import site_vectors"
     ),
     "from matgl_infomax.settings.base import Settings, chosen": (
-        "from matgl_infomax.config import Settings\nfrom matgl_infomax.objectives.options import chosen"
+        "from matgl_infomax.settings.training import Settings\nfrom matgl_infomax.settings.base import chosen"
     ),
     "from matgl_infomax.nn.layers import Head": "from matgl_infomax.nn.layers import Head",
     "from matgl_infomax.nn.sitenet import ELEMENTS": "from matgl_infomax.nn.sitenet import ELEMENTS",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from matgl_infomax.config import FinetuneSettings, ModelSettings, PretrainSettings, Settings, deciding
-from matgl_infomax.config_forces import ForceFieldConfig
-from matgl_infomax.config_tasks import BenchmarkConfig, CurveConfig, ForceStudyConfig, ProbeConfig, RepresentConfig
+from matgl_infomax.settings.base import Settings, deciding
+from matgl_infomax.settings.commands import BenchmarkConfig, CurveConfig, ForceStudyConfig, ProbeConfig, RepresentConfig
+from matgl_infomax.settings.training import FinetuneSettings, ForceFieldConfig, ModelSettings, PretrainSettings
 
 COMMANDS = [
     CurveConfig(out="o"),

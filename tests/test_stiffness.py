@@ -10,7 +10,6 @@ import torch
 
 from matgl_infomax import host, stiffness
 from matgl_infomax.api import pretrain
-from matgl_infomax.config import ModelSettings, PretrainSettings
 from matgl_infomax.contracts import example_crystals, in_cell, radius_batch
 from matgl_infomax.data.loader import StoreBatches
 from matgl_infomax.data.share import part
@@ -18,6 +17,7 @@ from matgl_infomax.errors import InputError
 from matgl_infomax.nn.matgl_net import MatGLNet
 from matgl_infomax.nn.sitenet import SiteNet
 from matgl_infomax.objectives.dual import Dual
+from matgl_infomax.settings.training import ModelSettings, PretrainSettings
 from tests.build import store_of
 
 SMALL = {

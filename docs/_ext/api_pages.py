@@ -39,12 +39,12 @@ API: dict[str, tuple[str, list[str]]] = {
     "Settings": (
         "Classes behind the options of the command line; all of them refuse unknown names.",
         [
-            "matgl_infomax.config.Settings",
-            "matgl_infomax.config.ModelSettings",
-            "matgl_infomax.config.PretrainSettings",
-            "matgl_infomax.config.FinetuneSettings",
-            "matgl_infomax.config.EnsembleSettings",
-            "matgl_infomax.config_forces.ForceFieldSettings",
+            "matgl_infomax.settings.base.Settings",
+            "matgl_infomax.settings.training.ModelSettings",
+            "matgl_infomax.settings.training.PretrainSettings",
+            "matgl_infomax.settings.training.FinetuneSettings",
+            "matgl_infomax.settings.training.EnsembleSettings",
+            "matgl_infomax.settings.training.ForceFieldSettings",
         ],
     ),
     "Encoders": (

@@ -12,7 +12,7 @@ from typing import Any
 from pages import write_page
 from sphinx.application import Sphinx
 
-PARSER = "matgl_infomax.arguments:build_parser"
+PARSER = "matgl_infomax.settings.base:build_parser"
 COMMANDS = "matgl_infomax.cli:COMMANDS"
 OBJECTIVES = {
     "infomax": "matgl_infomax.objectives.infomax:InfoMaxSettings",

@@ -11,7 +11,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from matgl_infomax.config_tasks import ReportConfig
 from matgl_infomax.errors import InputError
 from matgl_infomax.io import atomic_write
 from matgl_infomax.leaderboard.comparison import Duel, LeaderboardComparison, RunStanding, TaskComparison
@@ -52,6 +51,7 @@ from matgl_infomax.leaderboard.report.table import (
 )
 from matgl_infomax.leaderboard.results import read_asked
 from matgl_infomax.record import RunCard, versions
+from matgl_infomax.settings.commands import ReportConfig
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from matgl_infomax.config_forces import LabelColumns
 from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.errors import InputError
+from matgl_infomax.settings.training import LabelColumns
 
 GPA_OF = {"GPa": 1.0, "kBar": 0.1, "eV/A3": 160.21766208}
 """One of each unit of stress in GPa."""

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from matgl_infomax import config, config_forces
 from matgl_infomax.data.crystal import BadEntry, Crystal, Draft, guarded, shorten, why_bad
 from matgl_infomax.data.formats import file_kind, known_endings, plain_stem, read_file, read_frame
 from matgl_infomax.errors import InputError
+from matgl_infomax.settings import training
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -569,7 +569,7 @@ def _short_names(ids: Sequence[str]) -> dict[str, list[str]]:
     return short
 
 
-def read_data(settings: config.DataSettings, columns: config_forces.LabelColumns | None = None) -> Any:
+def read_data(settings: training.DataSettings, columns: training.LabelColumns | None = None) -> Any:
     """The crystals a command works on, with columns of energies, forces and stresses; what was skipped is listed."""
     energy, arrays = ([], []) if columns is None else columns.names
     crystals = read_crystals(

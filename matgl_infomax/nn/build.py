@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from matgl_infomax.config import ModelSettings
 from matgl_infomax.data.elements import say, unknown_elements
 from matgl_infomax.data.radius import EdgeRule
 from matgl_infomax.data.supercell import SupercellRule
@@ -18,6 +17,7 @@ from matgl_infomax.errors import InputError
 from matgl_infomax.host import MatGLModel, Potential, load_model
 from matgl_infomax.nn.matgl_net import MatGLNet
 from matgl_infomax.nn.sitenet import ELEMENTS, SiteNet
+from matgl_infomax.settings.training import ModelSettings
 
 Encoder = SiteNet | MatGLNet
 """What can be trained here."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from matgl_infomax.config_forces import LabelColumns
 from matgl_infomax.errors import InputError
 from matgl_infomax.objectives.base import Objective, TwoLevelEncoder
 from matgl_infomax.objectives.combine import Combined, names_in
@@ -16,6 +15,7 @@ from matgl_infomax.objectives.infomax import InfoMax
 from matgl_infomax.objectives.masked import Masked
 from matgl_infomax.objectives.supervised import Supervised, supervised_settings
 from matgl_infomax.objectives.twins import Twins
+from matgl_infomax.settings.training import LabelColumns
 
 OBJECTIVES: dict[str, type[Objective]] = {
     "infomax": InfoMax,

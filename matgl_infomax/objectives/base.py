@@ -14,8 +14,8 @@ from matgl_infomax.data.batch import SiteBatch, View
 from matgl_infomax.data.share import at_least_single
 
 if TYPE_CHECKING:
-    from matgl_infomax.config_forces import LabelColumns
     from matgl_infomax.data.share import Share
+    from matgl_infomax.settings.training import LabelColumns
 
 
 

@@ -15,13 +15,12 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from matgl_infomax.config import Settings
 from matgl_infomax.data.batch import SiteBatch, segment_mean
 from matgl_infomax.data.share import Share, at_least_single
 from matgl_infomax.nn.layers import BondLayer
 from matgl_infomax.objectives.base import Objective, TwoLevelEncoder, site_vectors
-from matgl_infomax.objectives.options import chosen
 from matgl_infomax.objectives.perturb import displacements, keep_pairs, moved, pair_vectors, strains, strengths, within
+from matgl_infomax.settings.base import Settings, chosen
 
 BASIS = 16
 """Gaussians along the distance of a pair."""

@@ -16,7 +16,6 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, l1_loss, smooth_l1_loss
 
-from matgl_infomax.config import Settings
 from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.data.elements import VALENCE_CLASSES, element_stiffness, valence_class
 from matgl_infomax.data.share import Share, at_least_single
@@ -25,10 +24,10 @@ from matgl_infomax.nn.layers import Head
 from matgl_infomax.objectives.base import Objective, SiteNumber, TwoLevelEncoder, site_vectors
 from matgl_infomax.objectives.collapse import spread_of
 from matgl_infomax.objectives.masked import element_head, guessed
-from matgl_infomax.objectives.options import chosen
 from matgl_infomax.objectives.perturb import Rounding, moved, nudges, some_sites, with_hidden, within
 from matgl_infomax.objectives.twins import both_whole
 from matgl_infomax.objectives.two_views import Projector, at_least_two, barlow_twins, cosine, nt_xent
+from matgl_infomax.settings.base import Settings, chosen
 
 
 class DualSettings(Settings):

@@ -15,14 +15,13 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import smooth_l1_loss
 
-from matgl_infomax.config import Settings
 from matgl_infomax.data.batch import SiteBatch, View
 from matgl_infomax.data.elements import PROPERTY_NAMES, elemental_properties
 from matgl_infomax.data.share import Share, at_least_single
 from matgl_infomax.nn.layers import Head
 from matgl_infomax.objectives.base import Objective, TwoLevelEncoder, site_vectors
-from matgl_infomax.objectives.options import chosen
 from matgl_infomax.objectives.perturb import some_sites, with_hidden
+from matgl_infomax.settings.base import Settings, chosen
 
 LEAST_SPREAD = 1e-2
 """Numbers that hardly differ within a batch, such as those of a single site, are not blown up."""

@@ -14,7 +14,6 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import linear, softplus
 
-from matgl_infomax.config import Settings
 from matgl_infomax.data.batch import SiteBatch, View
 from matgl_infomax.data.share import Share, at_least_single
 from matgl_infomax.errors import InputError
@@ -23,8 +22,8 @@ from matgl_infomax.objectives import negatives, perturb
 from matgl_infomax.objectives.base import LevelLike, Objective, TwoLevelEncoder, levels
 from matgl_infomax.objectives.infomax_critic import Critic, Shown, near_first
 from matgl_infomax.objectives.negatives import encode_wrong, real_views, wrong_versions
-from matgl_infomax.objectives.options import chosen
 from matgl_infomax.objectives.perturb import within
+from matgl_infomax.settings.base import Settings, chosen
 
 
 class InfoMax(Objective):

@@ -13,13 +13,12 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from matgl_infomax.config import Settings
 from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.data.share import Share, at_least_single
 from matgl_infomax.nn.layers import Head
 from matgl_infomax.objectives.base import Objective, TwoLevelEncoder, site_vectors
-from matgl_infomax.objectives.options import chosen
 from matgl_infomax.objectives.perturb import some_sites, with_hidden
+from matgl_infomax.settings.base import Settings, chosen
 
 ELEMENT_CLASSES = 119
 """One class per atomic number; number 0 is no element."""

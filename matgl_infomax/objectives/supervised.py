@@ -14,15 +14,15 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from matgl_infomax.config_forces import LabelColumns
 from matgl_infomax.data.batch import SiteBatch, View, segment_mean
 from matgl_infomax.data.share import Share, at_least_single
 from matgl_infomax.errors import InputError
 from matgl_infomax.nn.kernels import plain_formulas
 from matgl_infomax.nn.layers import Head
 from matgl_infomax.objectives.base import Objective, TwoLevelEncoder, levels, site_vectors
-from matgl_infomax.objectives.options import chosen
 from matgl_infomax.objectives.perturb import moved, within
+from matgl_infomax.settings.base import chosen
+from matgl_infomax.settings.training import LabelColumns
 
 Derivatives = tuple[Tensor, Tensor, Tensor]
 """Energy per atom (b,), forces (n, 3) and stress times volume per atom (b, 3, 3)."""

@@ -14,12 +14,10 @@ from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from matgl_infomax.config import Settings
 from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.data.share import Share, at_least_single
 from matgl_infomax.objectives.base import Objective, TwoLevelEncoder, levels
 from matgl_infomax.objectives.collapse import spread_of
-from matgl_infomax.objectives.options import chosen
 from matgl_infomax.objectives.perturb import (
     Rounding,
     keep_pairs,
@@ -32,6 +30,7 @@ from matgl_infomax.objectives.perturb import (
     within,
 )
 from matgl_infomax.objectives.two_views import Projector, at_least_two, barlow_twins, simsiam
+from matgl_infomax.settings.base import Settings, chosen
 
 
 class TwinsSettings(Settings):

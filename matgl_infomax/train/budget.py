@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from matgl_infomax.config import FinetuneSettings
+from matgl_infomax.settings.training import FinetuneSettings
 
 STEPS = ((250, 600), (2500, 1800), (25000, 3000))
 """Most labels and their steps, in batches of 400 sites. More steps made scratch worse on 100 labels, fewer on 1,000

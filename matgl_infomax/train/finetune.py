@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from matgl_infomax.config import FinetuneSettings, deciding
 from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.data.loader import StepOrder, StoreBatches, group_by_sites, random_stream, step_generator
 from matgl_infomax.data.share import at_least_single
@@ -22,6 +21,8 @@ from matgl_infomax.data.store import Store
 from matgl_infomax.errors import InputError
 from matgl_infomax.nn.build import Encoder
 from matgl_infomax.record import claim_folder
+from matgl_infomax.settings.base import deciding
+from matgl_infomax.settings.training import FinetuneSettings
 from matgl_infomax.train.averaged import AveragedModule
 from matgl_infomax.train.budget import resolved, validation_share
 from matgl_infomax.train.ema import WeightAverage

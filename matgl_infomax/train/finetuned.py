@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from matgl_infomax.config import EnsembleSettings, FinetuneSettings, deciding
 from matgl_infomax.data.store import Store
 from matgl_infomax.errors import InputError
 from matgl_infomax.io import atomic_write, read_json
 from matgl_infomax.nn.build import Encoder, load_encoder, save_model
 from matgl_infomax.record import claim_folder
+from matgl_infomax.settings.base import deciding
+from matgl_infomax.settings.training import EnsembleSettings, FinetuneSettings
 from matgl_infomax.train.budget import with_held_out
 from matgl_infomax.train.calibrate import Calibration, calibrate, combine, fewest_labels
 from matgl_infomax.train.finetune import FEWEST_FOR_VALIDATION, Fitted, Labelled, fit, split

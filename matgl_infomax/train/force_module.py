@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from matgl_infomax.config_forces import ForceFieldSettings
 from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.data.forces import GPA_OF
 from matgl_infomax.host import Potential
 from matgl_infomax.nn.potential import Told, tell
+from matgl_infomax.settings.training import ForceFieldSettings
 from matgl_infomax.train.averaged import AveragedModule
 from matgl_infomax.train.ema import WeightAverage
 

@@ -16,8 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from matgl_infomax.config import ModelSettings, deciding
-from matgl_infomax.config_forces import ForceFieldSettings
 from matgl_infomax.data.elements import check_elements
 from matgl_infomax.data.forces import EnergyScale, ForceLabels, energy_scale, force_size
 from matgl_infomax.data.loader import StepOrder, StoreBatches, group_by_sites, random_stream
@@ -31,6 +29,8 @@ from matgl_infomax.nn.matgl_net import MatGLNet, full_arguments
 from matgl_infomax.nn.potential import check_forces, energy_network, new_potential, take_over
 from matgl_infomax.nn.sitenet import ELEMENTS
 from matgl_infomax.record import claim_folder
+from matgl_infomax.settings.base import deciding
+from matgl_infomax.settings.training import ForceFieldSettings, ModelSettings
 from matgl_infomax.train.finetune import FEWEST_FOR_VALIDATION, VALIDATION_STREAM
 from matgl_infomax.train.force_module import ForceModule
 from matgl_infomax.train.loop import CHECKPOINT, run_steps

@@ -18,10 +18,9 @@ from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from matgl_infomax.config import FinetuneSettings, PretrainSettings
-from matgl_infomax.config_forces import ForceFieldSettings
 from matgl_infomax.errors import InputError
 from matgl_infomax.io import atomic_write, read_tensors
+from matgl_infomax.settings.training import FinetuneSettings, ForceFieldSettings, PretrainSettings
 from matgl_infomax.train.module import StepModule
 from matgl_infomax.train.quiet import quiet
 from matgl_infomax.train.ranks import spawns, trainer_arguments

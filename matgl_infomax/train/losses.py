@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from matgl_infomax.config import FinetuneSettings
 from matgl_infomax.errors import InputError
+from matgl_infomax.settings.training import FinetuneSettings
 from matgl_infomax.train.metrics import Metrics, classification_metrics, regression_metrics, score_metrics
 from matgl_infomax.train.scale import fit_scale, refuse_empty
 

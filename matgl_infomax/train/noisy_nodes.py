@@ -10,12 +10,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from matgl_infomax.config import FinetuneSettings
 from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.data.share import Share
 from matgl_infomax.nn.build import Encoder
 from matgl_infomax.objectives.denoise import Denoise
 from matgl_infomax.objectives.perturb import within
+from matgl_infomax.settings.training import FinetuneSettings
 
 NOISE_ANGSTROM = 0.02
 """Small enough that a relaxed crystal keeps its properties; as an auxiliary loss 0.005 to 0.04 has been published."""

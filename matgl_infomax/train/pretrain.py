@@ -15,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from matgl_infomax.config import ModelSettings, PretrainSettings, deciding
 from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.data.elements import say
 from matgl_infomax.data.forces import ForceLabels, energy_scale
@@ -28,6 +27,8 @@ from matgl_infomax.nn.matgl_net import MatGLNet
 from matgl_infomax.objectives import Objective, new_objective
 from matgl_infomax.objectives.collapse import collapsed, effective_rank, spread
 from matgl_infomax.record import claim_folder
+from matgl_infomax.settings.base import deciding
+from matgl_infomax.settings.training import ModelSettings, PretrainSettings
 from matgl_infomax.stiffness import digest, site_stiffness
 from matgl_infomax.train.loop import CHECKPOINT, run_steps
 from matgl_infomax.train.module import StepModule

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from matgl_infomax.config import ModelSettings, PretrainSettings
 from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.loader import group_by_sites
@@ -25,6 +24,7 @@ from matgl_infomax.data.supercell import SupercellRule
 from matgl_infomax.nn.build import new_model
 from matgl_infomax.nn.sitenet import SiteNet
 from matgl_infomax.objectives import OBJECTIVES, Objective
+from matgl_infomax.settings.training import ModelSettings, PretrainSettings
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "mp_matched" / "mp_e_form.parquet"
 LARGEST_CELL, SAMPLE = 28, 2000

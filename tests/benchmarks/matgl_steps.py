@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from matgl_infomax import host  # chooses MatGL's backend before MatGL is imported
-from matgl_infomax.config import ModelSettings, PretrainSettings
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.store import Store, build_store
 from matgl_infomax.nn.build import edge_rule, new_model
 from matgl_infomax.nn.matgl_net import full_arguments
 from matgl_infomax.nn.sitenet import ELEMENTS
 from matgl_infomax.objectives import OBJECTIVES
+from matgl_infomax.settings.training import ModelSettings, PretrainSettings
 from tests.benchmarks.material import crystals
 from tests.benchmarks.steps import Prepare, Step, without_labels
 

@@ -8,11 +8,11 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
-from matgl_infomax.config_forces import LabelColumns
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.forces import GPA_OF, ForceLabels, energy_scale, force_labels
 from matgl_infomax.data.read import read_crystals
 from matgl_infomax.errors import InputError
+from matgl_infomax.settings.training import LabelColumns
 
 FORCES = np.array([[0.1, -0.2, 0.3], [-0.1, 0.2, -0.3]])
 STRESS = np.array([-0.01, -0.02, -0.03, 0.001, 0.002, 0.003])

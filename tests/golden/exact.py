@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from matgl_infomax.config import ModelSettings
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.data.store import Store, build_store
 from matgl_infomax.nn.build import Encoder, edge_rule, new_model, save_model
+from matgl_infomax.settings.training import ModelSettings
 
 MODEL = {"preset": "compact", "supercell_atoms": 8}
 TENSORNET = {"name": "tensornet", "options": {"units": 8, "nblocks": 1, "cutoff": 4.0}}

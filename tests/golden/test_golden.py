@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from matgl_infomax.config import FinetuneSettings, ModelSettings, PretrainSettings
 from matgl_infomax.nn.build import load_encoder, with_new_head
 from matgl_infomax.nn.sitenet import SiteNet
 from matgl_infomax.objectives.infomax import InfoMax
+from matgl_infomax.settings.training import FinetuneSettings, ModelSettings, PretrainSettings
 from matgl_infomax.train.finetune import Labelled, fit
 from matgl_infomax.train.predict import predict
 from matgl_infomax.train.pretrain import pretrain

@@ -15,12 +15,23 @@ import numpy as np
 import pytest
 import torch
 
-from matgl_infomax.config import EnsembleSettings, FinetuneSettings, ModelSettings, PretrainSettings
-from matgl_infomax.config_forces import ForceFieldSettings
-from matgl_infomax.config_tasks import BenchmarkConfig, CurveConfig, ForceStudyConfig, RepresentConfig, StartSettings
 from matgl_infomax.data.store import build_store
 from matgl_infomax.io import sha256_of
 from matgl_infomax.record import versions
+from matgl_infomax.settings.commands import (
+    BenchmarkConfig,
+    CurveConfig,
+    ForceStudyConfig,
+    RepresentConfig,
+    StartSettings,
+)
+from matgl_infomax.settings.training import (
+    EnsembleSettings,
+    FinetuneSettings,
+    ForceFieldSettings,
+    ModelSettings,
+    PretrainSettings,
+)
 from matgl_infomax.tasks.benchmark_plan import Bench, BenchmarkRun, plan_benchmark, settle_benchmark
 from matgl_infomax.tasks.engine import take_folder
 from matgl_infomax.tasks.force_study import ForceRun, plan_force_study

@@ -14,7 +14,6 @@ from matgl.ext.pymatgen import Structure2Graph
 from matgl.graph.data import collate_fn_graph
 
 from matgl_infomax import host
-from matgl_infomax.config import ModelSettings
 from matgl_infomax.contracts import radius_batch
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.radius import RadiusRule
@@ -23,6 +22,7 @@ from matgl_infomax.errors import InputError
 from matgl_infomax.nn.build import new_model
 from matgl_infomax.nn.matgl_net import MatGLNet
 from matgl_infomax.nn.sitenet import SiteNet
+from matgl_infomax.settings.training import ModelSettings
 from matgl_infomax.train.groups import freeze
 from tests.host.matgl_small import SMALL, net_of, same_weights
 

@@ -12,8 +12,6 @@ import torch
 
 from matgl_infomax import cli, host
 from matgl_infomax.api import forcefield, pretrain
-from matgl_infomax.config import ModelSettings, PretrainSettings
-from matgl_infomax.config_forces import ForceFieldSettings, LabelColumns
 from matgl_infomax.contracts import radius_batch
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.forces import GPA_OF, EnergyScale, force_labels
@@ -21,6 +19,7 @@ from matgl_infomax.errors import InputError
 from matgl_infomax.nn import matgl_net
 from matgl_infomax.nn.potential import Told, energy_network, new_potential, tell
 from matgl_infomax.nn.sitenet import ELEMENTS
+from matgl_infomax.settings.training import ForceFieldSettings, LabelColumns, ModelSettings, PretrainSettings
 from tests.build import many
 
 SMALL = {

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from matgl_infomax.config_tasks import BenchmarkConfig
 from matgl_infomax.io import sha256_of
 from matgl_infomax.leaderboard.results import score_table
 from matgl_infomax.record import new_card
+from matgl_infomax.settings.commands import BenchmarkConfig
 from matgl_infomax.tasks.matbench.task import N_FOLDS, Task, load_task, mask_hash, official_classes
 
 PLACES = {"task", "folds", "arm", "init", "labels", "seeds", "data_dir", "cache", "corpus", "source", "workers", "out"}

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from matgl_infomax.config import OBJECTIVE_NAMES
 from matgl_infomax.leaderboard.verdict import Paired, Verdict, against_scratch
+from matgl_infomax.settings.training import OBJECTIVE_NAMES
 from tests.leaderboard.kept import RESULTS, cards
 
 METHODS = RESULTS / "methods"

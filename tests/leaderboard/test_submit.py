@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 from matgl_infomax import cli
-from matgl_infomax.config_tasks import SubmitConfig
 from matgl_infomax.errors import InputError
 from matgl_infomax.leaderboard.submit import submit
+from matgl_infomax.settings.commands import SubmitConfig
 from matgl_infomax.tasks.matbench.task import load_task
 from tests.leaderboard.finished import finished, parquet, write_predictions
 

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import torch
 
-from matgl_infomax.config import OBJECTIVE_NAMES
 from matgl_infomax.contracts import example_crystals
 from matgl_infomax.errors import InputError
 from matgl_infomax.nn.sitenet import SiteNet
@@ -17,6 +16,7 @@ from matgl_infomax.objectives.dual import DUAL_PRESETS, DualSettings
 from matgl_infomax.objectives.fingerprint import FINGERPRINT_PRESETS, FingerprintSettings
 from matgl_infomax.objectives.masked import MASKED_PRESETS, MaskedSettings
 from matgl_infomax.objectives.twins import TWINS_PRESETS, TwinsSettings
+from matgl_infomax.settings.training import OBJECTIVE_NAMES
 from tests.build import generator, store_of
 from tests.contracts.test_objectives import LEVELS
 

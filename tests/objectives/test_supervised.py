@@ -10,7 +10,6 @@ import torch
 
 from matgl_infomax import cli
 from matgl_infomax.api import pretrain
-from matgl_infomax.config import ModelSettings, PretrainSettings
 from matgl_infomax.contracts import radius_batch
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.share import Share
@@ -20,6 +19,7 @@ from matgl_infomax.nn.matgl_net import MatGLNet
 from matgl_infomax.nn.sitenet import SiteNet
 from matgl_infomax.objectives import label_columns, new_objective
 from matgl_infomax.objectives.perturb import moved
+from matgl_infomax.settings.training import ModelSettings, PretrainSettings
 from matgl_infomax.train import pretrain as training
 from tests.build import generator, many, store_of
 

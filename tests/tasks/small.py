@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from matgl_infomax.config_tasks import CurveConfig
 from matgl_infomax.data.crystal import Crystal
+from matgl_infomax.settings.commands import CurveConfig
 from matgl_infomax.tasks.arms import ArmAnswer, ArmTask
 from tests.build import many
 

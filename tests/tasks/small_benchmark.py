@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from matgl_infomax.config_tasks import BenchmarkConfig
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.leaderboard.results import BenchmarkResult
+from matgl_infomax.settings.commands import BenchmarkConfig
 from matgl_infomax.tasks.arms import ArmAnswer, ArmTask
 from matgl_infomax.tasks.benchmark import answer
 from matgl_infomax.tasks.benchmark_plan import settle_benchmark

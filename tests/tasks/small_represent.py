@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from matgl_infomax.config import ModelSettings
-from matgl_infomax.config_tasks import RepresentConfig
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.nn.build import new_model, save_model
+from matgl_infomax.settings.commands import RepresentConfig
+from matgl_infomax.settings.training import ModelSettings
 from matgl_infomax.tasks.represent import RepresentResult, represent
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from matgl_infomax.config import FinetuneSettings, ModelSettings
 from matgl_infomax.errors import InputError
+from matgl_infomax.settings.training import FinetuneSettings, ModelSettings
 from matgl_infomax.tasks.arms import ARMS, ArmTask, open_encoder, state_hash
 from matgl_infomax.tasks.curve import learning_curve
 from tests.tasks.small import config, jdft2d

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from matgl_infomax.arm_names import STARTS
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
 from matgl_infomax.leaderboard.results import read_benchmark
 from matgl_infomax.leaderboard.scores import fold_scores
+from matgl_infomax.settings.arms import STARTS
 from matgl_infomax.tasks import benchmark_plan
 from matgl_infomax.tasks.arms import ARMS
 from matgl_infomax.tasks.benchmark import benchmark

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from matgl_infomax.arm_names import WITHOUT_NETWORK
-from matgl_infomax.config_tasks import BenchmarkSettings
 from matgl_infomax.errors import InputError
+from matgl_infomax.settings.arms import WITHOUT_NETWORK
+from matgl_infomax.settings.commands import BenchmarkSettings
 from matgl_infomax.tasks.arms import ARMS, DESCRIBED
 from matgl_infomax.tasks.descriptor_heads import MOST_FOR_GAUSSIAN, predict_from
 

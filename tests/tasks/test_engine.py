@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from matgl_infomax.config_tasks import LaunchSettings, ProbeConfig
 from matgl_infomax.errors import InputError
 from matgl_infomax.io import sha256_of
 from matgl_infomax.record import RunCard
+from matgl_infomax.settings.commands import LaunchSettings, ProbeConfig
 from matgl_infomax.tasks.engine import (
     CardGrid,
     Grid,

@@ -11,12 +11,11 @@ import pytest
 
 from matgl_infomax import cli
 from matgl_infomax.api import pretrain
-from matgl_infomax.config import ModelSettings, PretrainSettings
-from matgl_infomax.config_forces import ForceFieldSettings
-from matgl_infomax.config_tasks import ForceStudyConfig
 from matgl_infomax.data.forces import GPA_OF
 from matgl_infomax.errors import InputError
 from matgl_infomax.record import RunCard
+from matgl_infomax.settings.commands import ForceStudyConfig
+from matgl_infomax.settings.training import ForceFieldSettings, ModelSettings, PretrainSettings
 from matgl_infomax.tasks.force_study import ForceStudy, force_study, plan_force_study
 from matgl_infomax.tasks.force_table import force_table
 from matgl_infomax.tasks.mlearn import STRESS_ORDER, load_frames, load_table

@@ -13,10 +13,10 @@ import pytest
 from matplotlib.image import imread
 
 from matgl_infomax.cli import main
-from matgl_infomax.config import ModelSettings
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.errors import InputError
 from matgl_infomax.nn.build import load_encoder, new_model, save_model
+from matgl_infomax.settings.training import ModelSettings
 from matgl_infomax.tasks import probe_study as module
 from matgl_infomax.tasks.arms import state_hash
 from matgl_infomax.tasks.demo import write_crystals

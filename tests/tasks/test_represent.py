@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 from matplotlib.image import imread
 
-from matgl_infomax.config import ModelSettings
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
 from matgl_infomax.io import sha256_of
 from matgl_infomax.nn.build import load_encoder, new_model, save_model
+from matgl_infomax.settings.training import ModelSettings
 from matgl_infomax.tasks import embedding_map, represent_study, structure_descriptors
 from matgl_infomax.tasks import represent as module
 from matgl_infomax.tasks.arms import state_hash

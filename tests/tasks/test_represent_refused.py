@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from matgl_infomax.config import ModelSettings
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
 from matgl_infomax.nn.build import new_model, save_model
+from matgl_infomax.settings.training import ModelSettings
 from tests.build import many
 from tests.tasks.small_represent import config, run, small_encoder
 

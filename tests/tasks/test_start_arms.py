@@ -7,10 +7,10 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from matgl_infomax.config import ModelSettings
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
 from matgl_infomax.nn.build import load_encoder
+from matgl_infomax.settings.training import ModelSettings
 from matgl_infomax.tasks.arms import open_encoder, state_hash
 from matgl_infomax.tasks.curve import learning_curve
 from matgl_infomax.tasks.starts import Start

@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from matgl_infomax.config import FinetuneSettings, ModelSettings, PretrainSettings
-from matgl_infomax.config_tasks import StartSettings
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
+from matgl_infomax.settings.commands import StartSettings
+from matgl_infomax.settings.training import FinetuneSettings, ModelSettings, PretrainSettings
 from matgl_infomax.tasks import source
 from matgl_infomax.tasks.arms import ARMS, open_encoder, state_hash
 from matgl_infomax.tasks.starts import PER_FOLD, StartRequest, check_starts, in_words, start_weights

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from matgl_infomax.cli import main
-from matgl_infomax.config import FinetuneSettings, ModelSettings, PretrainSettings
-from matgl_infomax.config_tasks import CurveConfig
 from matgl_infomax.errors import InputError
 from matgl_infomax.record import read_card
+from matgl_infomax.settings.commands import CurveConfig
+from matgl_infomax.settings.training import FinetuneSettings, ModelSettings, PretrainSettings
 from matgl_infomax.tasks import study_files
 from matgl_infomax.tasks.arms import named_arms
 from matgl_infomax.tasks.curve import learning_curve

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from matgl_infomax.config import FinetuneSettings, ModelSettings
 from matgl_infomax.nn.build import new_model
+from matgl_infomax.settings.training import FinetuneSettings, ModelSettings
 from matgl_infomax.train import budget, finetune
 from matgl_infomax.train.budget import resolved, steps_for, with_held_out
 from matgl_infomax.train.finetune import Labelled, fit, split

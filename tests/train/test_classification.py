@@ -10,12 +10,12 @@ import torch
 from torch.nn import functional
 
 from matgl_infomax import api
-from matgl_infomax.config import FinetuneSettings, ModelSettings
 from matgl_infomax.data.read import to_label
 from matgl_infomax.errors import InputError
 from matgl_infomax.host import load_model
 from matgl_infomax.nn.build import load_encoder, new_model, with_new_head
 from matgl_infomax.nn.sitenet import SiteNet
+from matgl_infomax.settings.training import FinetuneSettings, ModelSettings
 from matgl_infomax.train import finetune as module
 from matgl_infomax.train.finetune import Labelled, fit
 from matgl_infomax.train.losses import GOALS, balanced_weights, check_goal

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from matgl_infomax import api, cli
-from matgl_infomax.config import EnsembleSettings, FinetuneSettings, ModelSettings
 from matgl_infomax.errors import InputError
+from matgl_infomax.settings.training import EnsembleSettings, FinetuneSettings, ModelSettings
 from matgl_infomax.train import finetune as module
 from matgl_infomax.train.calibrate import FLOOR, calibrate, combine, fewest_labels, interval_width
 from tests.build import many

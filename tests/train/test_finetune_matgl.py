@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from matgl_infomax import api
-from matgl_infomax.config import EnsembleSettings, FinetuneSettings, ModelSettings
 from matgl_infomax.data.store import build_store
 from matgl_infomax.host import load_model
 from matgl_infomax.nn.build import new_model, save_model
 from matgl_infomax.nn.matgl_net import MatGLNet
+from matgl_infomax.settings.training import EnsembleSettings, FinetuneSettings, ModelSettings
 from matgl_infomax.train import finetune as module
 from matgl_infomax.train.finetune import Labelled, fit
 from matgl_infomax.train.predict import predict

@@ -7,11 +7,11 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from matgl_infomax.config import FinetuneSettings, ModelSettings
 from matgl_infomax.data.share import Share
 from matgl_infomax.data.store import build_store
 from matgl_infomax.nn.build import edge_rule, new_model
 from matgl_infomax.objectives.perturb import within
+from matgl_infomax.settings.training import FinetuneSettings, ModelSettings
 from matgl_infomax.train import finetune as module
 from matgl_infomax.train.finetune import Labelled, fit
 from matgl_infomax.train.noisy_nodes import NoisyNodes

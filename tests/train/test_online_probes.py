@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from matgl_infomax.api import pretrain as pretrain_crystals
-from matgl_infomax.config import ModelSettings, PretrainSettings
 from matgl_infomax.data.store import build_store
 from matgl_infomax.errors import InputError
 from matgl_infomax.nn import build
 from matgl_infomax.nn.build import edge_rule
+from matgl_infomax.settings.training import ModelSettings, PretrainSettings
 from matgl_infomax.train import pretrain as module
 from matgl_infomax.train.pretrain import pretrain
 from matgl_infomax.train.probes import OnlineProbes

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from matgl_infomax.config import ModelSettings, PretrainSettings
 from matgl_infomax.errors import InputError
 from matgl_infomax.host import load_model
+from matgl_infomax.settings.training import ModelSettings, PretrainSettings
 from matgl_infomax.train import pretrain as module
 from matgl_infomax.train.loop import CHECKPOINT, read_checkpoint
 from matgl_infomax.train.pretrain import pretrain

@@ -13,7 +13,6 @@ import torch
 
 from matgl_infomax import cli
 from matgl_infomax.api import pretrain
-from matgl_infomax.config import ModelSettings, PretrainSettings
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.radius import RadiusRule
 from matgl_infomax.data.store import build_store
@@ -22,6 +21,7 @@ from matgl_infomax.host import BACKEND, load_model
 from matgl_infomax.nn import build
 from matgl_infomax.nn.build import load_encoder
 from matgl_infomax.nn.matgl_net import MatGLNet
+from matgl_infomax.settings.training import ModelSettings, PretrainSettings
 from matgl_infomax.train import pretrain as module
 from matgl_infomax.train.loop import CHECKPOINT
 from tests.build import many, store_of
@@ -211,7 +211,7 @@ KNOWN = ("Na", "Cl", "Mg", "O", "Li", "F", "Cs", "Zn", "S", "Ga", "As")
 
 def test_checkpoint_that_lacks_an_element_is_refused_or_extended(crystals, tmp_path, capsys):
     from matgl_infomax.api import embed, finetune, predict
-    from matgl_infomax.config import FinetuneSettings
+    from matgl_infomax.settings.training import FinetuneSettings
 
     MatGLNet.new("megnet", element_types=KNOWN, options=SMALL["megnet"]).network.save(tmp_path / "init")
     items = many(crystals[1:8], 21)  # polonium among them

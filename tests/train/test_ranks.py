@@ -16,11 +16,11 @@ import pytest
 import torch
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
-from matgl_infomax.config import EnsembleSettings, FinetuneSettings, ModelSettings, PretrainSettings
 from matgl_infomax.errors import InputError
 from matgl_infomax.nn.build import load_encoder, new_model
 from matgl_infomax.nn.sitenet import SiteNet
 from matgl_infomax.objectives.infomax import InfoMax
+from matgl_infomax.settings.training import EnsembleSettings, FinetuneSettings, ModelSettings, PretrainSettings
 from matgl_infomax.train import loop
 from matgl_infomax.train import pretrain as pretraining
 from matgl_infomax.train.finetune import FinetuneModule, Labelled, fit
@@ -149,7 +149,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 import numpy as np
-from matgl_infomax.config import ModelSettings, PretrainSettings
+from matgl_infomax.settings.training import ModelSettings, PretrainSettings
 from matgl_infomax.data.store import Store
 from matgl_infomax.train.predict import embed_rows, predict
 from matgl_infomax.train.pretrain import pretrain

@@ -32,7 +32,6 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from matgl_infomax.config import FinetuneSettings
 from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.data.loader import StepOrder, StoreBatches, step_generator
 from matgl_infomax.data.read import read_crystals
@@ -41,6 +40,7 @@ from matgl_infomax.data.supercell import SupercellRule
 from matgl_infomax.nn.build import with_new_head
 from matgl_infomax.nn.sitenet import SiteNet
 from matgl_infomax.objectives import new_objective
+from matgl_infomax.settings.training import FinetuneSettings
 from matgl_infomax.tasks.matbench.task import kfolds, nested_masks
 from matgl_infomax.train.finetune import Labelled, fit
 from matgl_infomax.train.module import warmup_cosine

@@ -10,18 +10,17 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from matgl_infomax.arm_names import ArmName, explained
-from matgl_infomax.config import (
+from matgl_infomax.settings.arms import ArmName, explained
+from matgl_infomax.settings.base import Heading, Settings
+from matgl_infomax.settings.training import (
     CommonTarget,
     DataSettings,
     FinetuneSettings,
-    Heading,
+    ForceFieldSettings,
     ModelSettings,
     PretrainSettings,
-    Settings,
     StoreSettings,
 )
-from matgl_infomax.config_forces import ForceFieldSettings
 
 BENCHMARK_RATES = [0.0003, 0.001, 0.003]
 """Learning rates among which every arm of a benchmark chooses."""

@@ -6,75 +6,12 @@ This file imports neither torch nor MatGL: ``--help`` has to be quick.
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-Heading = Literal[
-    "Data", "Labels", "Corpus and source", "Model", "Learning curve", "Benchmark", "Force study", "Frozen vectors", "Probes",
-    "Pretraining", "Fine-tuning", "Force field", "Optimiser", "Uncertainty", "Comparison", "Page", "Machine",
-]  # fmt: skip
-"""Headings of ``--help``, in the order in which they are printed."""
-
-
-class Settings(BaseModel):
-    """Base of all settings: immutable, and an unknown key is an error.
-
-    A setting on which no single result depends says so where it is declared, with
-    ``json_schema_extra={"decides": False}``: ``deciding`` leaves it out of every claim and hash.
-    A setting that almost everyone sets says so where it is declared, with ``json_schema_extra={"common": True}``: then
-    ``--help`` shows it right after what is required. A setting of a section that has a short option of its own names
-    it with ``json_schema_extra={"flag": "model"}``.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
-
-    heading: ClassVar[Heading] = "Data"
-    """Heading in ``--help`` of the settings that a class declares first; a class below it may change their defaults."""
-
-    @classmethod
-    def declared_in(cls, name: str) -> type[Settings]:
-        """The class that declares a setting first, however often classes below change its default or its bounds."""
-        classes = [one for one in cls.__mro__ if issubclass(one, Settings) and name in one.__annotations__]
-        return classes[-1]
-
-
-def deciding(settings: Settings, *, apart: Collection[str] = ()) -> dict[str, Any]:
-    """What of some settings decides a result, as plain values for a claim or a hash.
-
-    Left out is what is marked ``decides: False`` where it is declared: where things lie, how the work is shared, what
-    only looks on, and which runs there are. What lies in a file is told by a hash of its content.
-
-    Args:
-        settings: of any command, with its sections.
-        apart: more that is left out, because the caller tells it otherwise; of a section such as "finetune.seed".
-
-    Returns:
-        Values by name; a section is a dictionary of its own.
-    """
-    found: dict[str, Any] = settings.model_dump(mode="json", exclude=_undeciding(type(settings)))
-    for dotted in apart:
-        *path, name = dotted.split(".")
-        section = found
-        for step in path:
-            section = section[step]
-        del section[name]
-    return found
-
-
-def _undeciding(settings_class: type[Settings]) -> dict[str, Any]:
-    """The marked settings of a class and of its sections, in the form that pydantic's ``exclude`` takes."""
-    found: dict[str, Any] = {}
-    for name, field in settings_class.model_fields.items():
-        extra = field.json_schema_extra
-        if isinstance(extra, dict) and extra.get("decides") is False:
-            found[name] = True
-        elif isinstance(field.annotation, type) and issubclass(field.annotation, Settings):
-            found[name] = _undeciding(field.annotation)
-    return {name: what for name, what in found.items() if what}
-
+from matgl_infomax.settings.base import Heading, Settings
 
 Target = Annotated[list[str], Field(description="Column(s) that hold the measured value(s); missing values are allowed.")]
 CommonTarget = Annotated[Target, Field(json_schema_extra={"common": True})]
@@ -268,3 +205,51 @@ class CheckConfig(DataSettings):
     heading: ClassVar[Heading] = "Model"
     target: CommonTarget = []
     supercell_atoms: int = Field(default=50, ge=1, description="Limit of the supercell, for the estimate of the cost.")
+
+
+
+# Settings of everything that learns energies, forces and stresses.
+#
+# Like ``config.py`` it imports neither torch nor MatGL.
+
+class LabelColumns(Settings):
+    """Which columns hold energies, forces and stresses, and what is written there."""
+
+    heading: ClassVar[Heading] = "Labels"
+    energy: str | None = Field(default=None, json_schema_extra={"common": True}, description="Column with the energy of each crystal, eV.")
+    energy_kind: Literal["total", "per_atom"] = Field(default="total", description="Energy of the whole cell, of which the part that is linear in the composition is fitted and taken off; or energy per atom, such as a formation energy, learnt as it is.")
+    forces: str | None = Field(default=None, json_schema_extra={"common": True}, description="Column with the forces on the sites, N x 3 numbers, eV/angstrom.")
+    stress: str | None = Field(default=None, json_schema_extra={"common": True}, description="Column with the stress, six numbers or 3 x 3.")
+    stress_unit: Literal["GPa", "kBar", "eV/A3"] = Field(default="GPa", description="Unit of the stress.")
+    compression: Literal["negative", "positive"] = Field(default="negative", description="Sign of the stress of a compressed crystal: negative as in MatGL and ASE, or positive as in the output of VASP.")
+    stress_order: Literal["yz_xz_xy", "xy_yz_xz", "xy_xz_yz"] = Field(default="yz_xz_xy", description="Order of the last three of six numbers, after xx, yy and zz: as in ASE, as in VASP, or the third one.")
+
+    @property
+    def names(self) -> tuple[list[str], list[str]]:
+        """Named columns with one number per crystal, and those with arrays."""
+        return [self.energy] if self.energy else [], [name for name in (self.forces, self.stress) if name]
+
+
+class ForceFieldSettings(OptimiserSettings):
+    """How a force field learns."""
+
+    heading: ClassVar[Heading] = "Force field"
+    energy_weight: float = Field(default=1.0, ge=0, description="Weight of the mean absolute error of the energy, eV/atom.")
+    force_weight: float = Field(default=1.0, ge=0, description="Weight of the mean absolute error of the force components, eV/angstrom.")
+    stress_weight: float = Field(default=0.1, ge=0, description="Weight of the mean absolute error of the stress components, GPa.")
+    encoder_rate: EncoderRate = 1.0
+    gradient_clip: GradientClip = 10.0
+    validation_fraction: float = Field(default=0.1, ge=0, lt=0.5, description="Share of the crystals held out to choose the checkpoint; below 10 such crystals none is held out and the last weights count.")
+    ema_decay: EmaDecay = 0.99
+    processes: ClassVar[int] = 1
+    accumulate: ClassVar[int] = 1
+    precision: ClassVar[Literal["32", "bf16"]] = "32"
+
+
+class ForceFieldConfig(StoreSettings, LabelColumns, ForceFieldSettings):
+    """Everything that ``matgl-infomax forcefield`` reads."""
+
+    heading: ClassVar[Heading] = "Model"
+    model: ModelSettings = ModelSettings(name="m3gnet")
+    init: Path | None = Field(default=None, json_schema_extra={"decides": False, "common": True}, description="Folder of a pretrained encoder or of a potential; without it the network starts from scratch.")
+    out: Path = Field(json_schema_extra={"decides": False}, description="Folder for the potential; a run that was stopped goes on where it was.")

@@ -6,17 +6,45 @@ import argparse
 import textwrap
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, ClassVar, Literal, NoReturn, TypeVar
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
-from matgl_infomax.config import Heading, Settings
 from matgl_infomax.errors import InputError
+
+Heading = Literal[
+    "Data", "Labels", "Corpus and source", "Model", "Learning curve", "Benchmark", "Force study", "Frozen vectors", "Probes",
+    "Pretraining", "Fine-tuning", "Force field", "Optimiser", "Uncertainty", "Comparison", "Page", "Machine",
+]  # fmt: skip
+"""Headings of ``--help``, in the order in which they are printed."""
+
+
+class Settings(BaseModel):
+    """Base of all settings: immutable, and an unknown key is an error.
+
+    A setting on which no single result depends says so where it is declared, with
+    ``json_schema_extra={"decides": False}``: ``deciding`` leaves it out of every claim and hash.
+    A setting that almost everyone sets says so where it is declared, with ``json_schema_extra={"common": True}``: then
+    ``--help`` shows it right after what is required. A setting of a section that has a short option of its own names
+    it with ``json_schema_extra={"flag": "model"}``.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+    heading: ClassVar[Heading] = "Data"
+    """Heading in ``--help`` of the settings that a class declares first; a class below it may change their defaults."""
+
+    @classmethod
+    def declared_in(cls, name: str) -> type[Settings]:
+        """The class that declares a setting first, however often classes below change its default or its bounds."""
+        classes = [one for one in cls.__mro__ if issubclass(one, Settings) and name in one.__annotations__]
+        return classes[-1]
+
 
 Chosen = TypeVar("Chosen", bound=Settings)
 
@@ -285,3 +313,69 @@ def _known(settings_class: Any, path: tuple[Any, ...]) -> list[str]:
     for step in path:
         settings_class = settings_class.model_fields[step].annotation
     return list(settings_class.model_fields)
+
+
+
+# From the options a user gives to the settings of an objective; what is unknown is refused with what there is.
+
+Kind = TypeVar("Kind", bound=Settings)
+Presets = Mapping[str, Mapping[str, Any]]
+
+
+def chosen(title: str, kind: type[Kind], presets: Presets, preset: str, options: Mapping[str, Any]) -> Kind:
+    """The settings of a preset, with the user's options over it.
+
+    Args:
+        title: name of the objective, for messages.
+        kind: class of its settings.
+        presets: its presets by name.
+        preset: the one to start from.
+        options: options that differ from it.
+
+    Raises:
+        InputError: For an unknown preset, an unknown option, or a value that an option cannot have.
+    """
+    if preset not in presets:
+        raise InputError(f"Unknown {title} preset {preset!r}. Choose one of: {', '.join(presets)}.")
+    try:
+        return kind(**{**presets[preset], **options})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        known = ", ".join(kind.model_fields)
+        raise InputError(f"{title} option {name!r}: {first['msg']}. Known options: {known}.") from error
+
+
+def deciding(settings: Settings, *, apart: Collection[str] = ()) -> dict[str, Any]:
+    """What of some settings decides a result, as plain values for a claim or a hash.
+
+    Left out is what is marked ``decides: False`` where it is declared: where things lie, how the work is shared, what
+    only looks on, and which runs there are. What lies in a file is told by a hash of its content.
+
+    Args:
+        settings: of any command, with its sections.
+        apart: more that is left out, because the caller tells it otherwise; of a section such as "finetune.seed".
+
+    Returns:
+        Values by name; a section is a dictionary of its own.
+    """
+    found: dict[str, Any] = settings.model_dump(mode="json", exclude=_undeciding(type(settings)))
+    for dotted in apart:
+        *path, name = dotted.split(".")
+        section = found
+        for step in path:
+            section = section[step]
+        del section[name]
+    return found
+
+
+def _undeciding(settings_class: type[Settings]) -> dict[str, Any]:
+    """The marked settings of a class and of its sections, in the form that pydantic's ``exclude`` takes."""
+    found: dict[str, Any] = {}
+    for name, field in settings_class.model_fields.items():
+        extra = field.json_schema_extra
+        if isinstance(extra, dict) and extra.get("decides") is False:
+            found[name] = True
+        elif isinstance(field.annotation, type) and issubclass(field.annotation, Settings):
+            found[name] = _undeciding(field.annotation)
+    return {name: what for name, what in found.items() if what}
