@@ -511,7 +511,7 @@ from pathlib import Path
 
 from matgl_infomax.settings.commands import BenchmarkConfig, SubmitConfig
 from matgl_infomax.leaderboard.submit import submit
-from matgl_infomax.tasks.benchmark import benchmark
+from matgl_infomax.tasks.studies.benchmark import benchmark
 
 # Settings by task.
 RUNS = $runs

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matgl_infomax.data.read import read_crystals
     from matgl_infomax.errors import InputError
     from matgl_infomax.nn.sitenet import SiteNet
-    from matgl_infomax.tasks.curve import learning_curve
+    from matgl_infomax.tasks.studies.curve import learning_curve
 
 __version__ = version("matgl-infomax")
 
@@ -36,7 +36,7 @@ _HOME = {
     "embed": "matgl_infomax.api",
     "finetune": "matgl_infomax.api",
     "forcefield": "matgl_infomax.api",
-    "learning_curve": "matgl_infomax.tasks.curve",
+    "learning_curve": "matgl_infomax.tasks.studies.curve",
     "predict": "matgl_infomax.api",
     "pretrain": "matgl_infomax.api",
     "read_crystals": "matgl_infomax.data.read",

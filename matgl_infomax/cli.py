@@ -134,10 +134,9 @@ Command = tuple[type[base.Settings], Callable[[Any], None]]
 
 def curve(settings: commands.CurveConfig) -> None:
     """Ask whether pretraining helps: a learning curve with a verdict."""
-    from matgl_infomax.tasks.curve import learning_curve
     from matgl_infomax.tasks.matbench.data import task_crystals
     from matgl_infomax.tasks.matbench.task import load_task
-    from matgl_infomax.tasks.study_files import OFFICIAL, resolved, with_study
+    from matgl_infomax.tasks.studies.curve import OFFICIAL, learning_curve, resolved, with_study
 
     settings = resolved(with_study(settings))
     if settings.data == OFFICIAL:
@@ -150,35 +149,35 @@ def curve(settings: commands.CurveConfig) -> None:
 
 def benchmark(settings: commands.BenchmarkConfig) -> None:
     """Answer a Matbench task on its official folds."""
-    from matgl_infomax.tasks.benchmark import benchmark as run
+    from matgl_infomax.tasks.studies.benchmark import benchmark as run
 
     print(run(settings).to_text())
 
 
 def force_study(settings: commands.ForceStudyConfig) -> None:
     """Ask whether pretraining helps force fields: six elements, few frames to all, pretrained against scratch."""
-    from matgl_infomax.tasks.force_study import force_study as run
+    from matgl_infomax.tasks.studies.force import force_study as run
 
     print(run(settings).to_text())
 
 
 def overlap(settings: commands.OverlapConfig) -> None:
     """Compare a corpus with the test folds of a task: same formula, twin, same structure."""
-    from matgl_infomax.tasks.overlap_report import overlap_report
+    from matgl_infomax.tasks.studies.overlap_report import overlap_report
 
     print(overlap_report(settings).to_text())
 
 
 def represent(settings: commands.RepresentConfig) -> None:
     """Ask what frozen vectors know: simple heads on them, beside untrained encoders and descriptors."""
-    from matgl_infomax.tasks.represent import represent as run
+    from matgl_infomax.tasks.studies.represent import represent as run
 
     print(run(read_data(settings), settings).to_text())
 
 
 def probe(settings: commands.ProbeConfig) -> None:
     """Ask what site and crystal vectors know of structure, beside untrained encoders and composition alone."""
-    from matgl_infomax.tasks.probe_study import probe as run
+    from matgl_infomax.tasks.studies.probe import probe as run
 
     print(run(read_data(settings), settings).to_text())
 

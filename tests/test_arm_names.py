@@ -13,8 +13,8 @@ from pydantic import ValidationError
 from matgl_infomax.leaderboard.verdict import ALTERNATIVES
 from matgl_infomax.settings.arms import ARM_FACTS, BASELINE, STARTS, WITHOUT_NETWORK, ArmName, explained
 from matgl_infomax.settings.commands import BenchmarkSettings, CurveSettings
-from matgl_infomax.tasks import benchmark_plan
-from matgl_infomax.tasks.arms import ARMS, DESCRIBED
+from matgl_infomax.tasks.studies import benchmark_grid
+from matgl_infomax.tasks.studies.arms import ARMS, DESCRIBED
 
 
 def test_every_named_arm_is_carried_out_and_no_other():
@@ -36,9 +36,9 @@ def test_kinds_are_what_the_arms_do():
 
 def test_a_benchmark_chooses_rates_for_what_is_trained():
     trained = [name for name, facts in ARM_FACTS.items() if facts.kind == "trained"]
-    assert sorted(benchmark_plan.TRAINED) == sorted(trained)
+    assert sorted(benchmark_grid.TRAINED) == sorted(trained)
     once = [name for name, facts in ARM_FACTS.items() if facts.kind == "vectors" and facts.start]
-    assert sorted(benchmark_plan.ONE_ANSWER) == sorted(once)
+    assert sorted(benchmark_grid.ONE_ANSWER) == sorted(once)
 
 
 def test_a_verdict_advises_named_arms():

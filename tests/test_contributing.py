@@ -12,8 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from matgl_infomax.tasks.demo import write_crystals
-from matgl_infomax.tasks.demo_crystals import TARGET, demo_crystals
+from matgl_infomax.tasks.studies.demo import TARGET, demo_crystals, write_crystals
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "CONTRIBUTING.md").read_text()

@@ -31,7 +31,7 @@ API: dict[str, tuple[str, list[str]]] = {
         [
             "matgl_infomax.api.Finetuned",
             "matgl_infomax.train.pretrain.Pretrained",
-            "matgl_infomax.tasks.curve.CurveResult",
+            "matgl_infomax.tasks.studies.curve.CurveResult",
             "matgl_infomax.data.read.Crystals",
             "matgl_infomax.data.crystal.Crystal",
         ],

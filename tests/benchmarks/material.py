@@ -40,7 +40,7 @@ def has_mp() -> bool:
 def crystals(n: int = SAMPLE) -> tuple[Crystal, ...]:
     """The first n crystals of the sample."""
     if not has_mp():
-        from matgl_infomax.tasks.demo_crystals import demo_crystals
+        from matgl_infomax.tasks.studies.demo import demo_crystals
 
         return tuple(demo_crystals(n, seed=0, progress=False))
     import pandas as pd

@@ -58,7 +58,7 @@ def run_bash(code: str) -> None:
 
 def write_crystals(folder: Path) -> None:
     """Sixty crystals in ``my_cifs`` and their energies in ``energies.csv``."""
-    from matgl_infomax.tasks.demo_crystals import demo_crystals
+    from matgl_infomax.tasks.studies.demo import demo_crystals
 
     (folder / "my_cifs").mkdir()
     lines = ["id,energy"]

@@ -32,15 +32,15 @@ from matgl_infomax.settings.training import (
     ModelSettings,
     PretrainSettings,
 )
-from matgl_infomax.tasks.benchmark_plan import Bench, BenchmarkRun, plan_benchmark, settle_benchmark
-from matgl_infomax.tasks.engine import take_folder
-from matgl_infomax.tasks.force_study import ForceRun, plan_force_study
 from matgl_infomax.tasks.matbench.task import Card, Split, kfolds, load_card
-from matgl_infomax.tasks.probe_study import probe
-from matgl_infomax.tasks.represent_fit import HeadFit
-from matgl_infomax.tasks.represent_study import Vectors, plan_representation
-from matgl_infomax.tasks.starts import Start, StartRequest, claim_start
-from matgl_infomax.tasks.study import CurveRun, CurveStudy, plan_curve
+from matgl_infomax.tasks.studies.arms import HeadFit
+from matgl_infomax.tasks.studies.benchmark_grid import Bench, BenchmarkRun, plan_benchmark, settle_benchmark
+from matgl_infomax.tasks.studies.curve import CurveRun, CurveStudy, plan_curve
+from matgl_infomax.tasks.studies.engine import take_folder
+from matgl_infomax.tasks.studies.force import ForceRun, plan_force_study
+from matgl_infomax.tasks.studies.probe import probe
+from matgl_infomax.tasks.studies.represent import Vectors, plan_representation
+from matgl_infomax.tasks.studies.starts import Start, StartRequest, claim_start
 from matgl_infomax.train.finetune import Labelled, fit
 from matgl_infomax.train.finetuned import Start as InitialNetwork
 from matgl_infomax.train.finetuned import train_ensemble

@@ -54,9 +54,8 @@ def test_the_corpus_is_made_again_as_it_was(shared, tmp_path):
 @pytest.mark.slow
 def test_the_screening_runs_on_a_few_crystals(tmp_path):
     """Pretraining, frozen vectors and one fine-tuning by the parts that a campaign starts."""
-    from matgl_infomax.tasks.demo import write_crystals
-    from matgl_infomax.tasks.demo_crystals import TARGET, demo_crystals
     from matgl_infomax.tasks.matbench.task import kfolds
+    from matgl_infomax.tasks.studies.demo import TARGET, demo_crystals, write_crystals
 
     write_crystals(demo_crystals(90, seed=0, progress=False), tmp_path / "made.parquet")
     frame = pd.read_parquet(tmp_path / "made.parquet").rename(columns={"id": "mbid", TARGET: "e_form"})

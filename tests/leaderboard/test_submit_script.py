@@ -26,7 +26,7 @@ def asked(monkeypatch):
         calls.append(config)
         finished(config.out, config.task, seeds=config.seeds, labels=config.labels, arm=config.arm)
 
-    module = types.ModuleType("matgl_infomax.tasks.benchmark")
+    module = types.ModuleType("matgl_infomax.tasks.studies.benchmark")
     module.benchmark = benchmark
     monkeypatch.setitem(sys.modules, module.__name__, module)
     return calls

@@ -10,7 +10,7 @@ import numpy as np
 
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.settings.commands import CurveConfig
-from matgl_infomax.tasks.arms import ArmAnswer, ArmTask
+from matgl_infomax.tasks.studies.arms import ArmAnswer, ArmTask
 from tests.build import many
 
 FAST = {"steps": 4, "validate_every": 2, "batch_sites": 40}

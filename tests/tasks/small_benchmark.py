@@ -12,10 +12,10 @@ from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.leaderboard.results import BenchmarkResult
 from matgl_infomax.settings.commands import BenchmarkConfig
-from matgl_infomax.tasks.arms import ArmAnswer, ArmTask
-from matgl_infomax.tasks.benchmark import answer
-from matgl_infomax.tasks.benchmark_plan import settle_benchmark
 from matgl_infomax.tasks.matbench.task import Card, Split, kfolds, load_card, stratified_folds
+from matgl_infomax.tasks.studies.arms import ArmAnswer, ArmTask
+from matgl_infomax.tasks.studies.benchmark import answer
+from matgl_infomax.tasks.studies.benchmark_grid import settle_benchmark
 from tests.build import many
 from tests.tasks.small import FAST
 

@@ -9,7 +9,7 @@ from matgl_infomax.data.read import Crystals
 from matgl_infomax.nn.build import new_model, save_model
 from matgl_infomax.settings.commands import RepresentConfig
 from matgl_infomax.settings.training import ModelSettings
-from matgl_infomax.tasks.represent import RepresentResult, represent
+from matgl_infomax.tasks.studies.represent import RepresentResult, represent
 
 
 def small_encoder(folder: Path) -> Path:

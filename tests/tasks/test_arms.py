@@ -11,8 +11,8 @@ import pytest
 
 from matgl_infomax.errors import InputError
 from matgl_infomax.settings.training import FinetuneSettings, ModelSettings
-from matgl_infomax.tasks.arms import ARMS, ArmTask, open_encoder, state_hash
-from matgl_infomax.tasks.curve import learning_curve
+from matgl_infomax.tasks.studies.arms import ARMS, ArmTask, open_encoder, state_hash
+from matgl_infomax.tasks.studies.curve import learning_curve
 from tests.tasks.small import config, jdft2d
 
 REAL = ["scratch", "finetuned", "frozen", "untrained", "descriptors", "descriptors_forest", "descriptors_gaussian"]
@@ -31,7 +31,7 @@ def shared_folder(tmp_path_factory):
 def hidden_rows(result, items):
     """Training crystals outside the mask: not tested on, and not in the mask of the only run."""
     from matgl_infomax.data.read import Crystals
-    from matgl_infomax.tasks.study import plan_curve
+    from matgl_infomax.tasks.studies.curve import plan_curve
 
     study = plan_curve(Crystals(items), "y", config(result, task="jdft2d", labels=[12], seeds=1))
     (mask,) = study.masks.values()
@@ -111,8 +111,8 @@ class Recorder:
         self.fits, self.errors = [], errors
         monkeypatch.setattr("matgl_infomax.train.finetune.fit", self.fit)
         monkeypatch.setattr("matgl_infomax.train.predict.predict", self.predict)
-        monkeypatch.setattr("matgl_infomax.tasks.arms.open_encoder", lambda *_: None)
-        monkeypatch.setattr("matgl_infomax.tasks.arms.state_hash", lambda _: "0" * 64)
+        monkeypatch.setattr("matgl_infomax.tasks.studies.arms.open_encoder", lambda *_: None)
+        monkeypatch.setattr("matgl_infomax.tasks.studies.arms.state_hash", lambda _: "0" * 64)
         monkeypatch.setattr("matgl_infomax.nn.build.new_model", lambda *_: None)
         monkeypatch.setattr("matgl_infomax.nn.build.with_new_head", lambda *_: None)
 

@@ -14,11 +14,11 @@ from matgl_infomax.errors import InputError
 from matgl_infomax.leaderboard.results import read_benchmark
 from matgl_infomax.leaderboard.scores import fold_scores
 from matgl_infomax.settings.arms import STARTS
-from matgl_infomax.tasks import benchmark_plan
-from matgl_infomax.tasks.arms import ARMS
-from matgl_infomax.tasks.benchmark import benchmark
 from matgl_infomax.tasks.matbench.task import mask_hash
-from matgl_infomax.tasks.starts import Start
+from matgl_infomax.tasks.studies import benchmark_grid
+from matgl_infomax.tasks.studies.arms import ARMS
+from matgl_infomax.tasks.studies.benchmark import benchmark
+from matgl_infomax.tasks.studies.starts import Start
 from tests.tasks.small import FAST
 from tests.tasks.small_benchmark import ROWS, Pretender, classes, config, numbers, run
 
@@ -31,8 +31,8 @@ def pretend(monkeypatch):
         n = len(request.train)
         return Start(request.folder, f"{n:064d}", 2.0, {"crystals": n}) if arm in STARTS else None
 
-    monkeypatch.setattr(benchmark_plan, "start_weights", start)
-    monkeypatch.setattr(benchmark_plan, "check_starts", lambda *_: None)
+    monkeypatch.setattr(benchmark_grid, "start_weights", start)
+    monkeypatch.setattr(benchmark_grid, "check_starts", lambda *_: None)
 
     def install(**options):
         arm = Pretender(**options)
@@ -81,7 +81,7 @@ def test_arms_see_the_labels_of_their_mask_and_no_others(crystals, tmp_path, pre
     for number, given in enumerate(trials):
         mask = finals[number // 2].rows.tolist()
         assert (given.rows.tolist(), given.test.tolist()) == (mask[:48], mask[48:]), "a trial stays within the mask"
-    plan = benchmark_plan.plan_benchmark(task, items, config(tmp_path, labels=60))
+    plan = benchmark_grid.plan_benchmark(task, items, config(tmp_path, labels=60))
     for k, given in enumerate(finals):
         test, rows = task.fold(k).test.tolist(), given.rows
         assert len(rows) == 60 and set(rows) <= set(task.fold(k).train)
@@ -94,7 +94,7 @@ def test_labels_of_the_test_fold_and_outside_the_mask_change_no_bit(crystals, tm
     task, items = numbers(crystals)
     settings = {"arm": arm, "folds": [0], "labels": 20, "seeds": 1, "model": {"name": "megnet"}}
     clean = run((task, items), tmp_path / "clean", cache=tmp_path, **settings)
-    rows = set(benchmark_plan.plan_benchmark(task, items, config(tmp_path, **settings)).masks[0].tolist())
+    rows = set(benchmark_grid.plan_benchmark(task, items, config(tmp_path, **settings)).masks[0].tolist())
     wrong = [c if row in rows else replace(c, labels={"y": 1e6}) for row, c in enumerate(items)]
     dirty = run((task, Crystals(wrong)), tmp_path / "dirty", cache=tmp_path, **settings)
     assert (dirty.predictions["target"] == 1e6).all()
@@ -112,7 +112,7 @@ def test_every_arm_gets_the_same(crystals, tmp_path, pretend):
         extra = {"source": "a", "source_target": "b"} if name == "transferred" else {}
         extra = {"corpus": "c"} if STARTS.get(name) == "corpus" else extra
         result = run(asked, tmp_path / name, arm=name, **settings, **extra)
-        trained = name in benchmark_plan.TRAINED
+        trained = name in benchmark_grid.TRAINED
         assert bool(arm.trials) == trained, "only networks that are trained have a learning rate"
         seen[name] = [
             (g.rows.tolist(), g.labels.tolist(), g.seed, g.learning_rates, g.split_seed, g.finetune, g.model)
@@ -123,7 +123,7 @@ def test_every_arm_gets_the_same(crystals, tmp_path, pretend):
         assert all((card.initial.facts != {}) == (name in STARTS) for card in result.cards)
         if not trained:
             assert [g.rows.tolist() for g in arm.tasks] == [rows for rows, *_ in seen["scratch"][-2:]]
-    assert all(seen[name] == seen["scratch"] for name in benchmark_plan.TRAINED)
+    assert all(seen[name] == seen["scratch"] for name in benchmark_grid.TRAINED)
 
 
 def test_masks_hold_as_many_labels_as_asked_for_and_grow(crystals, tmp_path, pretend):
@@ -132,7 +132,7 @@ def test_masks_hold_as_many_labels_as_asked_for_and_grow(crystals, tmp_path, pre
     small, large, whole = (run(asked, tmp_path / str(n), cache=tmp_path, labels=n) for n in (10, 30, None))
     assert [card.mask.used for card in (*small.cards, *large.cards, *whole.cards)] == [10] * 5 + [30] * 5 + [64] * 5
     for k in range(5):
-        plans = [benchmark_plan.plan_benchmark(task, items, config(tmp_path, labels=n)) for n in (10, 30, None)]
+        plans = [benchmark_grid.plan_benchmark(task, items, config(tmp_path, labels=n)) for n in (10, 30, None)]
         masks = [plan.masks[k].tolist() for plan in plans]
         assert masks[1][:10] == masks[0] and masks[2][:30] == masks[1]
         assert sorted(masks[2]) == task.fold(k).train.tolist()
@@ -230,7 +230,7 @@ def test_a_corpus_is_learnt_from_once_for_all_folds(crystals, tmp_path, pretend,
         seen.append(request.folder)
         return Start(request.folder, "c" * 64, 2.0, {"crystals": 70, "removed": 5})
 
-    monkeypatch.setattr(benchmark_plan, "start_weights", start)
+    monkeypatch.setattr(benchmark_grid, "start_weights", start)
     result = run(numbers(crystals), tmp_path, arm="corpus", corpus="somewhere")
     assert seen == [tmp_path / "out" / "starts"]
     assert "fold 0, 1, 2, 3, 4 started from: crystals 70, removed 5" in result.to_text()
@@ -249,9 +249,9 @@ def test_the_command_reads_the_official_data_first(crystals, tmp_path, pretend, 
     pretend()
     task, items = numbers(crystals)
     given = []
-    monkeypatch.setattr("matgl_infomax.tasks.benchmark.load_task", lambda name: given.append(name) or task)
+    monkeypatch.setattr("matgl_infomax.tasks.studies.benchmark.load_task", lambda name: given.append(name) or task)
     monkeypatch.setattr(
-        "matgl_infomax.tasks.benchmark.task_crystals",
+        "matgl_infomax.tasks.studies.benchmark.task_crystals",
         lambda *places, progress: given.append((places[1:], progress)) or items,
     )
     settings = config(tmp_path, data_dir=tmp_path / "data")

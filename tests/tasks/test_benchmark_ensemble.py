@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 
 from matgl_infomax.leaderboard.results import read_benchmark
-from matgl_infomax.tasks.arms import ARMS
-from matgl_infomax.tasks.benchmark_plan import plan_benchmark
+from matgl_infomax.tasks.studies.arms import ARMS
+from matgl_infomax.tasks.studies.benchmark_grid import plan_benchmark
 from matgl_infomax.train.calibrate import calibrate
 from tests.tasks.small_benchmark import Pretender, classes, config, numbers, run
 
@@ -92,7 +92,7 @@ LATE = """
 import sys, time
 from pathlib import Path
 import numpy as np
-from matgl_infomax.tasks.arms import ARMS
+from matgl_infomax.tasks.studies.arms import ARMS
 from tests.tasks.small_benchmark import Pretender, numbers, run
 from tests.conftest import _crystal, CUBE
 class Slow(Pretender):

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from matgl_infomax.errors import InputError
-from matgl_infomax.tasks.arms import ARMS
-from matgl_infomax.tasks.benchmark_plan import BenchmarkRun, plan_benchmark, settle_benchmark
-from matgl_infomax.tasks.benchmark_rates import TriedRate
 from matgl_infomax.tasks.matbench.task import load_card
+from matgl_infomax.tasks.studies.arms import ARMS
+from matgl_infomax.tasks.studies.benchmark_grid import BenchmarkRun, TriedRate, plan_benchmark, settle_benchmark
 from tests.tasks.small import FAST
 from tests.tasks.small_benchmark import Pretender, classes, config, numbers, run
 

@@ -16,10 +16,9 @@ from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
 from matgl_infomax.leaderboard.verdict import Verdict
 from matgl_infomax.record import RunCard
-from matgl_infomax.tasks import engine
-from matgl_infomax.tasks.arms import ARMS
-from matgl_infomax.tasks.curve import learning_curve
-from matgl_infomax.tasks.study import plan_curve
+from matgl_infomax.tasks.studies import engine
+from matgl_infomax.tasks.studies.arms import ARMS
+from matgl_infomax.tasks.studies.curve import learning_curve, plan_curve
 from tests.build import many
 from tests.tasks.small import FAST, Pretender, config, jdft2d
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from matgl_infomax.data.read import read_crystals
-from matgl_infomax.tasks import demo
+from matgl_infomax.tasks.studies import demo
 
 
 def test_everything_goes_under_the_folder_given(tmp_path):

@@ -12,7 +12,7 @@ from pymatgen.core import Lattice, Species, Structure
 
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
-from matgl_infomax.tasks import demo_crystals as demo
+from matgl_infomax.tasks.studies import demo
 
 N = 150
 

@@ -8,8 +8,7 @@ import pytest
 from matgl_infomax.errors import InputError
 from matgl_infomax.settings.arms import WITHOUT_NETWORK
 from matgl_infomax.settings.commands import BenchmarkSettings
-from matgl_infomax.tasks.arms import ARMS, DESCRIBED
-from matgl_infomax.tasks.descriptor_heads import MOST_FOR_GAUSSIAN, predict_from
+from matgl_infomax.tasks.studies.arms import ARMS, DESCRIBED, MOST_FOR_GAUSSIAN, predict_from
 
 HEADS = ["trees", "forest", "gaussian"]
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from matgl_infomax.errors import InputError
-from matgl_infomax.tasks import descriptors as module
-from matgl_infomax.tasks.descriptors import described, descriptors, read_descriptors
+from matgl_infomax.tasks.studies import descriptors as module
+from matgl_infomax.tasks.studies.descriptors import described, descriptors, read_descriptors
 from tests.build import many
 
 
@@ -45,7 +45,7 @@ def test_orbital_fields_are_kept_as_one_array_and_failures_as_nan(crystals, tmp_
     file = described("orbital_field", crystals[:4], tmp_path, progress=False)
     values = read_descriptors(file)
     assert values.shape == (4, 1521) and np.isfinite(values).all()
-    monkeypatch.setattr("matgl_infomax.tasks.structure_descriptors._numbers", None)  # nothing is computed again
+    monkeypatch.setattr("matgl_infomax.tasks.studies.descriptors._numbers", None)  # nothing is computed again
     assert described("orbital_field", crystals[:4], tmp_path, progress=False) == file
     assert described("orbital_field", crystals[:3], tmp_path, progress=False) != file  # and these come from the blocks
     assert described("magpie", crystals[:4], tmp_path, progress=False) == descriptors(crystals[:4], tmp_path)

@@ -12,8 +12,8 @@ from matplotlib.image import imread
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.read import read_crystals
 from matgl_infomax.errors import InputError
-from matgl_infomax.tasks import embedding_map as module
-from matgl_infomax.tasks.embedding_map import (
+from matgl_infomax.tasks.studies import plots as module
+from matgl_infomax.tasks.studies.plots import (
     check_method,
     crystal_facts,
     crystal_system,

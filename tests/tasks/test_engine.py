@@ -15,7 +15,7 @@ from matgl_infomax.errors import InputError
 from matgl_infomax.io import sha256_of
 from matgl_infomax.record import RunCard
 from matgl_infomax.settings.commands import LaunchSettings, ProbeConfig
-from matgl_infomax.tasks.engine import (
+from matgl_infomax.tasks.studies.engine import (
     CardGrid,
     Grid,
     Outcome,

@@ -16,9 +16,15 @@ from matgl_infomax.errors import InputError
 from matgl_infomax.record import RunCard
 from matgl_infomax.settings.commands import ForceStudyConfig
 from matgl_infomax.settings.training import ForceFieldSettings, ModelSettings, PretrainSettings
-from matgl_infomax.tasks.force_study import ForceStudy, force_study, plan_force_study
-from matgl_infomax.tasks.force_table import force_table
-from matgl_infomax.tasks.mlearn import STRESS_ORDER, load_frames, load_table
+from matgl_infomax.tasks.studies.force import (
+    STRESS_ORDER,
+    ForceStudy,
+    force_study,
+    force_table,
+    load_frames,
+    load_table,
+    plan_force_study,
+)
 
 MODEL = ModelSettings(name="tensornet", options={"units": 8, "nblocks": 1, "cutoff": 4.0})
 BASE = 3.2

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from matgl_infomax.errors import InputError
-from matgl_infomax.tasks.logistic import logistic
+from matgl_infomax.tasks.studies.arms import logistic
 
 
 def test_probabilities_follow_the_classes():

@@ -9,8 +9,9 @@ import pytest
 
 from matgl_infomax.data.same_structure import compare_block
 from matgl_infomax.errors import InputError
-from matgl_infomax.tasks import overlap, overlap_jobs
-from matgl_infomax.tasks.overlap import LEVELS, find_overlap
+from matgl_infomax.tasks.studies import overlap
+from matgl_infomax.tasks.studies import overlap as overlap_jobs
+from matgl_infomax.tasks.studies.overlap import LEVELS, find_overlap
 from tests.tasks.polymorphs import named, other_basis, other_origin, perovskite, rotated, zinc_sulfide
 
 

@@ -13,13 +13,13 @@ from matgl_infomax.cli import main
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
 from matgl_infomax.leaderboard.results import read_benchmark
-from matgl_infomax.tasks import overlap_jobs, overlap_scores
 from matgl_infomax.tasks.matbench import data
 from matgl_infomax.tasks.matbench.task import N_FOLDS, load_task
-from matgl_infomax.tasks.overlap import LEVELS, Overlap
-from matgl_infomax.tasks.overlap_plot import plot_overlap
-from matgl_infomax.tasks.overlap_report import make_report
-from matgl_infomax.tasks.overlap_scores import Scored, read_scored, score_table
+from matgl_infomax.tasks.studies import overlap as overlap_jobs
+from matgl_infomax.tasks.studies import overlap_report
+from matgl_infomax.tasks.studies.overlap import LEVELS, Overlap
+from matgl_infomax.tasks.studies.overlap_report import Scored, make_report, read_scored, score_table
+from matgl_infomax.tasks.studies.plots import plot_overlap
 from tests.leaderboard.finished import finished
 from tests.tasks.polymorphs import named, perovskite, rotated, zinc_sulfide
 
@@ -121,7 +121,7 @@ def test_a_benchmark_of_unknown_crystals_is_refused(tmp_path, monkeypatch):
     run = finished(tmp_path / "run", "jdft2d")
     result = read_benchmark(run)
     result.predictions.loc[0, "id"] = "mb-jdft2d-999"
-    monkeypatch.setattr(overlap_scores, "read_benchmark", lambda _: result)
+    monkeypatch.setattr(overlap_report, "read_benchmark", lambda _: result)
     with pytest.raises(InputError, match="mb-jdft2d-999, which is no crystal of matbench_jdft2d"):
         read_scored(run, TASK)
 

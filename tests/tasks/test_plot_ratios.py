@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from matplotlib.axes import Axes
 
-from matgl_infomax.tasks import plot_ratios as module
+from matgl_infomax.tasks.studies import plots as module
 from tests.leaderboard.test_ratio_table import verdict
 
 
@@ -29,7 +29,7 @@ def test_every_ratio_is_drawn_as_what_it_says(tmp_path, drawn):
     module.plot_ratios(found, tmp_path / "ratios.png", title="four seeds")
     assert (tmp_path / "ratios.png").read_bytes().startswith(b"\x89PNG")
     pairs = module.against_scratch(found)
-    wanted = sorted((module.MARKERS[pair.finding], pair.ratio) for pair in pairs.values())
+    wanted = sorted((module.FINDING_MARKERS[pair.finding], pair.ratio) for pair in pairs.values())
     assert len(wanted) == 5  # the last arm has one number of labels only
     assert sorted((marker, ratio) for marker, ratio, _ in drawn) == wanted
 

@@ -17,10 +17,10 @@ from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.errors import InputError
 from matgl_infomax.nn.build import load_encoder, new_model, save_model
 from matgl_infomax.settings.training import ModelSettings
-from matgl_infomax.tasks import probe_study as module
-from matgl_infomax.tasks.arms import state_hash
-from matgl_infomax.tasks.demo import write_crystals
-from matgl_infomax.tasks.probe_study import ProbeResult, probe
+from matgl_infomax.tasks.studies import probe as module
+from matgl_infomax.tasks.studies.arms import state_hash
+from matgl_infomax.tasks.studies.demo import write_crystals
+from matgl_infomax.tasks.studies.probe import ProbeResult, probe
 from tests.build import many
 from tests.tasks.small_represent import small_encoder
 from tests.train.test_pretrain_matgl import SMALL

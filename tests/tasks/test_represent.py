@@ -17,17 +17,17 @@ from matgl_infomax.errors import InputError
 from matgl_infomax.io import sha256_of
 from matgl_infomax.nn.build import load_encoder, new_model, save_model
 from matgl_infomax.settings.training import ModelSettings
-from matgl_infomax.tasks import embedding_map, represent_study, structure_descriptors
-from matgl_infomax.tasks import represent as module
-from matgl_infomax.tasks.arms import state_hash
-from matgl_infomax.tasks.represent import represent
-from matgl_infomax.tasks.represent_study import Representation, fresh, plan_representation
+from matgl_infomax.tasks.studies import descriptors, plots
+from matgl_infomax.tasks.studies import represent as module
+from matgl_infomax.tasks.studies import represent as represent_study
+from matgl_infomax.tasks.studies.arms import state_hash
+from matgl_infomax.tasks.studies.represent import Representation, fresh, plan_representation, represent
 from matgl_infomax.train import predict
 from tests.build import many
 from tests.tasks.small import jdft2d
 from tests.tasks.small_represent import config, run, small_encoder
 
-PLOTS = (module.plot_heads, embedding_map.plot_map)
+PLOTS = (module.plot_heads, plots.plot_map)
 UNTRAINED = [f"untrained-{seed}" for seed in range(5)]
 
 
@@ -58,9 +58,9 @@ class Volume:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """No matminer, and no pictures: one test draws them."""
-    monkeypatch.setattr(structure_descriptors, "_featurizer", lambda name: Volume())
+    monkeypatch.setattr(descriptors, "_featurizer", lambda name: Volume())
     monkeypatch.setattr(module, "plot_heads", lambda *_, **__: None)
-    monkeypatch.setattr(embedding_map, "plot_map", lambda *_, **__: None)
+    monkeypatch.setattr(plots, "plot_map", lambda *_, **__: None)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def whole(finished, crystals, tmp_path_factory, encoder, monkeypatch) -> Whole:
         settings = config(folder, encoder, map="tsne", scaling=["standard", "none"])
         items = Crystals(many(crystals, 60))
         monkeypatch.setattr(module, "plot_heads", PLOTS[0])
-        monkeypatch.setattr(embedding_map, "plot_map", PLOTS[1])
+        monkeypatch.setattr(plots, "plot_map", PLOTS[1])
         study = plan_representation(items, "y", settings)
         finished["study"] = Whole(represent(items, settings, progress=False), study, folder)
     return finished["study"]

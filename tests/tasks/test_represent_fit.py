@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from matgl_infomax.errors import InputError
-from matgl_infomax.tasks.represent_fit import LIMIT, HeadFit, HeadJob, fit_head, new_head
+from matgl_infomax.tasks.studies.arms import LIMIT, HeadFit, HeadJob, fit_head, new_head
 
 
 def problem(n: int = 60, width: int = 5, seed: int = 0):

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from matgl_infomax.tasks.represent_table import by_group, comparisons, failure_lines, overview, sentences, tables
+from matgl_infomax.tasks.studies.represent import by_group, comparisons, failure_lines, overview, sentences, tables
 
 GROUPS = {"pretrained": "pretrained", "untrained-0": "untrained", "untrained-1": "untrained", "xrd": "xrd"}
 

@@ -11,10 +11,9 @@ from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
 from matgl_infomax.nn.build import load_encoder
 from matgl_infomax.settings.training import ModelSettings
-from matgl_infomax.tasks.arms import open_encoder, state_hash
-from matgl_infomax.tasks.curve import learning_curve
-from matgl_infomax.tasks.starts import Start
-from matgl_infomax.tasks.study import CurveRun, plan_curve
+from matgl_infomax.tasks.studies.arms import open_encoder, state_hash
+from matgl_infomax.tasks.studies.curve import CurveRun, learning_curve, plan_curve
+from matgl_infomax.tasks.studies.starts import Start
 from tests.build import many
 from tests.tasks.small import config
 from tests.tasks.test_starts import foreign, write

@@ -15,10 +15,16 @@ from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
 from matgl_infomax.settings.commands import StartSettings
 from matgl_infomax.settings.training import FinetuneSettings, ModelSettings, PretrainSettings
-from matgl_infomax.tasks import source
-from matgl_infomax.tasks.arms import ARMS, open_encoder, state_hash
-from matgl_infomax.tasks.starts import PER_FOLD, StartRequest, check_starts, in_words, start_weights
-from matgl_infomax.tasks.transfer import training_settings
+from matgl_infomax.tasks.studies import starts as source
+from matgl_infomax.tasks.studies.arms import ARMS, open_encoder, state_hash
+from matgl_infomax.tasks.studies.starts import (
+    PER_FOLD,
+    StartRequest,
+    check_starts,
+    in_words,
+    start_weights,
+    training_settings,
+)
 from tests.build import store_of
 from tests.tasks.small import FAST
 
@@ -76,8 +82,8 @@ def learnt(monkeypatch):
         return 2.5, 0, float("nan")
 
     monkeypatch.setattr("matgl_infomax.train.pretrain.pretrain", pretrain)
-    monkeypatch.setattr("matgl_infomax.tasks.transfer._train", train)
-    monkeypatch.setattr("matgl_infomax.tasks.starts._weights", lambda folder, model: f"weights in {folder.name}")
+    monkeypatch.setattr("matgl_infomax.tasks.studies.starts._train", train)
+    monkeypatch.setattr("matgl_infomax.tasks.studies.starts._weights", lambda folder, model: f"weights in {folder.name}")
     return seen
 
 
@@ -129,7 +135,7 @@ def test_what_is_too_close_to_the_task_is_not_learnt_from(crystals, tmp_path, le
 def test_a_finished_corpus_is_not_read_again(crystals, tmp_path, learnt, monkeypatch):
     file = corpus_file(crystals, tmp_path)
     first = start("corpus", crystals, tmp_path, corpus=file)
-    monkeypatch.setattr("matgl_infomax.tasks.corpus.read_source", None)  # would fail if it were called
+    monkeypatch.setattr("matgl_infomax.tasks.studies.starts.read_source", None)  # would fail if it were called
     assert start("corpus_frozen", crystals, tmp_path, corpus=file) == first
     moved = tmp_path / "elsewhere.parquet"
     Path(file).rename(moved)

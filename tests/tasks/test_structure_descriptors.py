@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from matgl_infomax.errors import InputError
-from matgl_infomax.tasks import structure_descriptors as module
-from matgl_infomax.tasks.structure_descriptors import WIDTHS, structure_descriptors
+from matgl_infomax.tasks.studies import descriptors as module
+from matgl_infomax.tasks.studies.descriptors import WIDTHS, structure_descriptors
 
 
 class Counter:

@@ -10,9 +10,9 @@ import pytest
 
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
-from matgl_infomax.tasks.arms import named_arms
 from matgl_infomax.tasks.matbench.task import data_hash
-from matgl_infomax.tasks.study import CurveRun, file_stamp, plan_curve
+from matgl_infomax.tasks.studies.arms import named_arms
+from matgl_infomax.tasks.studies.curve import CurveRun, file_stamp, plan_curve
 from tests.build import many
 from tests.tasks.small import FAST, config, jdft2d
 

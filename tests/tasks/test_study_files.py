@@ -9,12 +9,11 @@ from matgl_infomax.errors import InputError
 from matgl_infomax.record import read_card
 from matgl_infomax.settings.commands import CurveConfig
 from matgl_infomax.settings.training import FinetuneSettings, ModelSettings, PretrainSettings
-from matgl_infomax.tasks import study_files
-from matgl_infomax.tasks.arms import named_arms
-from matgl_infomax.tasks.curve import learning_curve
 from matgl_infomax.tasks.matbench.task import load_card
-from matgl_infomax.tasks.starts import check_starts
-from matgl_infomax.tasks.study_files import load_study, resolved, study_names, with_study
+from matgl_infomax.tasks.studies import curve
+from matgl_infomax.tasks.studies.arms import named_arms
+from matgl_infomax.tasks.studies.curve import learning_curve, load_study, resolved, study_names, with_study
+from matgl_infomax.tasks.studies.starts import check_starts
 from tests.build import many
 from tests.tasks.small import FAST
 
@@ -40,7 +39,7 @@ def test_every_study_can_be_asked(name):
         card = load_card(settings.task)
         assert card.input == "structure" and card.kind == "regression" and settings.target == [card.target]
         assert max(settings.labels) <= 0.8 * card.n_rows - 1
-        assert settings.data == study_files.OFFICIAL
+        assert settings.data == curve.OFFICIAL
 
 
 def test_what_the_issue_asks_for_is_there():
@@ -63,8 +62,8 @@ def test_what_the_issue_asks_for_is_there():
 
 def test_what_is_given_wins_and_the_rest_stays(monkeypatch):
     study = {"labels": [5, 9], "seeds": 7, "finetune": {"steps": 11, "seed": 3}, "arms": ["scratch"]}
-    file = study_files.StudyFile(about="A test.", settings=study)
-    monkeypatch.setattr(study_files, "load_study", lambda name: file)
+    file = curve.StudyFile(about="A test.", settings=study)
+    monkeypatch.setattr(curve, "load_study", lambda name: file)
     settings = ask("any", seeds=3, finetune={"seed": 0}, model={"supercell_atoms": 9})
     assert (settings.labels, settings.seeds, settings.arms) == ([5, 9], 3, ["scratch"])
     assert (settings.finetune.steps, settings.finetune.seed) == (11, 0), "a default that is given counts as given"
@@ -72,8 +71,8 @@ def test_what_is_given_wins_and_the_rest_stays(monkeypatch):
     assert with_study(settings) == settings
     plain = CurveConfig(out="out")
     assert with_study(plain) is plain
-    broken = study_files.StudyFile(about="A test.", settings={"lables": [5]})
-    monkeypatch.setattr(study_files, "load_study", lambda name: broken)
+    broken = curve.StudyFile(about="A test.", settings={"lables": [5]})
+    monkeypatch.setattr(curve, "load_study", lambda name: broken)
     with pytest.raises(InputError, match="Unknown option 'lables'"):
         ask("any")
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +22,7 @@ from matgl_infomax.settings.training import FinetuneSettings, ModelSettings
 if TYPE_CHECKING:
     from matgl_infomax.data.store import Store
     from matgl_infomax.nn.build import Encoder
-    from matgl_infomax.tasks.descriptor_heads import Head
+
 
 Thing = TypeVar("Thing")
 
@@ -103,11 +105,16 @@ def untrained(task: ArmTask) -> ArmAnswer:
 
 def without_network(head: Head, task: ArmTask) -> ArmAnswer:
     """Trees, a forest or a Gaussian process on descriptors."""
-    from matgl_infomax.tasks.descriptor_heads import predict_from
-    from matgl_infomax.tasks.descriptors import read_descriptors
+    from matgl_infomax.tasks.studies.descriptors import read_descriptors
 
     features = read_descriptors(_needed(task.features, "descriptors"))
     return ArmAnswer(predict_from(head, features[task.rows], task.labels, features[task.test], task.seed))
+
+
+
+# Models without a network on descriptors: extremely randomised trees, a random forest, a Gaussian process.
+
+Head = Literal["trees", "forest", "gaussian"]
 
 
 DESCRIBED: dict[str, tuple[str, Head]] = {
@@ -235,8 +242,6 @@ def _ridge(task: ArmTask, encoder: Encoder) -> ArmAnswer:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    from matgl_infomax.tasks.logistic import logistic
-
     store = _needed(task.store, "prepared crystals")
     initial = state_hash(encoder)
     known, wanted = (_vectors(encoder, initial, store, rows, task.cache) for rows in (task.rows, task.test))
@@ -260,3 +265,241 @@ def _needed(thing: Thing | None, name: str) -> Thing:
     if thing is None:
         raise ValueError(f"this arm needs {name}")
     return thing
+
+
+N_TREES = 500
+"""More trees change the error by less than the seed does."""
+
+MOST_FOR_GAUSSIAN = 5000
+"""Time grows with the third power of the labels and memory with the second: beyond this it is hours."""
+
+
+def predict_from(
+    head: Head, known: NDArray[np.float32], labels: NDArray[np.float64], wanted: NDArray[np.float32], seed: int
+) -> NDArray[np.float64]:
+    """Fit a model to the unmasked crystals and predict others, (m,).
+
+    Descriptors that are not there, because matminer failed, become the mean over the unmasked crystals.
+
+    Args:
+        head: ``trees`` (extremely randomised, 500), ``forest`` (random, 500) or ``gaussian`` (a Gaussian process with
+            one Matérn length, amplitude and noise, fitted by marginal likelihood, on standardised descriptors).
+        known: descriptors of the unmasked crystals, (n, K), NaN where they are missing.
+        labels: their labels, (n,).
+        wanted: descriptors of the crystals to predict, (m, K).
+        seed: seed of the trees; a Gaussian process needs none.
+
+    Raises:
+        InputError: For a Gaussian process on more than 5,000 labels.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from threadpoolctl import threadpool_limits
+
+    if head == "gaussian" and len(labels) > MOST_FOR_GAUSSIAN:
+        raise InputError(
+            f"A Gaussian process takes hours beyond {MOST_FOR_GAUSSIAN} labels. Received: {len(labels)}. "
+            "Leave the arm descriptors_gaussian out."
+        )
+    model = _model(head, seed)
+    # One thread: sums of several come out differently in the last digits.
+    with threadpool_limits(1), warnings.catch_warnings():
+        # A length or a noise at the end of its range is an answer too: labels without noise, a descriptor without use.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return np.asarray(model.fit(known, labels).predict(wanted), dtype=np.float64)
+
+
+def _model(head: Head, seed: int) -> Any:
+    """A scikit-learn regressor that stands missing numbers."""
+    from sklearn.ensemble import ExtraTreesRegressor, RandomForestRegressor
+    from sklearn.pipeline import make_pipeline
+
+    if head == "gaussian":
+        return make_pipeline(*prepared(scaled=True), _gaussian_process())
+    trees = ExtraTreesRegressor if head == "trees" else RandomForestRegressor
+    return make_pipeline(*prepared(scaled=False), trees(N_TREES, random_state=seed, n_jobs=1))
+
+
+def _gaussian_process() -> Any:
+    """A Gaussian process on standardised numbers; the length starts near their usual distance."""
+    from sklearn.gaussian_process import GaussianProcessRegressor
+    from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+
+    kernel = ConstantKernel(1.0, (1e-3, 1e3)) * Matern(10.0, (1e-1, 1e4), nu=1.5) + WhiteKernel(0.1, (1e-6, 1e2))
+    return GaussianProcessRegressor(kernel, normalize_y=True)
+
+
+
+# Classes from vectors: logistic regression, its penalty chosen on the labels it may see.
+
+STRENGTHS = np.logspace(-4, 2, 13)
+"""Inverse penalties to choose among; at the last one vectors that separate the classes still give a finite answer."""
+
+FOLDS = 5
+"""Parts of the labels on which penalties are compared; fewer where a class has fewer labels."""
+
+STEPS = 5000
+"""Most steps of the solver."""
+
+
+def logistic(
+    known: NDArray[np.float64], labels: NDArray[np.float64], wanted: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Probabilities of class 1 by logistic regression on standardised vectors.
+
+    The penalty is the one with the lowest cross-entropy in a cross-validation within the labels; where a class has
+    one label only, nothing can be compared and the penalty is 1.
+
+    Args:
+        known: vectors with labels, (n, C).
+        labels: 0 and 1, (n,).
+        wanted: vectors to classify, (m, C).
+
+    Returns:
+        Probabilities, (m,).
+
+    Raises:
+        InputError: If all labels are of one class.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GridSearchCV, StratifiedKFold
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    classes = labels > 0.5
+    fewest = int(min(classes.sum(), (~classes).sum()))
+    if fewest == 0:
+        raise InputError(
+            f"All {len(labels)} labels are of class {int(classes[0])}: nothing tells the classes apart. "
+            "Unmask more labels, or choose another seed."
+        )
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=STEPS))
+    if fewest > 1:
+        parts = StratifiedKFold(min(FOLDS, fewest), shuffle=True, random_state=0)
+        choices = {"logisticregression__C": STRENGTHS}
+        model = GridSearchCV(model, choices, scoring="neg_log_loss", cv=parts)
+    found = model.fit(known, classes).predict_proba(wanted)
+    return np.asarray(found[:, 1], dtype=np.float64)
+
+
+
+# One fit of a representation study: frozen vectors, a simple model on top, a few labels.
+
+LIMIT = 10.0
+"""Scaled numbers are cut off here. A feature that hardly moves over the unmasked crystals, such as the far tail of a
+diffraction peak, has a spread near zero; on a test crystal it would become any number, and so would the prediction."""
+
+HIDDEN = 64
+"""Width of the hidden layer, as in the Deep InfoMax paper."""
+
+
+@dataclass(frozen=True)
+class HeadFit:
+    """Which vectors, which model on top, how many labels, which draw of them."""
+
+    arm: str
+    head: str
+    scaling: str
+    labels: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Name of the fit's files."""
+        unscaled = "" if self.scaling == "standard" else "-unscaled"
+        return f"{self.arm}-{self.head}{unscaled}-n{self.labels}-s{self.seed}"
+
+
+@dataclass(frozen=True)
+class HeadJob:
+    """All that a fit gets to see."""
+
+    fit: HeadFit
+    features: Path
+    """Array of vectors, one line per crystal, NaN where a descriptor failed, (L, D)."""
+    lines: NDArray[np.int64]
+    """Lines of the unmasked crystals, (n,)."""
+    labels: NDArray[np.float64]
+    """Their labels, (n,)."""
+    test: NDArray[np.int64]
+    """Lines to predict, (m,)."""
+
+
+@dataclass(frozen=True)
+class HeadAnswer:
+    """What comes back."""
+
+    fit: HeadFit
+    prediction: NDArray[np.float64]
+    """In units of the target, (m,)."""
+    seconds: float
+    """Time of the fit."""
+
+
+def fit_head(job: HeadJob) -> HeadAnswer:
+    """HeadFit one head and predict the test crystals.
+
+    Raises:
+        InputError: If the file of vectors cannot be read.
+    """
+    from threadpoolctl import threadpool_limits
+
+    try:
+        vectors = np.load(job.features, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{job.features} is damaged ({error}). Delete it; it is computed again.") from error
+    known, wanted = (np.asarray(vectors[lines], dtype=np.float64) for lines in (job.lines, job.test))
+    model = new_head(job.fit.head, job.fit.scaling, job.fit.seed)
+    started = time.perf_counter()
+    # One thread: sums of several come out differently in the last digits.
+    with threadpool_limits(1):
+        prediction = np.asarray(model.fit(known, job.labels).predict(wanted), dtype=np.float64)
+    return HeadAnswer(job.fit, prediction, time.perf_counter() - started)
+
+
+def new_head(head: str, scaling: str, seed: int) -> Any:
+    """A model for frozen vectors, the same for every arm.
+
+    Vectors that are not there (a descriptor failed) become the mean over the unmasked crystals, so that the test part
+    is the same for all arms. Labels are learnt with zero mean and unit spread: the network's step size is for such.
+
+    Args:
+        head: ``linear`` (least squares, the shortest solution where there are several), ``ridge`` (its penalty chosen
+            by leaving one label out), ``mlp`` (one hidden layer of 64) or ``forest`` (100 trees).
+        scaling: ``standard`` or ``none``.
+        seed: seed of ``mlp`` and ``forest``.
+
+    Returns:
+        A scikit-learn regressor.
+    """
+    from sklearn.compose import TransformedTargetRegressor
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    regressor = make_pipeline(*prepared(scaled=scaling == "standard"), _regressor(head, seed))
+    return TransformedTargetRegressor(regressor, transformer=StandardScaler())
+
+
+def prepared(*, scaled: bool) -> list[Any]:
+    """First steps of a pipeline: missing numbers become means; if asked, all are scaled and cut off at ``LIMIT``."""
+    from sklearn.impute import SimpleImputer
+    from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+    steps: list[Any] = [SimpleImputer(keep_empty_features=True)]
+    if scaled:
+        steps += [StandardScaler(), FunctionTransformer(np.clip, kw_args={"a_min": -LIMIT, "a_max": LIMIT})]
+    return steps
+
+
+def _regressor(head: str, seed: int) -> Any:
+    """The model itself."""
+    from sklearn.ensemble import RandomForestRegressor
+    from sklearn.linear_model import LinearRegression, RidgeCV
+    from sklearn.neural_network import MLPRegressor
+
+    if head == "linear":
+        return LinearRegression()
+    if head == "ridge":
+        return RidgeCV(ALPHAS)
+    if head == "mlp":
+        return MLPRegressor(hidden_layer_sizes=(HIDDEN,), max_iter=5000, random_state=seed)
+    return RandomForestRegressor(random_state=seed, n_jobs=1)

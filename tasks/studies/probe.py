@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from matgl_infomax.errors import InputError
 from matgl_infomax.io import atomic_write, read_json, sha256_of
 from matgl_infomax.probe import FOLDS, Folds, Score, cross_validate, make_folds
 from matgl_infomax.probe_targets import (
+    SHELL,
     Target,
     chosen_sites,
     composition_of_crystals,
@@ -28,17 +29,25 @@ from matgl_infomax.probe_targets import (
 from matgl_infomax.record import peak_memory_mb, versions
 from matgl_infomax.settings.base import deciding
 from matgl_infomax.settings.commands import ProbeConfig
-from matgl_infomax.tasks.engine import IN_MEMORY, Grid, carry_out_all, hash_of, settings_of, take_folder, write_table
 from matgl_infomax.tasks.matbench.task import data_hash
-from matgl_infomax.tasks.probe_plot import plot_probes
-from matgl_infomax.tasks.probe_table import NOTES, compared, probe_table, score_frame, vector_table
-from matgl_infomax.tasks.represent_study import PRETRAINED, UNTRAINED, fresh, unique
+from matgl_infomax.tasks.studies.engine import (
+    IN_MEMORY,
+    Grid,
+    carry_out_all,
+    hash_of,
+    settings_of,
+    take_folder,
+    write_table,
+)
+from matgl_infomax.tasks.studies.plots import plot_probes
+from matgl_infomax.tasks.studies.represent import PRETRAINED, UNTRAINED, Errors, comparisons, fresh, unique
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from matgl_infomax.data.store import Store
     from matgl_infomax.nn.build import Encoder
+
 
 COMPOSITION = "composition"
 
@@ -90,6 +99,58 @@ class _ProbeArm:
     group: str
     vectors: dict[str, NDArray[np.float64]]
     """Of the chosen sites, (N, D), and of the crystals, (B, C), by level."""
+
+
+def probe(
+    crystals: Crystals | Sequence[Crystal],
+    config: ProbeConfig | None = None,
+    *,
+    progress: bool = True,
+    **options: Any,
+) -> ProbeResult:
+    """Read facts about structure off the vectors of an encoder, of untrained encoders and off composition alone.
+
+    Args:
+        crystals: all crystals, labelled or not.
+        config: the study; or give its fields as ``options``, such as ``checkpoint="encoder", out="probed"``.
+        progress: show bars.
+        options: fields of ``ProbeConfig``, instead of ``config``.
+
+    Raises:
+        InputError: If there are fewer crystals than folds, nothing can be asked, a target is unknown, the encoder does
+            not know an element or diverged, or the folder holds another study or cannot be written.
+    """
+    from matgl_infomax.data.elements import check_elements
+    from matgl_infomax.data.store import build_store
+    from matgl_infomax.nn.build import load_encoder
+    from matgl_infomax.tasks.studies.arms import state_hash
+
+    config = settings_of(ProbeConfig, config, {"data": IN_MEMORY, **options} if config is None else options)
+    started = time.perf_counter()
+    table = crystals if isinstance(crystals, Crystals) else Crystals(crystals)
+    if len(table) < FOLDS:
+        raise InputError(f"{FOLDS} folds need at least {FOLDS} crystals. Received: {len(table)}.")
+    labels = table.labels(unique(config.target))  # (B, T)
+    encoder = load_encoder(config.checkpoint)
+    elements = {int(z) for crystal in table for z in np.unique(crystal.numbers)}
+    check_elements(elements, encoder.element_types, str(config.checkpoint))
+    decides: dict[str, Any] = {
+        "encoder": state_hash(encoder),
+        "data": sha256_of(" ".join([data_hash(table, np.zeros(len(table))), sha256_of(labels.tobytes())])),
+        **deciding(config),
+        "code version": CODE_VERSION,
+    }
+    study = ProbeStudy(config, decides)
+    take_folder(study)
+    workers = config.prepare_processes or None
+    store = build_store(table, encoder.edges, config.cache, progress=progress, workers=workers)
+    study = _prepare_probes(study, store, labels, encoder, progress)
+    carry_out_all(study, progress=progress)
+    result = _collect_probes(study, store)
+    cost = {"seconds": time.perf_counter() - started, "peak_memory_mb": peak_memory_mb(), "versions": versions()}
+    result.facts.update(decides | {"store": store.key} | cost)
+    _write(result)
+    return result
 
 
 @dataclass(frozen=True)
@@ -175,58 +236,6 @@ class ProbeStudy(Grid[ProbeRun]):
     def _hashes(self, run: ProbeRun, table: bytes) -> dict[str, str]:
         """Hash of everything that decides a run, and of its errors."""
         return {"run": hash_of(self.claim(), run.level, run.target, run.probe), "errors": sha256_of(table)}
-
-
-def probe(
-    crystals: Crystals | Sequence[Crystal],
-    config: ProbeConfig | None = None,
-    *,
-    progress: bool = True,
-    **options: Any,
-) -> ProbeResult:
-    """Read facts about structure off the vectors of an encoder, of untrained encoders and off composition alone.
-
-    Args:
-        crystals: all crystals, labelled or not.
-        config: the study; or give its fields as ``options``, such as ``checkpoint="encoder", out="probed"``.
-        progress: show bars.
-        options: fields of ``ProbeConfig``, instead of ``config``.
-
-    Raises:
-        InputError: If there are fewer crystals than folds, nothing can be asked, a target is unknown, the encoder does
-            not know an element or diverged, or the folder holds another study or cannot be written.
-    """
-    from matgl_infomax.data.elements import check_elements
-    from matgl_infomax.data.store import build_store
-    from matgl_infomax.nn.build import load_encoder
-    from matgl_infomax.tasks.arms import state_hash
-
-    config = settings_of(ProbeConfig, config, {"data": IN_MEMORY, **options} if config is None else options)
-    started = time.perf_counter()
-    table = crystals if isinstance(crystals, Crystals) else Crystals(crystals)
-    if len(table) < FOLDS:
-        raise InputError(f"{FOLDS} folds need at least {FOLDS} crystals. Received: {len(table)}.")
-    labels = table.labels(unique(config.target))  # (B, T)
-    encoder = load_encoder(config.checkpoint)
-    elements = {int(z) for crystal in table for z in np.unique(crystal.numbers)}
-    check_elements(elements, encoder.element_types, str(config.checkpoint))
-    decides: dict[str, Any] = {
-        "encoder": state_hash(encoder),
-        "data": sha256_of(" ".join([data_hash(table, np.zeros(len(table))), sha256_of(labels.tobytes())])),
-        **deciding(config),
-        "code version": CODE_VERSION,
-    }
-    study = ProbeStudy(config, decides)
-    take_folder(study)
-    workers = config.prepare_processes or None
-    store = build_store(table, encoder.edges, config.cache, progress=progress, workers=workers)
-    study = _prepare_probes(study, store, labels, encoder, progress)
-    carry_out_all(study, progress=progress)
-    result = _collect_probes(study, store)
-    cost = {"seconds": time.perf_counter() - started, "peak_memory_mb": peak_memory_mb(), "versions": versions()}
-    result.facts.update(decides | {"store": store.key} | cost)
-    _write(result)
-    return result
 
 
 def _prepare_probes(
@@ -336,3 +345,126 @@ def _write(result: ProbeResult) -> None:
     title = f"What the vectors of {result.facts['crystals']} crystals know, {FOLDS}-fold cross-validation"
     plot_probes(result.scores, out / "probes.png", title=title)
     atomic_write(out / "summary.md", result.summary())
+
+
+
+# The numbers of a study with probes: one line per score, paired comparisons, and tables to read.
+
+Found = Sequence[tuple[Target, Folds, str, dict[str, Score]]]
+"""Target, its folds, probe, and the score of every arm."""
+
+NOTES = (
+    "Scores are those of crystals that the probe has not seen: R² for numbers (0 is the mean, below 0 is worse), the "
+    "share that is right for classes (chance is the most frequent class). All sites of a crystal are in one fold. "
+    "Every arm gets the same sites, crystals, folds and probes.",
+    f"Coordination number: neighbours within {SHELL:g} times the nearest distance of a site; second shell: the next "
+    "distance. Space groups are those of spglib within 0.1 Å. Classes in fewer than five crystals are not asked.",
+    "Untrained encoders share the architecture and have random weights, and every encoder is told the elements: what "
+    "the trained one adds is its lead over them. Composition: elemental properties of the site and their mean over the "
+    "crystal, or mean and spread over the crystal, without any structure.",
+    "The interval of the ratio of errors (95 %) covers other crystals, not another training of the encoder; better "
+    "(worse) needs the whole interval and a smaller (larger) error than each single untrained encoder. Whether the "
+    "encoder was pretrained on these very crystals is not checked.",
+)
+
+
+def score_frame(found: Found, groups: dict[str, str], owner: NDArray[np.int64]) -> pd.DataFrame:
+    """One line per target, probe and arm, in the columns of ``scores.csv``.
+
+    Args:
+        found: all scores.
+        groups: ``pretrained``, ``untrained`` or ``composition``, by arm.
+        owner: crystal of each site that was asked, (N,).
+    """
+    import pandas as pd
+
+    lines = []
+    for target, folds, name, scores in found:
+        crystals = len(np.unique(owner[folds.rows])) if target.level == "site" else len(folds.rows)
+        classes = len(np.unique(target.values[folds.rows])) if target.kind == "class" else None
+        shared = {"level": target.level, "target": target.name, "kind": target.kind, "unit": target.unit,
+                  "probe": name, "n": len(folds.rows), "crystals": crystals, "classes": classes,
+                  "dropped": folds.dropped, "chance": folds.chance}  # fmt: skip
+        for arm, score in scores.items():
+            numbers = {"score": score.value, "sd": score.sd, "mae": score.mae, "balanced_accuracy": score.balanced}
+            lines.append({"arm": arm, "group": groups[arm], **shared, **numbers})
+    kinds = {"classes": "Int64", "sd": "float64", "mae": "float64", "balanced_accuracy": "float64"}
+    return pd.DataFrame(lines).astype(kinds)
+
+
+def compared(found: Found, groups: dict[str, str], owner: NDArray[np.int64]) -> pd.DataFrame:
+    """The pretrained vectors against every baseline: errors of the same crystals, averaged over the sites of each.
+
+    Args:
+        found: all scores.
+        groups: group of each arm.
+        owner: crystal of each site that was asked, (N,).
+
+    Returns:
+        One line per target, probe and baseline, as in ``represent``; errors are absolute ones, or shares of wrong
+        classes.
+    """
+    errors: Errors = {}
+    for target, folds, name, scores in found:
+        of = owner[folds.rows] if target.level == "site" else folds.rows
+        crystals = np.unique(of, return_inverse=True)[1]  # (n,)
+        share = 1 / np.bincount(crystals)  # (B,)
+        key = (f"{target.level}:{target.name}", name, len(share))
+        errors[key] = {
+            arm: (np.bincount(crystals, weights=score.errors) * share)[None] for arm, score in scores.items()
+        }
+    table = comparisons(errors, groups).rename(columns={"head": "probe", "labels": "crystals"})
+    asked = [str(key).split(":", 1) for key in table["scaling"]]
+    table = table.drop(columns="scaling").rename(columns={"mae": "error", "baseline_mae": "baseline_error"})
+    table.insert(0, "target", [name for _, name in asked])
+    table.insert(0, "level", [level for level, _ in asked])
+    return table
+
+
+def probe_table(scores: pd.DataFrame, comparison: pd.DataFrame) -> str:
+    """Scores as Markdown, one line per target and probe.
+
+    Args:
+        scores: the columns of ``scores.csv``.
+        comparison: what ``compared`` gives.
+    """
+    head = ["target", "probe", "score", "pretrained", "untrained (lowest to highest)", "composition", "chance",
+            "error, pretrained / untrained (95 %)"]  # fmt: skip
+    parts = []
+    for level, of_level in scores.groupby("level", sort=False):
+        lines = [head, ["---", "---", "---", *["---:"] * (len(head) - 3)]]
+        for key, part in of_level.groupby(["target", "probe"], sort=False):
+            target, probe = cast(tuple[str, str], key)
+            by_group = {name: values["score"] for name, values in part.groupby("group", sort=False)}
+            floor = by_group["untrained"]
+            span = f" ({floor.min():.3f} to {floor.max():.3f})" if len(floor) > 1 else ""
+            here = comparison[(comparison["level"] == level) & (comparison["target"] == target)]
+            line = here[(here["probe"] == probe) & (here["baseline"] == "untrained")].to_dict("records")[0]
+            first = part.iloc[0]
+            lines.append(
+                [target.replace("_", " "), probe, "R²" if first["kind"] == "number" else "accuracy",
+                 f"{by_group['pretrained'].iloc[0]:.3f}", f"{floor.mean():.3f}{span}",
+                 f"{by_group['composition'].iloc[0]:.3f}", f"{first['chance']:.3f}", _ratio(line)]
+            )  # fmt: skip
+        parts += [f"## {level} vectors", "", *("| " + " | ".join(line) + " |" for line in lines), ""]
+    return "\n".join(parts)
+
+
+def vector_table(vectors: pd.DataFrame) -> str:
+    """Effective rank and spread as Markdown.
+
+    Args:
+        vectors: the columns of ``vectors.csv``.
+    """
+    lines = [["vectors", "arm", "dimensions", "effective rank", "spread"], ["---", "---", "---:", "---:", "---:"]]
+    for line in vectors.sort_values("level", kind="stable", ascending=False).to_dict("records"):
+        numbers = [f"{line['dimensions']}", f"{line['effective_rank']:.1f}", f"{line['spread']:.3f}"]
+        lines.append([line["level"], line["arm"], *numbers])
+    return "\n".join(["## Do they collapse?", "", *("| " + " | ".join(line) + " |" for line in lines)])
+
+
+def _ratio(line: dict[Any, Any]) -> str:
+    """'0.913 (0.871–0.958), better'."""
+    if max(line["error"], line["baseline_error"]) == 0:
+        return "both without error"
+    return f"{line['ratio']:.3g} ({line['ratio_low']:.3g}–{line['ratio_high']:.3g}), {line['answer']}"

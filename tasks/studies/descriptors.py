@@ -24,10 +24,10 @@ from tqdm import tqdm
 
 from matgl_infomax.data.crystal import BadEntry, Crystal, UnreadableError, guarded
 from matgl_infomax.errors import InputError
-from matgl_infomax.io import atomic_write, sha256_of
+from matgl_infomax.io import atomic_write, cached_array, open_array, sha256_of
 from matgl_infomax.workers import at_once
 
-CODE_VERSION = 1
+STRUCTURE_CODE_VERSION = 1
 """Raise it whenever the same crystal would get other descriptors."""
 
 WIDTHS = {"orbital_field": 1521, "xrd": 128}
@@ -157,20 +157,126 @@ def crystal_key(crystal: Crystal) -> bytes:
 
 def recipe(name: str) -> str:
     """Short name of everything beside the crystal that decides the numbers."""
-    return sha256_of(f"{CODE_VERSION} {name} {version('matminer')} {version('pymatgen')}")[:12]
+    return sha256_of(f"{STRUCTURE_CODE_VERSION} {name} {version('matminer')} {version('pymatgen')}")[:12]
 
 
 def _numbers(name: str, crystal: Crystal) -> NDArray[np.float32]:
     """Descriptors of one crystal, (D,)."""
-    values = np.array(_featurizer(name).featurize(crystal.to_structure()), dtype=np.float64).astype(np.float32)
+    values = np.array(_structure_featurizer(name).featurize(crystal.to_structure()), dtype=np.float64).astype(np.float32)
     if not np.isfinite(values).all():
         raise UnreadableError("matminer gives no finite number")
     return values
 
 
 @cache
-def _featurizer(name: str) -> Any:
+def _structure_featurizer(name: str) -> Any:
     """Matminer's featurizer."""
     from matminer.featurizers.structure import OrbitalFieldMatrix, XRDPowderPattern
 
     return OrbitalFieldMatrix(period_tag=True, flatten=True) if name == "orbital_field" else XRDPowderPattern()
+
+
+
+# What a chemist would use without a network: statistics of elemental properties, computed once per data set.
+
+ELEMENT_CODE_VERSION = 1
+"""Raise it whenever the same crystals would get other descriptors."""
+
+_CHUNK = 64
+
+
+def descriptors(crystals: Sequence[Crystal], cache_folder: Path, *, workers: int = 1, progress: bool = True) -> Path:
+    """Compute matminer's Magpie statistics of each crystal's composition, once per data set.
+
+    Args:
+        crystals: crystals; only their compositions count.
+        cache_folder: folder for the result, under a hash of all formulas.
+        workers: processes at the same time.
+        progress: show a bar.
+
+    Returns:
+        File of a float32 array, one row per crystal, (n, 132); to be opened with ``read_descriptors``.
+
+    Raises:
+        InputError: If the folder cannot be written.
+    """
+    formulas = [crystal.reduced_formula for crystal in crystals]
+    key = sha256_of("\n".join([f"{ELEMENT_CODE_VERSION} {version('matminer')}", *formulas]))[:24]
+    file = Path(cache_folder).expanduser() / f"descriptors-{key}.npy"
+    unique = {formula: place for place, formula in enumerate(sorted(set(formulas)))}
+    rows = [unique[formula] for formula in formulas]
+    cached_array(file, lambda: _compute(list(unique), workers, progress)[rows])
+    return file
+
+
+def read_descriptors(file: Path) -> NDArray[np.float32]:
+    """Open the array of a data set without loading it, (n, 132).
+
+    Raises:
+        InputError: If the file is missing or damaged.
+    """
+    return open_array(file)
+
+
+def described(
+    name: str, crystals: Sequence[Crystal], cache_folder: Path, *, workers: int = 1, progress: bool = True
+) -> Path:
+    """Compute one kind of descriptors of each crystal, or find that it was done.
+
+    Args:
+        name: ``magpie`` (statistics of the composition) or a key of ``structure_descriptors.WIDTHS``.
+        crystals: crystals, in the order of the rows.
+        cache_folder: folder for the result.
+        workers: processes at the same time.
+        progress: show a bar.
+
+    Returns:
+        File of a float32 array, one row per crystal, NaN where matminer failed, (n, K).
+
+    Raises:
+        InputError: If the folder cannot be written, or a file in it is damaged.
+    """
+    if name == "magpie":
+        return descriptors(crystals, cache_folder, workers=workers, progress=progress)
+    key = sha256_of(b"".join([recipe(name).encode(), *map(crystal_key, crystals)]))[:24]
+    file = Path(cache_folder).expanduser() / f"{name}-{key}.npy"
+    cached_array(
+        file, lambda: structure_descriptors(name, crystals, cache_folder, workers=workers, progress=progress).values
+    )
+    return file
+
+
+def _compute(formulas: list[str], workers: int, progress: bool) -> NDArray[np.float32]:
+    """Descriptors of different formulas, (n, 132)."""
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    chunks = [formulas[start : start + _CHUNK] for start in range(0, len(formulas), _CHUNK)]
+    workers = min(workers, len(chunks))
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn")) if workers > 1 else None
+    parts = []
+    try:
+        with tqdm(total=len(formulas), desc="Descriptors", unit="formula", disable=not progress) as bar:
+            for part in pool.map(_featurise, chunks) if pool else map(_featurise, chunks):
+                parts.append(part)
+                bar.update(len(part))
+    finally:
+        if pool:
+            pool.shutdown(cancel_futures=True)
+    return np.concatenate(parts)
+
+
+def _featurise(formulas: list[str]) -> NDArray[np.float32]:
+    """Descriptors of a few formulas, (n, 132)."""
+    from pymatgen.core import Composition
+
+    featurizer = _magpie()
+    return np.array([featurizer.featurize(Composition(formula)) for formula in formulas], dtype=np.float32)
+
+
+@cache
+def _magpie() -> Any:
+    """Matminer's featurizer; elements without a tabulated property get the mean over the others."""
+    from matminer.featurizers.composition import ElementProperty
+
+    return ElementProperty.from_preset("magpie", impute_nan=True)

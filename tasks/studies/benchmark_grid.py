@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,23 +10,38 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
+from matgl_infomax.io import atomic_write
 from matgl_infomax.leaderboard.results import Asked
+from matgl_infomax.leaderboard.scores import fold_scores, probability_rocauc
+from matgl_infomax.record import HASH
 from matgl_infomax.settings.arms import STARTS
 from matgl_infomax.settings.base import deciding
 from matgl_infomax.settings.commands import BenchmarkConfig
-from matgl_infomax.tasks.arms import DESCRIBED, open_encoder, state_hash
-from matgl_infomax.tasks.descriptors import described
-from matgl_infomax.tasks.engine import CardGrid, Outcome, hash_of
-from matgl_infomax.tasks.matbench.task import N_FOLDS, Card, Split, Task, data_hash, nested_masks, split_hash
-from matgl_infomax.tasks.starts import PER_FOLD, Start, StartRequest, check_starts, start_weights
+from matgl_infomax.tasks.matbench.task import N_FOLDS, Card, Split, Task, data_hash, mask_hash, nested_masks, split_hash
+from matgl_infomax.tasks.studies.arms import (
+    ARMS,
+    CHOOSING_SHARE,
+    DESCRIBED,
+    ArmAnswer,
+    ArmTask,
+    open_encoder,
+    state_hash,
+)
+from matgl_infomax.tasks.studies.descriptors import described
+from matgl_infomax.tasks.studies.engine import CardGrid, Grid, Outcome, hash_of, regression_metrics
+from matgl_infomax.tasks.studies.starts import PER_FOLD, Start, StartRequest, check_starts, start_weights
 from matgl_infomax.train.budget import with_held_out
 from matgl_infomax.workers import workers_here
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from matgl_infomax.data.store import Store
+
 
 CODE_VERSION = 1
 """Raise it whenever the same benchmark would give other results."""
@@ -153,8 +169,6 @@ class Bench(CardGrid[BenchmarkRun]):
 
     def carry_out(self, run: BenchmarkRun) -> Outcome:
         """One model: trained on the mask, asked once for the test part, then scored."""
-        from matgl_infomax.tasks.benchmark_runs import run_model
-
         return run_model(self, run)
 
     def held_out(self, fold: int) -> NDArray[np.int64]:
@@ -296,3 +310,280 @@ def _learnt_starts(bench: Bench, crystals: Crystals, store: Store, progress: boo
 def _listed(values: Sequence[float]) -> str:
     """Numbers as they would be typed."""
     return " ".join(f"{value:g}" for value in values)
+
+
+
+# One model of a benchmark: learning rates are tried on the labels of its fold, the best one trains it.
+
+ROUNDING = 1e-9
+"""How far a mean of probabilities may come out of 0 to 1."""
+
+
+def run_model(bench: Bench, run: BenchmarkRun) -> Outcome:
+    """Train one model on the mask of its fold, with the best of the learning rates that were tried, and test it once.
+
+    Raises:
+        InputError: If a prediction is no finite number, or no learning rate was stable.
+    """
+    tried = found_rates(bench, run.fold) if bench.choosing else ()
+    started = time.perf_counter()
+    answer, held_out = _answer(bench, run, tried)
+    seconds = time.perf_counter() - started
+    test = bench.parts[run.fold].test
+    aside = None
+    if held_out is not None:
+        aside = _lines(bench, run, bench.masks[run.fold][bench.held_out(run.fold)], held_out)
+    card = _card(bench, run, answer, tried) | {"metrics": _scores(bench, bench.labels[test], answer.prediction)}
+    card["cost"]["seconds"] = seconds
+    return Outcome(_lines(bench, run, test, answer.prediction), card, aside)
+
+
+def _answer(
+    bench: Bench, run: BenchmarkRun, tried: Sequence[TriedRate]
+) -> tuple[ArmAnswer, NDArray[np.float64] | None]:
+    """What the arm says of the test part, and of the held-out labels where an uncertainty may be fitted on them."""
+    rows, test = bench.masks[run.fold], bench.parts[run.fold].test
+    rate = min(tried, key=lambda entry: entry.error).learning_rate if tried else bench.rates[0]
+    arm = ARMS[bench.arm]
+    aside = bench.held_out(run.fold) if bench.card.kind == "regression" else np.empty(0, dtype=np.int64)
+    if bench.arm in TRAINED:
+        # The part that chose the checkpoint gave no gradient to any model of the fold, for all share it.
+        asked = np.concatenate([test, rows[aside]])
+        answer = arm(arm_task(bench, run.fold, run.seed, rows, asked, rate))
+        both = _checked(bench, answer.prediction, run.name)
+        return replace(answer, prediction=both[: len(test)]), both[len(test) :] if len(aside) else None
+    held_out = None
+    if bench.calibrated:
+        # A regression on vectors holds nothing out by itself: a second one, without these labels, has not seen them.
+        others = np.delete(rows, aside)
+        second = arm(arm_task(bench, run.fold, run.seed, others, rows[aside], rate))
+        held_out = _checked(bench, second.prediction, run.name)
+    answer = arm(arm_task(bench, run.fold, run.seed, rows, test, rate))
+    return replace(answer, prediction=_checked(bench, answer.prediction, run.name)), held_out
+
+
+def _checked(bench: Bench, prediction: NDArray[np.float64], name: str) -> NDArray[np.float64]:
+    """Predictions that are numbers, and probabilities where classes are asked for."""
+    if not np.isfinite(prediction).all():
+        raise InputError(
+            f"{name} predicts no finite number for some crystals: the training diverged. "
+            "Lower --learning-rates or --finetune.learning-rate."
+        )
+    if bench.card.kind == "regression":
+        return prediction
+    inside = np.clip(prediction, 0.0, 1.0)
+    if np.abs(inside - prediction).max() > ROUNDING:
+        raise ValueError(f"{name}: the arm {bench.arm} gave no probabilities")
+    return inside
+
+
+def _lines(bench: Bench, run: BenchmarkRun, rows: NDArray[np.int64], prediction: NDArray[np.float64]) -> pd.DataFrame:
+    """One line per crystal."""
+    import pandas as pd
+
+    ids = [bench.ids[int(row)] for row in rows]
+    known = {"fold": run.fold, "seed": run.seed, "target": bench.labels[rows]}
+    return pd.DataFrame({"id": ids, **known, "prediction": prediction})
+
+
+def _scores(bench: Bench, truth: NDArray[np.float64], prediction: NDArray[np.float64]) -> dict[str, float | None]:
+    """The metrics of a run card."""
+    if bench.card.kind == "regression":
+        return regression_metrics(truth, prediction)
+    area, loss = probability_rocauc(truth, prediction), class_loss(truth, prediction)
+    return {**fold_scores("classification", truth, prediction), "probability_rocauc": area, "log_loss": loss}
+
+
+def _card(bench: Bench, run: BenchmarkRun, answer: ArmAnswer, tried: Sequence[TriedRate]) -> dict[str, Any]:
+    """What the run card says beside the errors and the time of training."""
+    mask, start = bench.masks[run.fold], bench.starts.get(run.fold)
+    name = "scratch" if bench.arm in ("scratch", "untrained") else STARTS.get(bench.arm, bench.arm)
+    name = name if bench.config.init is None else "init"
+    return {
+        "task": bench.card.name,
+        "target": bench.card.target,
+        "unit": bench.card.unit,
+        "arm": bench.arm,
+        "fold": run.fold,
+        "seed": run.seed,
+        "mask": {"asked": len(mask), "used": len(mask), "sha256": mask_hash(bench.ids, mask)},
+        "n_test": len(bench.parts[run.fold].test),
+        "initial": {"name": name, "sha256": answer.initial, "facts": start.facts if start else {}},
+        "settings": bench.settings,
+        "tried": [entry.model_dump(include={"learning_rate", "mae", "log_loss"}) for entry in tried],
+        "hashes": {
+            "data": bench.data_hash,
+            "folds": bench.fold_hash(run.fold),
+            "store": bench.store.key if bench.store is not None else None,
+        },
+        "cost": {
+            "choosing_seconds": sum(entry.seconds for entry in tried) if tried else None,
+            "pretraining_seconds": start.seconds if start else None,
+        },
+    }
+
+
+
+# Which learning rate the models of a fold train with: each is tried on most of the mask and judged on the rest.
+
+@dataclass(frozen=True)
+class RateTrial:
+    """One learning rate, tried on the labels of one fold."""
+
+    fold: int
+    rate: float
+
+    @property
+    def name(self) -> str:
+        """Name of its file."""
+        return f"fold_{self.fold}-rate_{self.rate!r}"
+
+
+class TriedRate(BaseModel):
+    """What a trial found."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    run: str = Field(pattern=HASH)
+    learning_rate: float = Field(gt=0)
+    mae: float | None = Field(ge=0)
+    log_loss: float | None = Field(ge=0)
+    seconds: float = Field(ge=0)
+
+    @property
+    def error(self) -> float:
+        """What is compared, the lower the better: infinite where the training diverged."""
+        found = self.log_loss if self.mae is None else self.mae
+        return float("inf") if found is None else found
+
+
+@dataclass(frozen=True)
+class RateTrials(Grid[RateTrial]):
+    """The learning rates of a benchmark, each tried on the labels of every fold that has models to train."""
+
+    kind: ClassVar[str] = Bench.kind
+    folder: ClassVar[str] = "rates"
+    title: ClassVar[str] = "Learning rates"
+
+    config: BenchmarkConfig
+    bench: Bench
+    folds: tuple[int, ...]
+    """Folds whose models are not all trained."""
+
+    @classmethod
+    def of(cls, bench: Bench) -> RateTrials:
+        """The trials that a benchmark needs before its models can be trained."""
+        return cls(bench.config, bench, tuple(sorted({r.fold for r in bench.runs if not bench.is_finished(r)})))
+
+    @property
+    def runs(self) -> list[RateTrial]:
+        """Every learning rate, fold by fold."""
+        return [RateTrial(fold, rate) for fold in self.folds for rate in self.bench.rates]
+
+    def claim(self) -> dict[str, Any]:
+        """The folder is that of the benchmark."""
+        return self.bench.claim()
+
+    def is_finished(self, run: RateTrial) -> bool:
+        """Whether it is known how this learning rate does."""
+        return known_rate(self.bench, run) is not None
+
+    def complete(self, run: RateTrial) -> None:
+        """Try one learning rate."""
+        try_rate(self.bench, run)
+
+
+def try_rate(bench: Bench, trial: RateTrial) -> None:
+    """Train with one learning rate on the beginning of a fold's mask, and write the error on its end."""
+    rows = bench.masks[trial.fold]
+    # The draw of the mask is random already: its end is as good a sample as any.
+    n = len(rows) - max(1, round(CHOOSING_SHARE * len(rows)))
+    started = time.perf_counter()
+    task = arm_task(bench, trial.fold, bench.seed, rows[:n], rows[n:], trial.rate)
+    prediction, truth = ARMS[bench.arm](task).prediction, bench.labels[rows[n:]]
+    mae = log_loss = None
+    if np.isfinite(prediction).all():  # a learning rate with which the training diverges just loses
+        if bench.card.kind == "regression":
+            mae = float(np.abs(prediction - truth).mean())
+        else:
+            log_loss = class_loss(truth, prediction)
+    seconds = time.perf_counter() - started
+    own = bench.rate_hash(trial.fold, trial.rate)
+    tried = TriedRate(run=own, learning_rate=trial.rate, mae=mae, log_loss=log_loss, seconds=seconds)
+    atomic_write(trial_file(bench, trial), tried.model_dump_json(indent=1) + "\n")
+
+
+def trial_file(bench: Bench, trial: RateTrial) -> Path:
+    """Where a trial leaves what it found."""
+    return bench.config.out / RateTrials.folder / f"{trial.name}.json"
+
+
+def known_rate(bench: Bench, trial: RateTrial) -> TriedRate | None:
+    """What a trial found earlier, None if it is still to be done.
+
+    Raises:
+        InputError: If its file is damaged.
+    """
+    file = trial_file(bench, trial)
+    if not file.is_file():
+        return None
+    try:
+        found = TriedRate.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        raise InputError(f"{file} is damaged. Delete it, and the learning rate is tried again.") from error
+    return found if found.run == bench.rate_hash(trial.fold, trial.rate) else None
+
+
+def found_rates(bench: Bench, fold: int) -> tuple[TriedRate, ...]:
+    """What all trials of a fold found, in the order of the learning rates.
+
+    Raises:
+        InputError: If a file vanished meanwhile, or no training was stable.
+    """
+    found = []
+    for rate in bench.rates:
+        tried = known_rate(bench, RateTrial(fold, rate))
+        if tried is None:
+            file = trial_file(bench, RateTrial(fold, rate))
+            raise InputError(f"{file} vanished while the benchmark was running. Start it again.")
+        found.append(tried)
+    if not np.isfinite([tried.error for tried in found]).any():
+        raise InputError(f"Fold {fold}: the training diverged with every learning rate. Give lower --learning-rates.")
+    return tuple(found)
+
+
+def arm_task(
+    bench: Bench, fold: int, seed: int, rows: NDArray[np.int64], wanted: NDArray[np.int64], rate: float
+) -> ArmTask:
+    """What the arm gets to see: labels of the mask, or of a part of it, cut out of all others.
+
+    Args:
+        bench: the benchmark.
+        fold: decides the weights to start from.
+        seed: of the model.
+        rows: rows of the mask whose labels it sees, (n,).
+        wanted: rows to predict, (m,).
+        rate: learning rate.
+    """
+    start = bench.starts.get(fold)
+    return ArmTask(
+        rows=rows,
+        labels=bench.labels[rows].copy(),
+        test=wanted,
+        seed=seed,
+        model=bench.config.model,
+        finetune=bench.config.finetune,
+        learning_rates=(rate,),
+        cache=bench.config.cache,
+        store=bench.store,
+        weights=start.folder if start else None,
+        features=bench.features,
+        split_seed=bench.seed,
+    )
+
+
+def class_loss(truth: NDArray[np.float64], probability: NDArray[np.float64]) -> float:
+    """How badly probabilities (n,) fit classes 0 and 1 (n,): binary cross-entropy per crystal."""
+    from sklearn.metrics import log_loss
+
+    return float(log_loss(truth, probability, labels=[0.0, 1.0]))

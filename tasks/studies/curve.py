@@ -1,0 +1,629 @@
+"""Does pretraining help? A learning curve over few labels, every arm on equal terms, and an answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from pydantic import Field
+
+from matgl_infomax.data.crystal import Crystal
+from matgl_infomax.data.read import Crystals
+from matgl_infomax.errors import InputError
+from matgl_infomax.io import atomic_write
+from matgl_infomax.leaderboard.verdict import (
+    Verdict,
+    absolute_errors,
+    curve_frame,
+    has_several,
+    judge,
+    markdown_table,
+    ratio_table,
+)
+from matgl_infomax.record import RunCard
+from matgl_infomax.settings.arms import STARTS
+from matgl_infomax.settings.base import Settings, deciding, read_settings
+from matgl_infomax.settings.commands import CurveConfig, StartSettings
+from matgl_infomax.tasks.matbench.task import (
+    Split,
+    data_hash,
+    find_task,
+    mask_hash,
+    name_and_unit,
+    nested_masks,
+    split,
+    split_hash,
+)
+from matgl_infomax.tasks.studies.arms import ARMS, DESCRIBED, ArmAnswer, ArmTask, named_arms, open_encoder, state_hash
+from matgl_infomax.tasks.studies.descriptors import described
+from matgl_infomax.tasks.studies.engine import (
+    IN_MEMORY,
+    CardGrid,
+    Outcome,
+    carry_out_all,
+    hash_of,
+    regression_metrics,
+    settings_of,
+    take_folder,
+    write_table,
+)
+from matgl_infomax.tasks.studies.starts import Start, StartRequest, check_starts, in_words, located, start_weights
+from matgl_infomax.workers import workers_here
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from matgl_infomax.data.store import Store
+
+
+
+@dataclass(frozen=True)
+class CurveResult:
+    """The numbers of a study; it draws and prints them on demand."""
+
+    frame: pd.DataFrame
+    """One line per run: task, arm, labels_asked, labels_used, seed, fold, mae, rmse, r2, seconds."""
+    predictions: pd.DataFrame
+    """One line per run and test crystal: task, arm, labels, seed, fold, id, target, prediction."""
+    verdict: Verdict
+    """Yes, no or cannot tell, with intervals and label saving."""
+    cards: tuple[RunCard, ...]
+    """One card per run."""
+    notes: tuple[str, ...] = ()
+    """What a reader of the table has to know."""
+
+    def to_frame(self) -> pd.DataFrame:
+        """A copy of the table of runs."""
+        return self.frame.copy()
+
+    def to_markdown(self) -> str:
+        """The errors of all arms as a table to read."""
+        v = self.verdict
+        ratios = {p.labels: f"{p.ratio:.3f} ({p.ratio_low:.3f}–{p.ratio_high:.3f})" for p in v.points}
+        return markdown_table(self.frame, ratios, f"{v.arm} / {v.baseline} (95 %)", v.unit)
+
+    def plot(self, path: Path | str) -> None:
+        """Draw the learning curves and write them as PNG.
+
+        Args:
+            path: file to write.
+
+        Raises:
+            InputError: If the file cannot be written.
+        """
+        from matgl_infomax.tasks.studies.plots import plot_curve
+
+        truth = self.predictions.drop_duplicates("id")["target"].to_numpy()
+        guess = float(np.abs(truth - np.median(truth)).mean())
+        v = self.verdict
+        plot_curve(self.frame, Path(path), target=v.target, unit=v.unit, guess=guess, title=self.title)
+
+    def plot_ratios(self, path: Path | str) -> None:
+        """Draw every arm's error beside that from scratch, with intervals, and write it as PNG.
+
+        Args:
+            path: file to write.
+
+        Raises:
+            ValueError: If no arm was compared with scratch.
+            InputError: If the file cannot be written.
+        """
+        from matgl_infomax.tasks.studies.plots import plot_ratios
+
+        plot_ratios(self.verdict, Path(path), title=self.title)
+
+    @property
+    def title(self) -> str:
+        """What was tested, for the head of a picture."""
+        return f"{self.frame['task'].iloc[0]}: {self.verdict.test_crystals} test crystals, {self.verdict.seeds} seeds"
+
+    def summary(self) -> str:
+        """Table and verdict as one page of Markdown."""
+        v = self.verdict
+        lines = [f"# Does pretraining help? {v.target}", "", self.to_markdown(), "", f"**{v.text}**", ""]
+        lines += [f"- {point.sentence}" for point in v.points]
+        lines += [f"- {saving.sentence}." for saving in v.savings]
+        lines += ["", ratios] if (ratios := ratio_table(v)) else []
+        lines += ["", f"Tested on {v.test_crystals} crystals with {v.seeds} seed(s). Rule: {v.rule}"]
+        return "\n".join([*lines, *(f"\n{note}" for note in self.notes)]) + "\n"
+
+
+def learning_curve(
+    crystals: Crystals | Sequence[Crystal],
+    target: str,
+    config: CurveConfig | None = None,
+    *,
+    progress: bool = True,
+    **options: Any,
+) -> CurveResult:
+    """Train every arm on the same few labels, test on the same crystals, and say whether pretraining helped.
+
+    A study that was stopped goes on where it was when called again with the same folder. Numbers of labels, seeds
+    and arms may be added later; other data or other settings in the same folder are refused.
+
+    Args:
+        crystals: all crystals, labelled or not.
+        target: name of the label.
+        config: the study; or give its fields as ``options``, such as ``out="study", labels=[50, 100]``.
+        progress: show bars.
+        options: fields of ``CurveConfig``, instead of ``config``.
+
+    Raises:
+        InputError: If anything asked for is not there, the folder holds another study or cannot be written, or the
+            data change meanwhile.
+        KeyboardInterrupt: After Ctrl-C; finished runs are kept.
+    """
+    in_memory = {"data": IN_MEMORY, "target": [target]} if config is None else {}
+    config = with_study(settings_of(CurveConfig, config, {**in_memory, **options}))
+    stamp = file_stamp(config)
+
+    def check() -> None:
+        if file_stamp(config) != stamp:
+            raise InputError(
+                f"The data in {config.data} changed while the study was running; finished runs are of the data as "
+                "they were. Restore them to go on, or choose another --out for the new ones."
+            )
+
+    table = crystals if isinstance(crystals, Crystals) else Crystals(crystals)
+    study = plan_curve(table, target, config)
+    take_folder(study)
+    study = prepare_curve(study, table, progress=progress)
+    carry_out_all(study, check=check, progress=progress)
+    result = collect_curve(study)
+    _write(result, config.out)
+    return result
+
+
+def collect_curve(study: CurveStudy) -> CurveResult:
+    """Put the finished runs of a study together, all cards into one file.
+
+    Raises:
+        InputError: If a run's files are missing or damaged.
+    """
+    import pandas as pd
+
+    cards, predictions = study.collect_cards(), pd.concat(study.tables(), ignore_index=True)
+    frame = curve_frame(card.model_dump() for card in cards)
+    verdict = judge(absolute_errors(predictions), target=study.target, unit=study.unit)
+    own = [name for name, folder in study.arms.items() if folder is not None]
+    # Two arms may start from the same weights: they are told of once.
+    told = dict.fromkeys(in_words(STARTS.get(arm, arm), start.facts) for arm, start in study.starts.items())
+    notes = [f"Weights of {', '.join(own)}: nobody checked whether they have seen test crystals."] if own else []
+    notes += [sentence for sentence in told if sentence]
+    return CurveResult(frame, predictions, verdict, cards, tuple(notes))
+
+
+def _write(result: CurveResult, out: Path) -> None:
+    """The tables and pictures of a finished study, the verdict last."""
+    write_table(out / "predictions.parquet", result.predictions)
+    atomic_write(out / "curve.csv", result.frame.to_csv(index=False))
+    result.plot(out / "curve.png")
+    if has_several(result.verdict):
+        result.plot_ratios(out / "ratios.png")
+    atomic_write(out / "summary.md", result.summary())
+    atomic_write(out / "verdict.json", result.verdict.model_dump_json(indent=1) + "\n")
+
+
+
+# Studies that come with the package: settings of a learning curve under a name, one YAML file each.
+
+OFFICIAL = "official"
+"""Name of the data that come with a Matbench task."""
+
+
+class StudyFile(Settings):
+    """What a file in ``studies/`` holds."""
+
+    about: str = Field(description="What is asked, and of whom it follows.")
+    no_data: str | None = Field(default=None, description="Why no data can be had; then the user has to bring them.")
+    settings: dict[str, Any] = Field(default={}, description="Fields of CurveConfig.")
+
+
+def study_names() -> list[str]:
+    """Names of all studies, sorted."""
+    return sorted(file.name.removesuffix(".yaml") for file in _folder().iterdir() if file.name.endswith(".yaml"))
+
+
+def load_study(name: str) -> StudyFile:
+    """A study by its name.
+
+    Raises:
+        InputError: For an unknown name; the known ones are listed, each with what it asks.
+    """
+    if name not in study_names():
+        known = "\n".join(f"  {known}: {_read(known).about}" for known in study_names())
+        raise InputError(f"There is no such study. Received: {name}. Known:\n{known}")
+    return _read(name)
+
+
+def with_study(settings: CurveConfig) -> CurveConfig:
+    """The settings of the study that is asked for, overridden by those that were given.
+
+    Args:
+        settings: as they were given; without a study they stay as they are.
+
+    Raises:
+        InputError: For an unknown study, or one without data when none are given.
+    """
+    if settings.study is None:
+        return settings
+    study = load_study(settings.study)
+    given = _given(settings)
+    if study.no_data is not None and "data" not in given:
+        raise InputError(
+            f"No data can be had for the study {settings.study}: {study.no_data} "
+            "If you have them, give --data FILE and --target COLUMN."
+        )
+    return read_settings(CurveConfig, _dotted(_merged(study.settings, given)))
+
+
+def resolved(settings: CurveConfig) -> CurveConfig:
+    """Settings with one target, and with data that lie where they say.
+
+    Args:
+        settings: of a learning curve, its study taken in.
+
+    Raises:
+        InputError: If it is not said which crystals or which property.
+    """
+    if settings.data == OFFICIAL and settings.task is None:
+        raise InputError("Which crystals? Give --data FILE, or --task NAME for the official data of a Matbench task.")
+    targets = settings.target
+    if not targets and settings.task is not None:
+        targets = [find_task(settings.task)[1].target]
+    if len(targets) != 1:
+        given = " ".join(targets) or "(none)"
+        raise InputError(f"A learning curve is about one property. Received --target {given}.")
+    data = settings.data if settings.data == OFFICIAL else located(settings.data, settings.data_dir)
+    return settings.model_copy(update={"target": targets, "data": data})
+
+
+def _folder() -> Any:
+    """The folder of the files, wherever the package is installed."""
+    return files("matgl_infomax.tasks") / "studies"
+
+
+def _read(name: str) -> StudyFile:
+    """One file, checked."""
+    return StudyFile(**yaml.safe_load((_folder() / f"{name}.yaml").read_text(encoding="utf-8")))
+
+
+def _given(settings: Settings) -> dict[str, Any]:
+    """The fields that were set, not those at their defaults; sections as dictionaries."""
+    found = {name: getattr(settings, name) for name in settings.model_fields_set}
+    return {name: _given(value) if isinstance(value, Settings) else value for name, value in found.items()}
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Two sets of options, one section at a time; the second one wins."""
+    merged = {**below, **above}
+    for name in below.keys() & above.keys():
+        if isinstance(below[name], dict) and isinstance(above[name], dict) and name in _sections():
+            merged[name] = _merged(below[name], above[name])
+    return merged
+
+
+def _sections() -> set[str]:
+    """Options that are sections of options; other dictionaries are values."""
+    fields = CurveConfig.model_fields.items()
+    return {
+        name for name, field in fields if isinstance(field.annotation, type) and issubclass(field.annotation, Settings)
+    }
+
+
+def _dotted(options: dict[str, Any]) -> dict[str, Any]:
+    """Options by dotted name, as the command line gives them."""
+    flat: dict[str, Any] = {}
+    for name, value in options.items():
+        if name in _sections() and isinstance(value, dict):
+            flat |= {f"{name}.{inner}": inner_value for inner, inner_value in value.items()}
+        else:
+            flat[name] = value
+    return flat
+
+
+
+# One learning-curve study: what is asked, of which data, and what a finished run must match to count.
+
+CODE_VERSION = 1
+"""Raise it whenever the same study would give other results."""
+
+APART = ("target", "finetune.seed", *(name for name in StartSettings.model_fields if name not in ("corpus", "source")))
+"""Settings that are told otherwise: the target by its name, each run's seed in the run, and a corpus or source, which
+decides only the arms that learn from it, by the weights of these."""
+
+PROCESSES = ("pretrain.processes", "finetune.processes")
+"""They decide nothing, but have stood in claims and hashes since the first studies. They still do, as their default."""
+
+
+@dataclass(frozen=True)
+class CurveRun:
+    """One arm with one label mask."""
+
+    arm: str
+    labels: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Name of the run's files."""
+        return f"{self.arm}-n{self.labels}-s{self.seed}"
+
+
+@dataclass(frozen=True)
+class CurveStudy(CardGrid[CurveRun]):
+    """Everything that the runs of a learning curve need."""
+
+    kind: ClassVar[str] = "curve"
+    undeciding: ClassVar[Sequence[str]] = PROCESSES
+
+    config: CurveConfig
+    target: str
+    task: str
+    unit: str | None
+    ids: list[str]
+    labels: NDArray[np.float64]
+    """Label of each crystal, NaN where missing, (n,). Arms never get this, only the entries of their mask."""
+    parts: Split
+    masks: dict[tuple[int, int], NDArray[np.int64]]
+    """Unmasked rows by number of labels and seed."""
+    data_hash: str
+    store: Store | None = None
+    features: dict[str, Path] = field(default_factory=dict)
+    """Files of descriptors by their kind."""
+    starts: dict[str, Start] = field(default_factory=dict)
+    """Weights by the name of each arm that starts from some."""
+
+    @property
+    def arms(self) -> dict[str, Path | None]:
+        """Folder of weights by arm, None for the arms that need no folder given."""
+        return named_arms(self.config.arms)
+
+    @property
+    def runs(self) -> list[CurveRun]:
+        """All runs, the cheap ones first, so that something is to be seen soon."""
+        counts = sorted(set(self.config.labels))
+        return [CurveRun(arm, n, seed) for n in counts for seed in seeds_of(self.config) for arm in self.arms]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Settings that decide results, without any path."""
+        return _with_default_processes(deciding(self.config, apart=APART))
+
+    @property
+    def fold_hash(self) -> str:
+        """Hash of the ids of the training part and of the test part."""
+        return split_hash(self.ids, self.parts)
+
+    def claim(self, settings: dict[str, Any] | None = None) -> dict[str, Any]:
+        """What this study is; numbers of labels, seeds and arms may be added later.
+
+        Args:
+            settings: as an earlier version noted them; those of this study when left out.
+        """
+        return {
+            "target": self.target,
+            "crystals and labels": self.data_hash,
+            "code version": CODE_VERSION,
+            **(self.settings if settings is None else settings),
+        }
+
+    def run_hash(self, run: CurveRun, settings: dict[str, Any] | None = None) -> str:
+        """Hash of everything that decides the result of a run.
+
+        Args:
+            run: the run.
+            settings: as an earlier version noted them; those of this study when left out.
+        """
+        start = self.starts[run.arm].weights if run.arm in self.starts else None
+        mask = self.masks[run.labels, run.seed].tolist()
+        return hash_of(self.claim(settings), run.arm, start, run.labels, run.seed, mask)
+
+    def is_of(self, card: RunCard, run: CurveRun) -> bool:
+        """Whether a card belongs to a run of this study, also one whose hash held the processes as they were given."""
+        same = _with_default_processes(card.settings) == self.settings
+        return same and card.hashes.run == self.run_hash(run, card.settings)
+
+    def carry_out(self, run: CurveRun) -> Outcome:
+        """One run: the arm sees its mask and nothing else, then its predictions are scored."""
+        return run_arm(self, run)
+
+
+def _with_default_processes(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings in which the numbers of processes are their defaults."""
+    changed = dict(settings)
+    for dotted in PROCESSES:
+        section, name = dotted.split(".")
+        changed[section] = {**changed.get(section, {}), name: 1}
+    return changed
+
+
+def seeds_of(config: CurveConfig) -> range:
+    """The seeds of a study; the one of the fine-tuning settings is the first."""
+    return range(config.finetune.seed, config.finetune.seed + config.seeds)
+
+
+def plan_curve(crystals: Crystals, target: str, config: CurveConfig) -> CurveStudy:
+    """Check a study before anything is computed or written.
+
+    Raises:
+        InputError: For an unknown arm, task or target, too few labels, or weights that do not fit.
+    """
+    arms = named_arms(config.arms)
+    if config.finetune.task != "regression":
+        raise InputError(f"Learning curves are for regression. Received: finetune.task = {config.finetune.task}.")
+    if min(config.labels) < 2:
+        raise InputError(f"A learning curve needs at least 2 labels. Received: {min(config.labels)}.")
+    wrong = [rate for rate in config.learning_rates if rate <= 0]
+    if wrong:
+        raise InputError(f"Learning rates are above 0. Received: {wrong[0]}.")
+    values = crystals.labels([target])[:, 0]
+    parts = split(crystals.ids, ~np.isnan(values), config.task, config.fold)
+    available = parts.train[~np.isnan(values[parts.train])]
+    masks = {
+        (count, seed): rows
+        for seed in seeds_of(config)
+        for count, rows in nested_masks(crystals.ids, available, config.labels, seed).items()
+    }
+    check_starts(arms, config, config.data_dir)
+    own = {
+        name: Start(folder, state_hash(open_encoder(folder, config.model)), None, {})
+        for name, folder in arms.items()
+        if folder is not None
+    }
+    task, unit = name_and_unit(config.task, target)
+    return CurveStudy(
+        config, target, task, unit, crystals.ids, values, parts, masks, data_hash(crystals, values), starts=own
+    )
+
+
+def prepare_curve(study: CurveStudy, crystals: Crystals, *, progress: bool) -> CurveStudy:
+    """Compute what the runs share: prepared crystals, pretraining without labels, descriptors.
+
+    Raises:
+        InputError: If something cannot be written, or there are too few structures to pretrain on.
+    """
+    config = study.config
+    workers = workers_here(config.workers, config.launcher)
+    if set(study.arms) - set(DESCRIBED):
+        from matgl_infomax.data.store import build_store
+        from matgl_infomax.nn.build import edge_rule
+
+        rule = edge_rule(config.model)
+        store = build_store(crystals, rule, config.cache, progress=progress, workers=workers)
+        starts = _learnt_starts(study, crystals, store, progress)
+        study = replace(study, store=store, starts=study.starts | starts)
+    kinds = dict.fromkeys(DESCRIBED[arm][0] for arm in study.arms if arm in DESCRIBED)
+    features = {k: described(k, crystals, config.cache, workers=workers, progress=progress) for k in kinds}
+    return replace(study, features=features)
+
+
+def _learnt_starts(study: CurveStudy, crystals: Crystals, store: Store, progress: bool) -> dict[str, Start]:
+    """Weights of the arms that start from some, each kind learnt once, or found where that was done."""
+    kinds: dict[str, Start] = {}
+    arms = [arm for arm in study.arms if arm in STARTS]
+    request = StartRequest.of(study.config, crystals, study.parts, store, folder=study.config.out, progress=progress)
+    for arm in arms:
+        if STARTS[arm] not in kinds and (found := start_weights(arm, request)) is not None:
+            kinds[STARTS[arm]] = found
+    return {arm: kinds[STARTS[arm]] for arm in arms}
+
+
+def file_stamp(config: CurveConfig) -> tuple[tuple[str, int, int], ...]:
+    """Size and time of change of every file of the data; empty where the crystals came from no file."""
+    from matgl_infomax.data.read import find_files
+
+    try:
+        files = [*find_files(config.data, config.labels_file).paths]
+    except InputError:
+        return ()
+    files += [config.labels_file] if config.labels_file else []
+    stats = [(str(file), file.stat()) for file in files if file.is_file()]
+    return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
+
+
+
+# One run of a learning curve: an arm sees the labels of its mask and nothing else, and is tested once.
+
+def run_arm(study: CurveStudy, run: CurveRun) -> Outcome:
+    """Let an arm learn from its mask and predict the test part, and score that.
+
+    Raises:
+        InputError: If a prediction is no finite number.
+    """
+    _import_first(run.arm)
+    started = time.perf_counter()
+    answer = _arm(run.arm)(_task(study, run))
+    seconds = time.perf_counter() - started
+    truth = study.labels[study.parts.test]
+    if answer.prediction.shape != truth.shape or not np.isfinite(answer.prediction).all():
+        raise InputError(
+            f"{run.name} predicts no finite number for some test crystals: the training diverged. "
+            "Lower --finetune.learning-rate."
+        )
+    card = _card(study, run, answer, seconds) | {"metrics": regression_metrics(truth, answer.prediction)}
+    return Outcome(_predictions(study, run, answer.prediction), card)
+
+
+def _import_first(arm: str) -> None:
+    """Load the libraries that an arm needs, so that their seconds are not counted as its own."""
+    import sklearn.linear_model  # noqa: F401
+
+    if arm not in DESCRIBED:
+        import matgl_infomax.nn.build  # noqa: F401
+
+
+def _arm(name: str) -> Callable[[ArmTask], ArmAnswer]:
+    """The function of an arm; a name of the user's own is fine-tuning from his weights."""
+    return ARMS.get(name, ARMS["finetuned"])
+
+
+def _task(study: CurveStudy, run: CurveRun) -> ArmTask:
+    """What the arm gets to see: the labels of the mask, cut out of all others."""
+    config = study.config
+    rows = study.masks[run.labels, run.seed]
+    return ArmTask(
+        rows=rows,
+        labels=study.labels[rows].copy(),
+        test=study.parts.test,
+        seed=run.seed,
+        model=config.model,
+        finetune=config.finetune,
+        learning_rates=tuple(config.learning_rates),
+        cache=config.cache,
+        store=study.store,
+        weights=start.folder if (start := study.starts.get(run.arm)) else None,
+        features=study.features[DESCRIBED[run.arm][0]] if run.arm in DESCRIBED else None,
+    )
+
+
+def _predictions(study: CurveStudy, run: CurveRun, prediction: NDArray[np.float64]) -> pd.DataFrame:
+    """One line per test crystal."""
+    import pandas as pd
+
+    test = study.parts.test
+    return pd.DataFrame(
+        {
+            "task": study.task,
+            "arm": run.arm,
+            "labels": run.labels,
+            "seed": run.seed,
+            "fold": study.config.fold,
+            "id": [study.ids[int(row)] for row in test],
+            "target": study.labels[test],
+            "prediction": prediction,
+        }
+    )
+
+
+def _card(study: CurveStudy, run: CurveRun, answer: ArmAnswer, seconds: float) -> dict[str, Any]:
+    """What the run card says beside the errors."""
+    mask = study.masks[run.labels, run.seed]
+    name = "scratch" if run.arm in ("scratch", "untrained") else STARTS.get(run.arm, run.arm)
+    start = study.starts.get(run.arm)
+    return {
+        "task": study.task,
+        "target": study.target,
+        "unit": study.unit,
+        "arm": run.arm,
+        "fold": study.config.fold,
+        "seed": run.seed,
+        "mask": {"asked": run.labels, "used": len(mask), "sha256": mask_hash(study.ids, mask)},
+        "n_test": len(study.parts.test),
+        "initial": {"name": name, "sha256": answer.initial, "facts": start.facts if start else {}},
+        "settings": study.settings,
+        "tried": [{"learning_rate": rate, "mae": mae} for rate, mae in answer.tried],
+        "hashes": {
+            "data": study.data_hash,
+            "folds": study.fold_hash,
+            "store": study.store.key if study.store is not None and run.arm not in DESCRIBED else None,
+        },
+        "cost": {"seconds": seconds, "pretraining_seconds": start.seconds if start else None},
+    }
