@@ -29,11 +29,10 @@ from matgl_infomax.settings.training import (
     ModelSettings,
     PretrainSettings,
 )
+from matgl_infomax.train.ensemble import Ensemble, Predictor, Start, check_ensemble, train_ensemble, train_one
 from matgl_infomax.train.finetune import Fitted, Labelled
-from matgl_infomax.train.finetuned import Ensemble, Predictor, Start, check_ensemble, train_ensemble, train_one
 from matgl_infomax.train.forcefield import DEFAULTS, FittedForces, fit_forces, rule_of, start_network
-from matgl_infomax.train.losses import check_goal
-from matgl_infomax.train.metrics import Metrics
+from matgl_infomax.train.losses import Metrics, check_goal
 from matgl_infomax.train.predict import embed_rows
 from matgl_infomax.train.pretrain import Pretrained
 from matgl_infomax.train.pretrain import pretrain as pretrain_store

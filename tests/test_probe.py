@@ -7,15 +7,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from matgl_infomax import probe as module
 from matgl_infomax.errors import InputError
-from matgl_infomax.probe import FOLDS, PROBES, cross_validate, make_folds
-from matgl_infomax.probe_targets import (
+from matgl_infomax.train import probe as module
+from matgl_infomax.train.probe import (
+    FOLDS,
+    PROBES,
     Target,
     chosen_sites,
     composition_of_crystals,
     composition_of_sites,
+    cross_validate,
     crystal_targets,
+    make_folds,
     neighbour_shells,
     site_targets,
 )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from matgl_infomax import host, stiffness
+from matgl_infomax import host
 from matgl_infomax.api import pretrain
 from matgl_infomax.contracts import example_crystals, in_cell, radius_batch
 from matgl_infomax.data.loader import StoreBatches
@@ -18,6 +18,7 @@ from matgl_infomax.nn.matgl_net import MatGLNet
 from matgl_infomax.nn.sitenet import SiteNet
 from matgl_infomax.objectives.dual import Dual
 from matgl_infomax.settings.training import ModelSettings, PretrainSettings
+from matgl_infomax.train import site_stiffness
 from tests.build import store_of
 
 SMALL = {
@@ -46,7 +47,7 @@ def potential(request, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def energies(potential):
-    return stiffness.SiteEnergies.open(potential)
+    return site_stiffness.SiteEnergies.open(potential)
 
 
 def total(potential, crystal):
@@ -70,20 +71,20 @@ def test_curvatures_add_up_to_that_of_the_energy(potential, energies):
     h = 0.01
     e = [total(potential, replace(SALT, lattice=SALT.lattice * np.exp(k * h / 3))) for k in (-2, -1, 0, 1, 2)]
     expected = np.dot([-1, 16, -30, 16, -1], e) / (12 * h * h)
-    found = stiffness.curvature(energies, SALT)
+    found = site_stiffness.curvature(energies, SALT)
     assert found.shape == (2,) and abs(found[0] - found[1]) > 1e-6, "the two elements are alike"
     assert found.sum() == pytest.approx(expected, rel=0.05)
 
 
 def test_curvature_does_not_depend_on_the_cell(energies):
     large = in_cell(SALT, np.diag([2, 1, 1]))
-    found = stiffness.curvature(energies, large)
-    np.testing.assert_allclose(found, np.repeat(stiffness.curvature(energies, SALT), 2), rtol=1e-6, atol=1e-9)
+    found = site_stiffness.curvature(energies, large)
+    np.testing.assert_allclose(found, np.repeat(site_stiffness.curvature(energies, SALT), 2), rtol=1e-6, atol=1e-9)
 
 
 def test_hessian_is_that_of_one_atom_moved_by_hand(potential, energies):
     """Of a one-atom cell: its own block would be zero, since the whole crystal would move."""
-    found = stiffness.hessian(energies, COPPER)
+    found = site_stiffness.hessian(energies, COPPER)
     large = in_cell(COPPER, 3 * np.eye(3, dtype=int))
     step, trace = 1e-3, 0.0
     inverse = np.linalg.inv(large.lattice)
@@ -100,8 +101,8 @@ def test_hessian_is_that_of_one_atom_moved_by_hand(potential, energies):
 
 def test_hessian_of_sites_goes_to_the_right_sites(energies):
     turned = replace(SALT, numbers=SALT.numbers[::-1].copy(), frac=SALT.frac[::-1].copy())
-    found = stiffness.hessian(energies, SALT)
-    np.testing.assert_allclose(stiffness.hessian(energies, turned)[::-1], found, rtol=1e-6, atol=1e-9)
+    found = site_stiffness.hessian(energies, SALT)
+    np.testing.assert_allclose(site_stiffness.hessian(energies, turned)[::-1], found, rtol=1e-6, atol=1e-9)
     assert abs(found[0] - found[1]) > 1e-9
 
 
@@ -118,15 +119,15 @@ def pretrained(name, crystals, folder, **options):
     return pretrain(crystals, folder / "out", model=model, settings=settings, cache=folder / "cache", progress=False)
 
 
-@pytest.mark.parametrize("kind", sorted(stiffness.KINDS))
+@pytest.mark.parametrize("kind", sorted(site_stiffness.KINDS))
 def test_store_gets_its_numbers_once_and_unknown_elements_none(kind, tensornet, tmp_path, monkeypatch):
     heavy = replace(COPPER, id="Og", numbers=np.array([118]))
     store = store_of([SALT, heavy, COPPER], tmp_path)
-    found = stiffness.site_stiffness(store, kind, tensornet)
+    found = site_stiffness.site_stiffness(store, kind, tensornet)
     assert [len(part) for part in found] == [2, 1, 1]
     assert np.isnan(found[1]).all() and np.isfinite(np.concatenate([found[0], found[2]])).all()
-    monkeypatch.setattr(stiffness, "KINDS", {kind: None})
-    again = stiffness.site_stiffness(store, kind, tensornet)
+    monkeypatch.setattr(site_stiffness, "KINDS", {kind: None})
+    again = site_stiffness.site_stiffness(store, kind, tensornet)
     for one, other in zip(found, again, strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -160,7 +161,7 @@ def test_error_is_that_of_the_standardised_signed_logarithm():
 
 def test_numbers_go_with_their_sites_into_parts_and_batches(tensornet, tmp_path):
     store = store_of([SALT, COPPER, SALT], tmp_path)
-    micro = stiffness.site_stiffness(store, "curvature", tensornet)
+    micro = site_stiffness.site_stiffness(store, "curvature", tensornet)
     batch = StoreBatches(store, np.array([2, 1, 0]), micro=micro, geometry=True)[[1, 2]]
     expected = np.concatenate([micro[1], micro[0]])
     np.testing.assert_allclose(batch.micro.numpy(), expected, rtol=1e-6)
@@ -170,12 +171,12 @@ def test_numbers_go_with_their_sites_into_parts_and_batches(tensornet, tmp_path)
 def test_what_is_no_potential_is_refused(tmp_path, tensornet):
     MatGLNet.new("megnet", seed=0).network.save(tmp_path / "property")
     with pytest.raises(InputError, match="no potential"):
-        stiffness.SiteEnergies.open(tmp_path / "property")
+        site_stiffness.SiteEnergies.open(tmp_path / "property")
     with pytest.raises(InputError, match=r"state\.pt is missing"):
         pretrained("dual", example_crystals()[:4], tmp_path, micro="curvature", potential=str(tmp_path / "nowhere"))
     with pytest.raises(InputError, match="Unknown stiffness"):
-        stiffness.site_stiffness(store_of([SALT], tmp_path / "cache"), "softness", tensornet)
+        site_stiffness.site_stiffness(store_of([SALT], tmp_path / "cache"), "softness", tensornet)
     network = MatGLNet.new("tensornet", seed=0, options={"units": 8, "nblocks": 1}).network  # a mean of sites
     host.Potential(model=network).save(tmp_path / "intensive")
     with pytest.raises(InputError, match="does not add up energies of sites"):
-        stiffness.curvature(stiffness.SiteEnergies.open(tmp_path / "intensive"), SALT)
+        site_stiffness.curvature(site_stiffness.SiteEnergies.open(tmp_path / "intensive"), SALT)

@@ -6,33 +6,30 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.data.loader import StepOrder, StoreBatches, group_by_sites, random_stream, step_generator
-from matgl_infomax.data.share import at_least_single
+from matgl_infomax.data.share import Share, at_least_single
 from matgl_infomax.data.store import Store
 from matgl_infomax.errors import InputError
 from matgl_infomax.nn.build import Encoder
+from matgl_infomax.objectives.denoise import Denoise
+from matgl_infomax.objectives.perturb import within
 from matgl_infomax.record import claim_folder
 from matgl_infomax.settings.base import deciding
 from matgl_infomax.settings.training import FinetuneSettings
-from matgl_infomax.train.averaged import AveragedModule
-from matgl_infomax.train.budget import resolved, validation_share
-from matgl_infomax.train.ema import WeightAverage
-from matgl_infomax.train.groups import freeze
 from matgl_infomax.train.loop import run_steps
 from matgl_infomax.train.losses import GOALS, Goal, declare_output
-from matgl_infomax.train.noisy_nodes import NoisyNodes
+from matgl_infomax.train.module import AveragedModule, WeightAverage
+from matgl_infomax.train.predict import view_for
 from matgl_infomax.train.ranks import HeldOut, from_all
-from matgl_infomax.train.rates import Thawing, rate_groups
-from matgl_infomax.train.views import view_for
 
 FEWEST_FOR_VALIDATION = 10
 """A validation part of fewer crystals is noise: then none is held out and the last weights count."""
@@ -284,3 +281,206 @@ def split(n: int, settings: FinetuneSettings, seed: int | None = None) -> tuple[
     if held_out < FEWEST_FOR_VALIDATION:
         held_out = 0
     return np.sort(order[held_out:]), np.sort(order[:held_out])
+
+
+
+# How fast each layer group moves, and from which step on.
+#
+# Lightning's ``BaseFinetuning`` thaws at epochs and adds parameter groups on the way, which a schedule of fixed
+# length
+# does not know of; here all groups are in the optimiser from the start, and the step alone decides which ones move.
+
+ParameterGroup = dict[str, Any]
+
+
+def rate_groups(
+    model: Grouped, learning_rate: float, encoder_rate: float = 1.0, layer_decay: float = 1.0
+) -> list[ParameterGroup]:
+    """Parameter groups for an optimiser, the head first: the deeper a group, the slower it moves.
+
+    Args:
+        model: the model, its groups in the order from the input to the head; frozen parameters are left out.
+        learning_rate: of the head.
+        encoder_rate: share of it for all other groups.
+        layer_decay: further factor, once for each group between this one and the end.
+    """
+    names = list(model.layer_groups())
+    found: list[ParameterGroup] = []
+    for place, (name, parameters) in enumerate(model.layer_groups().items()):
+        share = 1.0 if name == "head" else encoder_rate * layer_decay ** (len(names) - 1 - place)
+        moving = [parameter for parameter in parameters if parameter.requires_grad]
+        if moving:
+            found.append({"name": name, "params": moving, "lr": learning_rate * share})
+    return sorted(found, key=lambda group: group["name"] != "head")  # stable: the others keep their order
+
+
+class Thawing:
+    """Gradual unfreezing: the group nearest to the prediction moves first, one more joins every so many steps.
+
+    A group that has not joined has no gradient, so the optimiser leaves it alone: no step, no decay, no momentum.
+
+    Args:
+        groups: parameter groups from ``rate_groups``: the head, then from the input upwards.
+        every: optimiser steps until the next group joins; 0 lets all move from the start.
+        steps: optimiser steps of the whole run.
+
+    Raises:
+        InputError: If a group would still be frozen at the end.
+    """
+
+    def __init__(self, groups: Sequence[ParameterGroup], every: int, steps: int) -> None:
+        head = [group for group in groups if group["name"] == "head"]
+        self.order = [*head, *(group for group in reversed(groups) if group["name"] != "head")]
+        self.every = every
+        last = every * (len(self.order) - 1)
+        if last >= steps:
+            most = (steps - 1) // (len(self.order) - 1)
+            what = f"unfreeze_every = {every} lets the group {self.order[-1]['name']} move from step {last} on"
+            remedy = f"Choose at most {most}, or freeze the group" if most else "Take more steps"
+            raise InputError(f"{what}, but the run has {steps} steps. {remedy}.")
+
+    def moving(self, step: int) -> list[str]:
+        """Names of the groups that move in a step, in the order in which they joined."""
+        count = 1 + step // self.every if self.every else len(self.order)
+        return [group["name"] for group in self.order[:count]]
+
+    def settle(self, step: int) -> None:
+        """Make the groups of a step trainable and no others; a function of the step alone, so a resumed run agrees."""
+        if not self.every:
+            return
+        names = self.moving(step)
+        for group in self.order:
+            for parameter in group["params"]:
+                parameter.requires_grad_(group["name"] in names)
+
+
+
+# Which weights stay as they are: read from the groups that the model itself declares.
+
+class Grouped(Protocol):
+    """A model that names its parameters by depth, from the input to the head."""
+
+    def layer_groups(self) -> dict[str, list[nn.Parameter]]: ...  # noqa: D102 - described by the class
+
+
+def freeze(model: Grouped, names: Sequence[str]) -> None:
+    """Keep the named groups as they are, and all others trainable.
+
+    Raises:
+        InputError: For a group the model does not have.
+    """
+    groups = model.layer_groups()
+    unknown = [name for name in names if name not in groups]
+    if unknown:
+        raise InputError(f"Unknown layer groups to freeze: {', '.join(unknown)}. This model has: {', '.join(groups)}.")
+    for name, parameters in groups.items():
+        for parameter in parameters:
+            parameter.requires_grad_(name not in names)
+
+
+
+# Noisy Nodes: fine-tune on crystals whose atoms are moved a little, and have the sites tell by how much.
+#
+# Godwin et al., ICLR 2022 (arXiv 2106.07971): one pass over the noisy crystal gives the property, which is still that
+# of
+# the clean one, and the site vectors from which the noise is told. What it predicts in the end, it predicts from
+# clean
+# crystals.
+
+NOISE_ANGSTROM = 0.02
+"""Small enough that a relaxed crystal keeps its properties; as an auxiliary loss 0.005 to 0.04 has been published."""
+
+
+class NoisyNodes(nn.Module):
+    """The noise of a fine-tuning and the head that tells clean distances; thrown away afterwards.
+
+    Args:
+        model: the network that is fine-tuned; only its width is read here.
+        settings: weight and strength of the noise, and the seed of the head.
+    """
+
+    def __init__(self, model: Encoder, settings: FinetuneSettings) -> None:
+        super().__init__()
+        self.weight = settings.noisy_nodes
+        size = NOISE_ANGSTROM if settings.noise_angstrom is None else settings.noise_angstrom
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed + 2)
+            options = {"least_angstrom": size, "most_angstrom": size, "strain": 0.0}
+            self.denoise = Denoise.for_encoder(model, "default", options)
+
+    def forward(
+        self, model: Encoder, share: Share, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Vectors of the own noisy crystals, (b, C), and the weighted loss of the noise.
+
+        Args:
+            model: the network.
+            share: which crystals are this process's own.
+            generator: source of the noise, the same on every process.
+        """
+        noise = self.denoise.noise(share.whole, generator)
+        shown: SiteBatch = share.cut(within(noise.noisy, model.reach_angstrom))
+        encoding = model.encode(shown)
+        loss, _ = self.denoise.told(encoding.site, noise, share)
+        return encoding.crystal, self.weight * loss
+
+
+
+# How long, how fast and on how many labels to fine-tune: what a number of labels and a start were found to need.
+
+STEPS = ((250, 600), (2500, 1800), (25000, 3000))
+"""Most labels and their steps, in batches of 400 sites. More steps made scratch worse on 100 labels, fewer on 1,000
+(leaderboard/results/recipe)."""
+BEYOND = 10000
+VALIDATIONS = 10
+RATES = {"scratch": 1e-3, "pretrained": 2e-3}
+"""Peak learning rate, each the best for its start on crystals set aside for such choices: weights from scratch did no
+better at half or twice of it (leaderboard/results/recipe)."""
+ALL_TRAIN = 2500
+"""Up to so many labels all of them train: the last, averaged weights are better than those that a few held-out labels
+choose among less trained ones (leaderboard/results/recipe)."""
+HELD_OUT = 0.1
+"""Share held out beyond that, and wherever something needs labels that were not trained on."""
+
+
+def steps_for(labels: int) -> int:
+    """Optimiser steps for a number of labelled crystals.
+
+    Args:
+        labels: crystals with labels, those held out included.
+    """
+    return next((steps for most, steps in STEPS if labels <= most), BEYOND)
+
+
+def validation_share(settings: FinetuneSettings, labels: int) -> float:
+    """Share of the labelled crystals that are held out to choose the checkpoint.
+
+    Args:
+        settings: what the user asked for.
+        labels: crystals with labels.
+    """
+    if settings.validation_fraction is not None:
+        return settings.validation_fraction
+    return HELD_OUT if labels > ALL_TRAIN or settings.patience else 0.0
+
+
+def with_held_out(settings: FinetuneSettings) -> FinetuneSettings:
+    """The settings, with labels held out unless the user said how many: an uncertainty is fitted on them."""
+    if settings.validation_fraction is not None:
+        return settings
+    return settings.model_copy(update={"validation_fraction": HELD_OUT})
+
+
+def resolved(settings: FinetuneSettings, labels: int, *, pretrained: bool) -> FinetuneSettings:
+    """The settings with nothing left open: steps and held-out labels by their number, the learning rate by the start.
+
+    Args:
+        settings: what the user asked for.
+        labels: crystals with labels.
+        pretrained: whether the encoder's weights were learnt before.
+    """
+    steps = settings.steps or steps_for(labels)
+    every = settings.validate_every or max(1, steps // VALIDATIONS)
+    rate = settings.learning_rate or RATES["pretrained" if pretrained else "scratch"]
+    budget = {"steps": steps, "validate_every": every, "learning_rate": rate}
+    return settings.model_copy(update={**budget, "validation_fraction": validation_share(settings, labels)})

@@ -22,8 +22,7 @@ from matgl_infomax.errors import InputError
 from matgl_infomax.io import atomic_write, read_tensors
 from matgl_infomax.settings.training import FinetuneSettings, ForceFieldSettings, PretrainSettings
 from matgl_infomax.train.module import StepModule
-from matgl_infomax.train.quiet import quiet
-from matgl_infomax.train.ranks import spawns, trainer_arguments
+from matgl_infomax.train.ranks import quiet, spawns, trainer_arguments
 
 AnySettings = PretrainSettings | FinetuneSettings | ForceFieldSettings
 CHECKPOINT = "last.ckpt"

@@ -14,8 +14,6 @@ from torch.nn import functional
 
 from matgl_infomax.errors import InputError
 from matgl_infomax.settings.training import FinetuneSettings
-from matgl_infomax.train.metrics import Metrics, classification_metrics, regression_metrics, score_metrics
-from matgl_infomax.train.scale import fit_scale, refuse_empty
 
 REGRESSION_LOSSES: dict[str, Callable[..., Tensor]] = {
     "l1": functional.l1_loss,
@@ -116,6 +114,48 @@ class Classification(Goal):
 
 
 GOALS: dict[str, type[Goal]] = {"regression": Regression, "classification": Classification}
+
+
+# How good predictions are, for one target; missing labels are left out.
+
+Metrics = dict[str, float | None]
+"""Numbers by name; None where the labels do not define one, such as R² of a constant."""
+
+
+def regression_metrics(truth: NDArray[np.float64], prediction: NDArray[np.float64]) -> Metrics:
+    """Mean absolute error, root mean square error and R², in units of the target.
+
+    Args:
+        truth: labels, NaN where missing, (n,).
+        prediction: predicted values, (n,).
+    """
+    from sklearn import metrics
+
+    truth, prediction = _known(truth, prediction)
+    if not len(truth):
+        return {"mae": None, "rmse": None, "r2": None}
+    varies = len(np.unique(truth)) > 1
+    return {
+        "mae": float(metrics.mean_absolute_error(truth, prediction)),
+        "rmse": float(metrics.root_mean_squared_error(truth, prediction)),
+        "r2": float(metrics.r2_score(truth, prediction)) if varies else None,
+    }
+
+
+def classification_metrics(truth: NDArray[np.float64], probability: NDArray[np.float64]) -> Metrics:
+    """Balanced accuracy at probability one half, area under the ROC curve of the probabilities, and log loss.
+
+    Args:
+        truth: labels 0 and 1, NaN where missing, (n,).
+        probability: predicted probability of 1, (n,).
+    """
+    from sklearn import metrics
+
+    truth, probability = _known(truth, probability)
+    loss = float(metrics.log_loss(truth, probability, labels=[0, 1])) if len(truth) else None
+    return {**score_metrics(truth, probability, 0.5), "log_loss": loss}
+
+
 METRICS: dict[str, Callable[[Any, Any], Metrics]] = {
     "regression": regression_metrics,
     "classification": classification_metrics,
@@ -188,3 +228,64 @@ def declare_output(model: Any, task: str) -> None:
     elif output == "probability":  # the encoder of a classifier learns a number
         output = "identity"
     model.output = model._init_args["output"] = output  # MatGL saves the constructor's arguments
+
+
+def score_metrics(truth: NDArray[np.float64], score: NDArray[np.float64], threshold: float) -> Metrics:
+    """Balanced accuracy of ``score > threshold``, and area under the ROC curve of the scores themselves.
+
+    Args:
+        truth: labels 0 and 1, NaN where missing, (n,).
+        score: the higher, the likelier is 1, (n,).
+        threshold: where the decision changes.
+
+    Returns:
+        None for both where only one class is there: neither is defined then.
+    """
+    from sklearn import metrics
+
+    truth, score = _known(truth, score)
+    if len(np.unique(truth)) < 2:
+        return {"balanced_accuracy": None, "roc_auc": None}
+    return {
+        "balanced_accuracy": float(metrics.balanced_accuracy_score(truth, score > threshold)),
+        "roc_auc": float(metrics.roc_auc_score(truth, score)),
+    }
+
+
+def _known(truth: NDArray[np.float64], other: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The entries that have a label."""
+    present = ~np.isnan(truth)
+    return truth[present], other[present]
+
+
+
+# The label normaliser: fitted on the unmasked training labels only, stored in the model.
+
+def fit_scale(labels: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and standard deviation of each target over the labels that are there.
+
+    Args:
+        labels: NaN where missing, (n, T).
+
+    Returns:
+        Mean (T,) and standard deviation (T,); a target with one distinct value gets 1.
+    """
+    mean, std = np.nanmean(labels, axis=0), np.nanstd(labels, axis=0)
+    return mean, np.where(std > 1e-12 * np.maximum(1.0, np.abs(mean)), std, 1.0)
+
+
+def refuse_empty(labels: NDArray[np.float64], names: Sequence[str]) -> None:
+    """Refuse a target without any label in the training part.
+
+    Args:
+        labels: of the training part, NaN where missing, (n, T).
+        names: of the targets.
+
+    Raises:
+        InputError: With the target's name.
+    """
+    empty = np.isnan(labels).all(axis=0)
+    if empty.any():
+        name = names[int(np.argmax(empty))]
+        what = f"Target {name} has no label among the {len(labels)} crystals that train"
+        raise InputError(f"{what} (others are held out for validation). Leave it out, or give more labels.")

@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from matgl_infomax.data.batch import SiteBatch
+from matgl_infomax.data.batch import SiteBatch, View
 from matgl_infomax.data.loader import StoreBatches, group_by_sites
 from matgl_infomax.data.store import Store
 from matgl_infomax.nn.build import Encoder
-from matgl_infomax.train.views import view_for
 
 BATCH_SITES = 2000
 """Sites at once where no gradient is kept; the result does not depend on it."""
@@ -94,3 +93,18 @@ def _over_batches(
         return values
     pieces = np.split(sorted_values, np.cumsum(data.sizes[by_size])[:-1])
     return np.concatenate([pieces[place] for place in np.argsort(by_size)])
+
+
+
+# Which batches a network reads: whole crystals with their geometry, or pairs alone, equal sites counted once.
+
+def view_for(model: Encoder, *, sites: bool = False) -> View:
+    """The view of a store that a network's batches take.
+
+    Args:
+        model: the network; the stores of its ``edges`` give geometry where it reads one.
+        sites: whether a vector of every site is wanted, so that equal ones have to be there.
+    """
+    if model.reads == "geometry":
+        return "full"
+    return "both" if sites else "merged"

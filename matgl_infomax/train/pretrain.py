@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +25,26 @@ from matgl_infomax.errors import InputError
 from matgl_infomax.io import atomic_write
 from matgl_infomax.nn.build import Encoder, new_encoder, save_model
 from matgl_infomax.nn.matgl_net import MatGLNet
-from matgl_infomax.objectives import Objective, new_objective
+from matgl_infomax.objectives import Combined, Objective, new_objective
 from matgl_infomax.objectives.collapse import collapsed, effective_rank, spread
 from matgl_infomax.record import claim_folder
 from matgl_infomax.settings.base import deciding
 from matgl_infomax.settings.training import ModelSettings, PretrainSettings
-from matgl_infomax.stiffness import digest, site_stiffness
 from matgl_infomax.train.loop import CHECKPOINT, run_steps
 from matgl_infomax.train.module import StepModule
-from matgl_infomax.train.probes import OnlineProbes
-from matgl_infomax.train.pulls import pulls
+from matgl_infomax.train.predict import embed_rows
+from matgl_infomax.train.probe import (
+    FOLDS,
+    Folds,
+    Target,
+    chosen_sites,
+    cross_validate,
+    crystal_targets,
+    make_folds,
+    site_targets,
+)
 from matgl_infomax.train.ranks import HeldOut, from_all, is_first, wait_for_all
+from matgl_infomax.train.site_stiffness import digest, site_stiffness
 
 VALIDATION_STREAM = 1_000_003
 """Places in the random streams that no training step reaches."""
@@ -304,3 +314,95 @@ def _finished(out: Path) -> Pretrained:
     """A run that was completed earlier."""
     record: dict[str, Any] = json.loads((out / "pretrain.json").read_text())
     return Pretrained(out, record["history"], record["seconds"], record["best_step"])
+
+
+
+# Do the parts of a combination pull together? The gradient of each on the encoder, and the angles between them.
+
+@torch.enable_grad()
+def pulls(encoder: Encoder, objective: Objective, batch: SiteBatch, generator: torch.Generator) -> dict[str, float]:
+    """Length of each part's gradient, and the cosine of each two: below zero one undoes what the other does.
+
+    Args:
+        encoder: the network that is trained; its gradients are left as they are.
+        objective: what it learns; of a single objective nothing is told.
+        batch: crystals.
+        generator: source of randomness.
+    """
+    if not isinstance(objective, Combined):
+        return {}
+    weights = [p for name, group in encoder.layer_groups().items() if name != "head" for p in group if p.requires_grad]
+    losses, _ = objective.losses(encoder, batch, generator)
+    gradient = {name: _flat(loss, weights) for name, loss in losses.items()}
+    found = {f"pull/{name}": float(value.norm()) for name, value in gradient.items()}
+    for one, other in combinations(gradient, 2):
+        cosine = torch.nn.functional.cosine_similarity(gradient[one], gradient[other], dim=0)
+        found[f"pull/{one}-{other}"] = float(cosine)
+    return found
+
+
+def _flat(loss: Tensor, weights: list[torch.nn.Parameter]) -> Tensor:
+    """Gradient with respect to all weights, one after the other, (P,)."""
+    found = torch.autograd.grad(loss, weights, retain_graph=True, allow_unused=True)
+    pieces = [torch.zeros_like(w) if g is None else g for g, w in zip(found, weights, strict=True)]
+    return torch.cat([piece.flatten() for piece in pieces])
+
+
+
+# Probes on held-out crystals while an encoder learns: they read its vectors, and nothing goes back.
+
+MOST = 500
+"""Held-out sites, and crystals, that are asked at most: seconds, whatever the size of the data."""
+
+
+class OnlineProbes:
+    """Linear probes of what the structures themselves say (never a label), the same crystals and folds each time.
+
+    Args:
+        store: prepared crystals.
+        rows: held-out rows.
+        every: validations from one look to the next.
+        seed: seed of the choice of sites and of the folds.
+
+    Raises:
+        InputError: If fewer crystals are held out than there are folds.
+    """
+
+    def __init__(self, store: Store, rows: Sequence[int] | NDArray[np.int64], every: int, seed: int) -> None:
+        if len(rows) < FOLDS:
+            raise InputError(
+                f"probe_every needs at least {FOLDS} held-out crystals, one per fold. Held out: {len(rows)}. "
+                "Raise validation_fraction, or leave probe_every out."
+            )
+        drawn = random_stream(seed, 0).permutation(len(rows))[:MOST]
+        self.store, self.every, self.rows = store, every, np.sort(np.asarray(rows, dtype=np.int64)[drawn])
+        crystals = [store.crystal(int(row)) for row in self.rows]
+        self.sites, owner = chosen_sites(store.n_sites[self.rows], MOST, seed)
+        of_crystal = np.arange(len(crystals))
+        self.asked: list[tuple[Target, Folds]] = []
+        for target in [*(t.of(self.sites) for t in site_targets(crystals)), *crystal_targets(crystals)]:
+            try:
+                folds = make_folds(target, owner if target.level == "site" else of_crystal, seed)
+            except InputError:  # the same everywhere, or of too few classes here
+                continue
+            self.asked.append((target, folds))
+
+    def due(self, validation: int) -> bool:
+        """Whether it is time, at the validation of this number (the first is 1)."""
+        return validation % self.every == 0
+
+    def look(self, encoder: Encoder) -> dict[str, float]:
+        """R² (numbers) or accuracy (classes) of every target, such as ``probe/site/element``.
+
+        Args:
+            encoder: the network as it is; no gradient is kept, and its weights and mode stay.
+
+        Raises:
+            InputError: If a vector holds no finite number.
+        """
+        site = np.concatenate(embed_rows(encoder, self.store, self.rows, level="site"))[self.sites]  # (N, D)
+        vectors = {"site": site, "crystal": embed_rows(encoder, self.store, self.rows)}  # (N, D), (B, C)
+        return {
+            f"probe/{target.level}/{target.name}": cross_validate(vectors[target.level], target, folds, "linear").value
+            for target, folds in self.asked
+        }

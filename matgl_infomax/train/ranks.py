@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +18,6 @@ from torch import distributed
 
 from matgl_infomax.data.loader import StoreBatches
 from matgl_infomax.errors import InputError
-from matgl_infomax.train.quiet import quiet
 
 
 class HeldOut(Sequence[Any]):
@@ -125,3 +126,30 @@ def _enough_gpus(here: int) -> None:
             f"This machine has {gpus} GPU(s), one per process. Received: {here} processes. "
             "Give --processes as many as there are, or hide the GPUs with CUDA_VISIBLE_DEVICES= to train on the CPU."
         )
+
+
+
+# Lightning without its advice, in this process and in those that it starts.
+
+LOGGERS = ("lightning.pytorch", "lightning.fabric")
+
+
+class quiet(warnings.catch_warnings):  # noqa: N801 - used like a function
+    """Lightning's advice on workers, loggers and devices is for other programs; its warnings are kept out."""
+
+    def __enter__(self) -> None:
+        super().__enter__()
+        warnings.filterwarnings("ignore", module="lightning")
+        self._levels = {name: logging.getLogger(name).level for name in LOGGERS}
+        for name in self._levels:
+            logging.getLogger(name).setLevel(logging.ERROR)
+        # Processes started from here: torch's advice on DDP comes from C++, which reads this once, at its start.
+        self._torch = os.environ.get("TORCH_CPP_LOG_LEVEL")
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+
+    def __exit__(self, *exc: Any) -> None:
+        if self._torch is None:
+            os.environ.pop("TORCH_CPP_LOG_LEVEL", None)
+        for name, level in self._levels.items():
+            logging.getLogger(name).setLevel(level)
+        super().__exit__(*exc)

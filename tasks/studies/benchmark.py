@@ -29,7 +29,7 @@ from matgl_infomax.tasks.studies.benchmark_grid import (
     settle_benchmark,
 )
 from matgl_infomax.tasks.studies.engine import carry_out_all, settings_of, take_folder, write_table
-from matgl_infomax.train.calibrate import Calibration, calibrate, combine, interval_width
+from matgl_infomax.train.ensemble import Calibration, calibrate, combine, interval_width
 
 if TYPE_CHECKING:
     import pandas as pd

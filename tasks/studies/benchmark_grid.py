@@ -34,7 +34,7 @@ from matgl_infomax.tasks.studies.arms import (
 from matgl_infomax.tasks.studies.descriptors import described
 from matgl_infomax.tasks.studies.engine import CardGrid, Grid, Outcome, hash_of, regression_metrics
 from matgl_infomax.tasks.studies.starts import PER_FOLD, Start, StartRequest, check_starts, start_weights
-from matgl_infomax.train.budget import with_held_out
+from matgl_infomax.train.finetune import with_held_out
 from matgl_infomax.workers import workers_here
 
 if TYPE_CHECKING:

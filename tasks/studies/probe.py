@@ -16,16 +16,6 @@ from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
 from matgl_infomax.io import atomic_write, read_json, sha256_of
-from matgl_infomax.probe import FOLDS, Folds, Score, cross_validate, make_folds
-from matgl_infomax.probe_targets import (
-    SHELL,
-    Target,
-    chosen_sites,
-    composition_of_crystals,
-    composition_of_sites,
-    crystal_targets,
-    site_targets,
-)
 from matgl_infomax.record import peak_memory_mb, versions
 from matgl_infomax.settings.base import deciding
 from matgl_infomax.settings.commands import ProbeConfig
@@ -41,6 +31,20 @@ from matgl_infomax.tasks.studies.engine import (
 )
 from matgl_infomax.tasks.studies.plots import plot_probes
 from matgl_infomax.tasks.studies.represent import PRETRAINED, UNTRAINED, Errors, comparisons, fresh, unique
+from matgl_infomax.train.probe import (
+    FOLDS,
+    SHELL,
+    Folds,
+    Score,
+    Target,
+    chosen_sites,
+    composition_of_crystals,
+    composition_of_sites,
+    cross_validate,
+    crystal_targets,
+    make_folds,
+    site_targets,
+)
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -41,9 +41,9 @@ from matgl_infomax.tasks.studies.force import ForceRun, plan_force_study
 from matgl_infomax.tasks.studies.probe import probe
 from matgl_infomax.tasks.studies.represent import Vectors, plan_representation
 from matgl_infomax.tasks.studies.starts import Start, StartRequest, claim_start
+from matgl_infomax.train.ensemble import Start as InitialNetwork
+from matgl_infomax.train.ensemble import train_ensemble
 from matgl_infomax.train.finetune import Labelled, fit
-from matgl_infomax.train.finetuned import Start as InitialNetwork
-from matgl_infomax.train.finetuned import train_ensemble
 from matgl_infomax.train.forcefield import fit_forces, rule_of, start_network
 from matgl_infomax.train.pretrain import pretrain
 from tests.golden import exact

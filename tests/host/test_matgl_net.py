@@ -23,7 +23,7 @@ from matgl_infomax.nn.build import new_model
 from matgl_infomax.nn.matgl_net import MatGLNet
 from matgl_infomax.nn.sitenet import SiteNet
 from matgl_infomax.settings.training import ModelSettings
-from matgl_infomax.train.groups import freeze
+from matgl_infomax.train.finetune import freeze
 from tests.host.matgl_small import SMALL, net_of, same_weights
 
 WIDTHS = {"megnet": (32, 160), "m3gnet": (64, 64), "tensornet": (64, 64), "chgnet": (64, 64), "so3net": (64, 64)}

@@ -191,7 +191,7 @@ def test_training_lowers_errors_and_the_folder_is_a_potential(name, crystals, tm
 
 
 def test_same_seed_same_potential_and_a_cut_run_goes_on(crystals, tmp_path):
-    from matgl_infomax.train.force_module import ForceModule
+    from matgl_infomax.train.forcefield import ForceModule
     from tests.train.kill import killed_at
 
     whole = run(crystals, tmp_path / "whole")

@@ -16,7 +16,7 @@ import pytest
 from matgl_infomax.leaderboard.results import read_benchmark
 from matgl_infomax.tasks.studies.arms import ARMS
 from matgl_infomax.tasks.studies.benchmark_grid import plan_benchmark
-from matgl_infomax.train.calibrate import calibrate
+from matgl_infomax.train.ensemble import calibrate
 from tests.tasks.small_benchmark import Pretender, classes, config, numbers, run
 
 

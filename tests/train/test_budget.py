@@ -7,10 +7,9 @@ import pytest
 
 from matgl_infomax.nn.build import new_model
 from matgl_infomax.settings.training import FinetuneSettings, ModelSettings
-from matgl_infomax.train import budget, finetune
-from matgl_infomax.train.budget import resolved, steps_for, with_held_out
-from matgl_infomax.train.finetune import Labelled, fit, split
-from matgl_infomax.train.rates import rate_groups
+from matgl_infomax.train import finetune
+from matgl_infomax.train import finetune as budget
+from matgl_infomax.train.finetune import Labelled, fit, rate_groups, resolved, split, steps_for, with_held_out
 from tests.build import many, store_of
 
 

@@ -18,8 +18,14 @@ from matgl_infomax.nn.sitenet import SiteNet
 from matgl_infomax.settings.training import FinetuneSettings, ModelSettings
 from matgl_infomax.train import finetune as module
 from matgl_infomax.train.finetune import Labelled, fit
-from matgl_infomax.train.losses import GOALS, balanced_weights, check_goal
-from matgl_infomax.train.metrics import classification_metrics, regression_metrics, score_metrics
+from matgl_infomax.train.losses import (
+    GOALS,
+    balanced_weights,
+    check_goal,
+    classification_metrics,
+    regression_metrics,
+    score_metrics,
+)
 from matgl_infomax.train.predict import predict
 from tests.build import many, store_of
 from tests.train.kill import killed_at

@@ -14,7 +14,7 @@ from matgl_infomax import api, cli
 from matgl_infomax.errors import InputError
 from matgl_infomax.settings.training import EnsembleSettings, FinetuneSettings, ModelSettings
 from matgl_infomax.train import finetune as module
-from matgl_infomax.train.calibrate import FLOOR, calibrate, combine, fewest_labels, interval_width
+from matgl_infomax.train.ensemble import FLOOR, calibrate, combine, fewest_labels, interval_width
 from tests.build import many
 
 SMALL = ModelSettings(supercell_atoms=12)

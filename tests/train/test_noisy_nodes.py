@@ -13,8 +13,7 @@ from matgl_infomax.nn.build import edge_rule, new_model
 from matgl_infomax.objectives.perturb import within
 from matgl_infomax.settings.training import FinetuneSettings, ModelSettings
 from matgl_infomax.train import finetune as module
-from matgl_infomax.train.finetune import Labelled, fit
-from matgl_infomax.train.noisy_nodes import NoisyNodes
+from matgl_infomax.train.finetune import Labelled, NoisyNodes, fit
 from tests.build import generator, many
 from tests.train.kill import killed_at
 

@@ -17,8 +17,7 @@ from matgl_infomax.nn import build
 from matgl_infomax.nn.build import edge_rule
 from matgl_infomax.settings.training import ModelSettings, PretrainSettings
 from matgl_infomax.train import pretrain as module
-from matgl_infomax.train.pretrain import pretrain
-from matgl_infomax.train.probes import OnlineProbes
+from matgl_infomax.train.pretrain import OnlineProbes, pretrain
 from tests.build import many, store_of
 from tests.train.kill import killed_at
 from tests.train.test_pretrain import same, weights

@@ -23,8 +23,8 @@ from matgl_infomax.objectives.infomax import InfoMax
 from matgl_infomax.settings.training import EnsembleSettings, FinetuneSettings, ModelSettings, PretrainSettings
 from matgl_infomax.train import loop
 from matgl_infomax.train import pretrain as pretraining
+from matgl_infomax.train.ensemble import Start, train_ensemble
 from matgl_infomax.train.finetune import FinetuneModule, Labelled, fit
-from matgl_infomax.train.finetuned import Start, train_ensemble
 from matgl_infomax.train.predict import embed_rows, predict
 from matgl_infomax.train.pretrain import pretrain
 from matgl_infomax.train.ranks import from_all, is_first, trainer_arguments

@@ -10,10 +10,8 @@ from matgl_infomax.errors import InputError
 from matgl_infomax.nn.build import new_model
 from matgl_infomax.settings.training import FinetuneSettings, ModelSettings
 from matgl_infomax.train import finetune as module
-from matgl_infomax.train.finetune import Labelled, fit
-from matgl_infomax.train.groups import freeze
+from matgl_infomax.train.finetune import Labelled, Thawing, fit, freeze, rate_groups
 from matgl_infomax.train.predict import predict
-from matgl_infomax.train.rates import Thawing, rate_groups
 from tests.build import many, store_of
 from tests.train.kill import killed_at
 
