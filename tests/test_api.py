@@ -12,7 +12,7 @@ from matgl_infomax.errors import InputError
 from matgl_infomax.host import load_model
 from matgl_infomax.nn.build import load_encoder, new_model
 from matgl_infomax.settings.training import FinetuneSettings, ModelSettings, PretrainSettings
-from tests.build import many
+from tests.helpers.build import many
 
 PRETRAIN = PretrainSettings(steps=4, validate_every=2, batch_sites=40, validation_fraction=0.2)
 FINETUNE = FinetuneSettings(steps=6, validate_every=3, batch_sites=40)

@@ -18,7 +18,7 @@ import yaml
 from matgl_infomax import cli
 from matgl_infomax.errors import InputError
 from matgl_infomax.settings import base, commands, training
-from tests.build import many
+from tests.helpers.build import many
 
 PROGRAM = [sys.executable, "-m", "matgl_infomax.cli"]
 FAST = ["--steps", "6", "--validate-every", "3", "--batch-sites", "40", "--model.supercell-atoms", "12"]

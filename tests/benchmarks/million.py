@@ -25,7 +25,7 @@ from matgl_infomax.data.read import read_crystals
 from matgl_infomax.data.store import Store, build_store
 from matgl_infomax.data.supercell import SupercellRule
 from matgl_infomax.workers import cores
-from tests.strained import Strained
+from tests.helpers.strained import Strained
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "mp_unlabelled" / "mp_2025.parquet"
 STEP_RATE = 800.0

@@ -17,7 +17,7 @@ from tests.benchmarks import floor, material, memory
 from tests.benchmarks.plain_sitenet import PlainSiteNet, plain_batch
 from tests.benchmarks.report import MET, MISSED, SHOWN, SKIPPED, Line, Table, as_markdown, as_text
 from tests.benchmarks.steps import STEPS, predictions
-from tests.build import store_of
+from tests.helpers.build import store_of
 
 
 @pytest.fixture

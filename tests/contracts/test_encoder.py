@@ -9,8 +9,8 @@ import torch
 from matgl_infomax.contracts import in_cell
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.nn.sitenet import SiteNet
-from tests.build import batch_of
-from tests.contracts.encoders import Compact, HouseContract, Published, Rich
+from tests.helpers.build import batch_of
+from tests.helpers.encoders import Compact, HouseContract, Published, Rich
 
 
 class SiteNetContract(HouseContract):

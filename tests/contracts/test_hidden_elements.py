@@ -7,8 +7,8 @@ from dataclasses import replace
 import torch
 
 from matgl_infomax.objectives.perturb import some_sites, with_hidden
-from tests.build import generator
 from tests.contracts.test_objectives import ALL_ENCODERS, network, usual
+from tests.helpers.build import generator
 
 OTHERS = torch.tensor([1, 6, 26, 50, 79])
 

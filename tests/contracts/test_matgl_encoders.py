@@ -7,7 +7,7 @@ import pytest
 from matgl_infomax import host
 from matgl_infomax.contracts import BatchMates, SiteOrder
 from matgl_infomax.nn import matgl_net
-from tests.contracts import encoders
+from tests.helpers import encoders
 
 VERSION = tuple(int(part) for part in host.MATGL_VERSION.split(".")[:3])
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from matgl_infomax.contracts import EncoderContract
-from tests.contracts.broken import BREAKS, Sound, SumsInsteadOfMeans
-from tests.contracts.toy import ToyContract
+from tests.helpers.broken import BREAKS, Sound, SumsInsteadOfMeans
+from tests.helpers.toy import ToyContract
 
 IN_OTHER_PROCESSES = {"test_saved_and_loaded", "test_same_seed_in_another_process"}
 TESTS = sorted(name for name in dir(EncoderContract) if name.startswith("test_"))

@@ -19,8 +19,8 @@ from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.errors import InputError
 from matgl_infomax.objectives import OBJECTIVES, Objective, denoise, dual, fingerprint, masked, twins
-from tests.build import generator, store_of, with_energies
-from tests.contracts import encoders
+from tests.helpers import encoders
+from tests.helpers.build import generator, store_of, with_energies
 
 LEVELS = {
     "infomax": "crystal",

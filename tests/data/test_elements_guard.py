@@ -13,7 +13,7 @@ from matgl_infomax.data.store import build_store
 from matgl_infomax.errors import InputError
 from matgl_infomax.nn.matgl_net import MatGLNet
 from matgl_infomax.nn.sitenet import SiteNet
-from tests.build import batch_of
+from tests.helpers.build import batch_of
 
 TYPES = ("O", "Ti", "Sr", "Na", "Cl", "Mg")
 SMALL = {

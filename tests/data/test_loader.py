@@ -21,7 +21,7 @@ from matgl_infomax.data.loader import (
     step_generator,
 )
 from matgl_infomax.errors import InputError
-from tests.build import many, store_of
+from tests.helpers.build import many, store_of
 
 SIZES = st.lists(st.integers(1, 30), min_size=2, max_size=40).map(np.array)
 

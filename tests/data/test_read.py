@@ -10,7 +10,7 @@ import pytest
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.read import Crystals, read_crystals
 from matgl_infomax.errors import InputError
-from tests.data.writers import to_frame, write_cif, write_poscar, write_records
+from tests.helpers.writers import to_frame, write_cif, write_poscar, write_records
 
 
 def test_left_handed_lattice_is_no_mistake(crystals: list[Crystal]) -> None:

@@ -19,7 +19,7 @@ from matgl_infomax.data.store import Store, build_store
 from matgl_infomax.data.supercell import SupercellRule, supercell_pairs
 from matgl_infomax.data.symmetry import merge_equal, same_where_equal
 from matgl_infomax.errors import InputError
-from tests.build import many, store_of
+from tests.helpers.build import many, store_of
 
 RULE = SupercellRule(20)
 FAR = np.array([[0.0, 0.0, 0.0], [0.5, 0.5, 0.5]])

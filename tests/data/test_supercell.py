@@ -15,7 +15,7 @@ from scipy.stats import special_ortho_group
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.supercell import Pairs, near_cubic, nearest_images, supercell_matrix, supercell_pairs
 from matgl_infomax.errors import InputError
-from tests.reference.supercell_reference import (
+from tests.helpers.supercell_reference import (
     admissible_matrices,
     exhaustive_distances,
     reference_distances,

@@ -16,7 +16,7 @@ import threading
 import pytest
 
 from tests.docs.pages import DOCS
-from tests.leaderboard.chromium import CHROMIUM, open_browser
+from tests.helpers.chromium import CHROMIUM, open_browser
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 

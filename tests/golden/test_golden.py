@@ -13,7 +13,7 @@ from matgl_infomax.settings.training import FinetuneSettings, ModelSettings, Pre
 from matgl_infomax.train.finetune import Labelled, fit
 from matgl_infomax.train.predict import predict
 from matgl_infomax.train.pretrain import pretrain
-from tests.build import batch_of, generator, many, store_of
+from tests.helpers.build import batch_of, generator, many, store_of
 
 # Arithmetic differs in the last bits between processors; a real change moves these numbers by far more.
 CLOSE = {"rel": 2e-3, "abs": 2e-4}

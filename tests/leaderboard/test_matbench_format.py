@@ -24,7 +24,7 @@ from matgl_infomax.leaderboard.matbench_format import (
 from matgl_infomax.leaderboard.scores import fold_scores
 from matgl_infomax.leaderboard.submit import check_answer
 from matgl_infomax.tasks.matbench.task import load_task
-from tests.leaderboard.finished import finished
+from tests.helpers.finished import finished
 from tests.leaderboard.test_submit import settings
 
 TIME = module.datetime(2026, 1, 2, 3, 4, 5)

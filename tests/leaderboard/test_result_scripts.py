@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.leaderboard.kept import RESULTS, ROOT
+from tests.helpers.kept_results import RESULTS, ROOT
 
 SCRIPTS = sorted(path.relative_to(RESULTS).as_posix() for path in RESULTS.rglob("*.py"))
 

@@ -16,7 +16,7 @@ from matgl_infomax.errors import InputError
 from matgl_infomax.leaderboard.submit import submit
 from matgl_infomax.settings.commands import SubmitConfig
 from matgl_infomax.tasks.matbench.task import load_task
-from tests.leaderboard.finished import finished, parquet, write_predictions
+from tests.helpers.finished import finished, parquet, write_predictions
 
 INFO = {
     "authors": ["A. Chemist", "B. Physicist"],

@@ -12,7 +12,7 @@ import pytest
 
 from matgl_infomax.leaderboard.matbench_format import document_hash
 from matgl_infomax.leaderboard.submit import submit
-from tests.leaderboard.finished import finished
+from tests.helpers.finished import finished
 from tests.leaderboard.test_submit import settings
 
 

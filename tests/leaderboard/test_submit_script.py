@@ -13,7 +13,7 @@ import pytest
 from matgl_infomax.errors import InputError
 from matgl_infomax.leaderboard.submit import submit
 from matgl_infomax.settings.commands import BenchmarkConfig, SubmitConfig
-from tests.leaderboard.finished import PLACES, finished
+from tests.helpers.finished import PLACES, finished
 from tests.leaderboard.test_submit import info_file, settings
 
 

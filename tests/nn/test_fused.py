@@ -25,7 +25,7 @@ from matgl_infomax.nn.kernels import (
 )
 from matgl_infomax.nn.layers import Layer
 from matgl_infomax.nn.sitenet import SiteNet
-from tests.build import generator, store_of
+from tests.helpers.build import generator, store_of
 
 CASES = {
     "compact": {},

@@ -10,7 +10,7 @@ from matgl_infomax.errors import InputError
 from matgl_infomax.nn.sitenet import SiteNet
 from matgl_infomax.objectives import new_objective
 from matgl_infomax.train.pretrain import pulls
-from tests.build import generator, store_of
+from tests.helpers.build import generator, store_of
 
 WEIGHTS = {"masked": 0.5, "denoise": 2.0}
 

@@ -11,8 +11,8 @@ from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.nn.matgl_net import MatGLNet
 from matgl_infomax.nn.sitenet import SiteNet
 from matgl_infomax.objectives import OBJECTIVES
-from tests.build import generator, store_of, with_energies
 from tests.contracts.test_objectives import LEVELS
+from tests.helpers.build import generator, store_of, with_energies
 
 SMALL = {
     "megnet": {"hidden_layer_sizes_input": (16, 8), "hidden_layer_sizes_conv": (16, 8), "nblocks": 1},

@@ -12,7 +12,7 @@ from matgl_infomax.errors import InputError
 from matgl_infomax.nn.sitenet import SiteNet
 from matgl_infomax.objectives.collapse import effective_rank, spread
 from matgl_infomax.objectives.infomax import InfoMax, InfoMaxSettings, kl_term
-from tests.build import batch_of, generator
+from tests.helpers.build import batch_of, generator
 
 
 @pytest.fixture

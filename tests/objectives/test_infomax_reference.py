@@ -13,8 +13,8 @@ from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.nn.sitenet import SiteNet
 from matgl_infomax.objectives import perturb
 from matgl_infomax.objectives.infomax import InfoMax, kl_term
-from tests.build import batch_of, generator
-from tests.reference import infomax_reference as formula
+from tests.helpers import infomax_reference as formula
+from tests.helpers.build import batch_of, generator
 
 
 @pytest.fixture

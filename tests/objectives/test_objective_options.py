@@ -17,8 +17,8 @@ from matgl_infomax.objectives.fingerprint import FINGERPRINT_PRESETS, Fingerprin
 from matgl_infomax.objectives.masked import MASKED_PRESETS, MaskedSettings
 from matgl_infomax.objectives.twins import TWINS_PRESETS, TwinsSettings
 from matgl_infomax.settings.training import OBJECTIVE_NAMES
-from tests.build import generator, store_of
 from tests.contracts.test_objectives import LEVELS
+from tests.helpers.build import generator, store_of
 
 Case = tuple[dict[str, Any], dict[str, Any]]
 """Options that go with it, and the option in question with another value."""

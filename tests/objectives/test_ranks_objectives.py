@@ -16,8 +16,8 @@ from matgl_infomax.data.share import Share
 from matgl_infomax.nn.matgl_net import MatGLNet
 from matgl_infomax.nn.sitenet import SiteNet
 from matgl_infomax.objectives import OBJECTIVES, new_objective
-from tests.build import store_of, with_energies
-from tests.objectives.two_processes import losses_and_gradients, mean_over_two
+from tests.helpers.build import store_of, with_energies
+from tests.helpers.two_processes import losses_and_gradients, mean_over_two
 
 SMALL = {"hidden_layer_sizes_input": (16, 8), "hidden_layer_sizes_conv": (16, 8), "nblocks": 1}
 CASES: dict[str, tuple[str, str, dict[str, Any]]] = {  # objective, preset, options

@@ -21,7 +21,7 @@ from matgl_infomax.objectives import label_columns, new_objective
 from matgl_infomax.objectives.perturb import moved
 from matgl_infomax.settings.training import ModelSettings, PretrainSettings
 from matgl_infomax.train import pretrain as training
-from tests.build import generator, many, store_of
+from tests.helpers.build import generator, many, store_of
 
 ALL = {"energy": "e", "forces": "f", "stress": "s"}
 STEP = 1e-4

@@ -15,7 +15,7 @@ from matgl_infomax.errors import InputError
 from matgl_infomax.settings.training import EnsembleSettings, FinetuneSettings, ModelSettings
 from matgl_infomax.train import finetune as module
 from matgl_infomax.train.ensemble import FLOOR, calibrate, combine, fewest_labels, interval_width
-from tests.build import many
+from tests.helpers.build import many
 
 SMALL = ModelSettings(supercell_atoms=12)
 SHORT = FinetuneSettings(steps=6, validate_every=3, batch_sites=40, validation_fraction=0.3)

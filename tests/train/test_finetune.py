@@ -14,7 +14,7 @@ from matgl_infomax.train.finetune import Labelled, fit
 from matgl_infomax.train.losses import fit_scale
 from matgl_infomax.train.module import WeightAverage, warmup_cosine
 from matgl_infomax.train.predict import embed_rows, predict
-from tests.build import many, store_of
+from tests.helpers.build import many, store_of
 
 SHORT = FinetuneSettings(steps=20, validate_every=8, batch_sites=20, validation_fraction=0.25)
 MODEL = ModelSettings(supercell_atoms=20)

@@ -18,8 +18,8 @@ from matgl_infomax.settings.training import EnsembleSettings, FinetuneSettings, 
 from matgl_infomax.train import finetune as module
 from matgl_infomax.train.finetune import Labelled, fit
 from matgl_infomax.train.predict import predict
-from tests.build import many
-from tests.train.kill import killed_at
+from tests.helpers.build import many
+from tests.helpers.kill import killed_at
 
 NAMES = ["megnet", "m3gnet", "tensornet", "chgnet"]
 CAREFUL = FinetuneSettings(

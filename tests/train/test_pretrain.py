@@ -18,8 +18,8 @@ from matgl_infomax.settings.training import ModelSettings, PretrainSettings
 from matgl_infomax.train import pretrain as module
 from matgl_infomax.train.loop import CHECKPOINT, read_checkpoint
 from matgl_infomax.train.pretrain import pretrain
-from tests.build import many, store_of
-from tests.train.kill import Killed, killed_at
+from tests.helpers.build import many, store_of
+from tests.helpers.kill import Killed, killed_at
 
 SHORT = PretrainSettings(steps=10, validate_every=4, batch_sites=30, validation_fraction=0.2)
 MODEL = ModelSettings(supercell_atoms=20)

@@ -24,8 +24,8 @@ from matgl_infomax.nn.matgl_net import MatGLNet
 from matgl_infomax.settings.training import ModelSettings, PretrainSettings
 from matgl_infomax.train import pretrain as module
 from matgl_infomax.train.loop import CHECKPOINT
-from tests.build import many, store_of
-from tests.train.kill import killed_at
+from tests.helpers.build import many, store_of
+from tests.helpers.kill import killed_at
 
 SHORT = PretrainSettings(objective="infomax", steps=6, validate_every=3, batch_sites=30, validation_fraction=0.2)
 SMALL = {

@@ -13,7 +13,7 @@ from matgl_infomax import cli
 from matgl_infomax.api import pretrain
 from matgl_infomax.nn.build import load_encoder, new_encoder
 from matgl_infomax.settings.training import OBJECTIVE_NAMES, ModelSettings, PretrainSettings
-from tests.build import many
+from tests.helpers.build import many
 
 SHORT = PretrainSettings(objective="infomax", steps=3, validate_every=3, batch_sites=20, validation_fraction=0.3)
 MODELS = {

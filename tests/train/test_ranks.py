@@ -28,7 +28,7 @@ from matgl_infomax.train.finetune import FinetuneModule, Labelled, fit
 from matgl_infomax.train.predict import embed_rows, predict
 from matgl_infomax.train.pretrain import pretrain
 from matgl_infomax.train.ranks import from_all, is_first, trainer_arguments
-from tests.build import batch_of, generator, many, store_of
+from tests.helpers.build import batch_of, generator, many, store_of
 
 MODEL = ModelSettings(preset="compact", supercell_atoms=20)
 PRETRAIN = PretrainSettings(objective="infomax", steps=36, validate_every=12, batch_sites=30, validation_fraction=0.2)

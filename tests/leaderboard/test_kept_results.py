@@ -1,0 +1,58 @@
+"""Results in the repository: every number has a card, and the text beside them shows what the files say."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from matgl_infomax.leaderboard.verdict import Verdict
+from tests.helpers.kept_results import RESULTS, cards
+
+FEWEST_SEEDS = {"label_masking": 5, "matgl_models": 3, "methods": 3, "recipe": 8}
+"""By folder: a training of M3GNet takes minutes, one of Site-Net seconds."""
+STUDIES = sorted(path.parent for path in RESULTS.rglob("verdict.json"))
+
+
+def test_there_are_results():
+    assert {"mp_e_form", "mp_gap"} <= {study.name for study in STUDIES}
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)
+def test_every_row_has_its_card(study):
+    frame = pd.read_csv(study / "curve.csv")
+    by_run = {(card.arm, card.mask.asked, card.seed): card for card in cards(study)}
+    assert len(by_run) == len(frame)
+    for row in frame.itertuples():
+        card = by_run[row.arm, row.labels_asked, row.seed]
+        assert card.metrics.mae == pytest.approx(row.mae) and card.mask.used == row.labels_used
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)
+def test_arms_met_on_equal_terms(study):
+    """The same masks, the same test crystals and the same settings for every arm of a label count and seed."""
+    groups: dict[tuple[int, int], set[tuple[str, ...]]] = {}
+    for card in cards(study):
+        terms = (card.mask.sha256, card.hashes.folds, card.hashes.data, str(card.settings))
+        groups.setdefault((card.mask.asked, card.seed), set()).add(terms)
+    assert all(len(terms) == 1 for terms in groups.values())
+    assert len({seed for _, seed in groups}) >= FEWEST_SEEDS[study.parent.name]
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)
+def test_verdict_agrees_with_the_table(study):
+    verdict = Verdict.model_validate_json((study / "verdict.json").read_text())
+    mean = pd.read_csv(study / "curve.csv").groupby(["arm", "labels_asked"])["mae"].mean()
+    for point in verdict.points:
+        assert point.mae == pytest.approx(mean[point.arm, point.labels])
+        assert point.ratio == pytest.approx(mean[point.arm, point.labels] / mean[point.against, point.labels])
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)
+def test_some_text_shows_the_table_of_the_file(study):
+    """Each table of it stands in the text beside the results."""
+    blocks = [block.splitlines() for block in (study / "summary.md").read_text().split("\n\n")]
+    tables = [block for block in blocks if all(line.startswith("| ") for line in block)]
+    text = (study.parent / "README.md").read_text()
+    assert tables
+    for table in tables:
+        assert len(table) >= 3 and "\n".join(table) in text

@@ -1,0 +1,327 @@
+"""A study with pretended arms: what it writes, how it goes on, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import time
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from matgl_infomax.data.read import Crystals
+from matgl_infomax.errors import InputError
+from matgl_infomax.leaderboard.verdict import Verdict
+from matgl_infomax.record import RunCard
+from matgl_infomax.tasks.studies import engine
+from matgl_infomax.tasks.studies.arms import ARMS
+from matgl_infomax.tasks.studies.curve import learning_curve, plan_curve
+from tests.helpers.build import many
+from tests.helpers.small_curve import FAST, Pretender, config, jdft2d
+
+ARM_NAMES = ["scratch", "descriptors"]
+
+
+@pytest.fixture
+def pretend(monkeypatch):
+    """Replace the arms by one that answers at once."""
+
+    def install(**options):
+        arm = Pretender(**options)
+        for name in ARM_NAMES:
+            monkeypatch.setitem(ARMS, name, arm)
+        return arm
+
+    return install
+
+
+def study(items, folder, **changes):
+    return learning_curve(items, "y", config(folder, **{"arms": ARM_NAMES, **changes}), progress=False)
+
+
+def test_everything_is_written_and_says_the_same(crystals, tmp_path, pretend):
+    pretend()
+    result = study(many(crystals, 80), tmp_path)
+    out = tmp_path / "out"
+    names = {"curve.csv", "predictions.parquet", "curve.png", "cards.jsonl", "verdict.json", "summary.md"}
+    assert {path.name for path in out.iterdir()} == {*names, "run.json", "runs"}
+    assert len(list((out / "runs").iterdir())) == 2 * 8
+    pd.testing.assert_frame_equal(pd.read_csv(out / "curve.csv"), result.to_frame())
+    pd.testing.assert_frame_equal(pd.read_parquet(out / "predictions.parquet"), result.predictions)
+    cards = [RunCard.model_validate_json(line) for line in (out / "cards.jsonl").read_text().splitlines()]
+    assert tuple(cards) == result.cards and len(cards) == len(result.frame) == 8
+    assert Verdict.model_validate_json((out / "verdict.json").read_text()) == result.verdict
+    assert (out / "curve.png").read_bytes().startswith(b"\x89PNG")
+    assert result.to_markdown() in (out / "summary.md").read_text()
+    assert result.verdict.text in (out / "summary.md").read_text()
+
+
+def test_the_table_holds_the_errors_of_the_predictions(crystals, tmp_path, pretend):
+    pretend()
+    result = study(many(crystals, 80), tmp_path)
+    error = (result.predictions["prediction"] - result.predictions["target"]).abs()
+    mae = error.groupby([result.predictions[name] for name in ("arm", "labels", "seed")]).mean()
+    for line in result.frame.itertuples():
+        assert line.mae == pytest.approx(mae[line.arm, line.labels_asked, line.seed])
+        assert line.labels_asked == line.labels_used
+
+
+def test_arms_see_the_mask_and_nothing_else(crystals, tmp_path, pretend):
+    arm = pretend()
+    items = many(crystals, 80)
+    study(items, tmp_path)
+    labels = {k: crystal.labels["y"] for k, crystal in enumerate(items)}
+    assert sorted({len(task.rows) for task in arm.tasks}) == [6, 12]
+    for task in arm.tasks:
+        assert task.labels.tolist() == [labels[row] for row in task.rows]
+        assert not set(task.rows) & set(task.test)
+        hidden = [labels[row] for row in labels if row not in set(task.rows)]
+        kept = [value for value in vars(task).values() if isinstance(value, np.ndarray) and value.dtype == float]
+        assert not np.isin(np.concatenate(kept), hidden).any()
+    by_mask = {}
+    for task in arm.tasks:
+        by_mask.setdefault((len(task.rows), task.seed), set()).add(tuple(task.rows))
+    assert all(len(masks) == 1 for masks in by_mask.values()), "all arms get the same labels"
+
+
+def test_a_stopped_study_goes_on_where_it_was(crystals, tmp_path, pretend):
+    items = many(crystals, 80)
+    first = pretend(fail_at=4)
+    with pytest.raises(KeyboardInterrupt):
+        study(items, tmp_path)
+    out = tmp_path / "out"
+    assert len(list((out / "runs").glob("*.json"))) == 3
+    assert not (out / "curve.csv").exists() and not (out / "verdict.json").exists()
+    second = pretend()
+    resumed = study(items, tmp_path)
+    assert len(first.tasks) == 4 and len(second.tasks) == 8 - 3
+    third = pretend()
+    again = study(items, tmp_path)
+    assert not third.tasks
+    assert again.cards == resumed.cards
+    whole = study(items, tmp_path / "other")
+    pd.testing.assert_frame_equal(whole.predictions, resumed.predictions)
+    assert whole.verdict == resumed.verdict
+
+
+def test_a_study_can_be_extended(crystals, tmp_path, pretend):
+    items = many(crystals, 80)
+    pretend()
+    study(items, tmp_path, labels=[6], seeds=1, arms=["scratch"])
+    arm = pretend()
+    wider = study(items, tmp_path, workers=1)
+    assert len(arm.tasks) == len(wider.frame) - 1 == 7
+
+
+def test_a_finished_study_is_found_whatever_the_number_of_processes(crystals, tmp_path, pretend):
+    """How many processes share a training decides nothing: the folder is this study's, and no run is repeated."""
+    items = many(crystals, 80)
+    pretend()
+    first = study(items, tmp_path)
+    for changes in ({"finetune": {**FAST, "processes": 2}}, {"pretrain": {**FAST, "processes": 2, "probe_every": 1}}):
+        arm = pretend()
+        again = study(items, tmp_path, **changes)
+        assert not arm.tasks and again.cards == first.cards
+
+
+def test_a_study_of_an_earlier_version_counts_though_it_noted_its_processes(crystals, tmp_path, pretend):
+    """Folders and cards written when the number of processes was hashed as it was given."""
+    items = many(crystals, 80)
+    pretend()
+    study(items, tmp_path)
+    claim = json.loads((tmp_path / "out" / "run.json").read_text())
+    claim["finetune"]["processes"] = 2
+    (tmp_path / "out" / "run.json").write_text(json.dumps(claim))
+    plan = plan_curve(Crystals(items), "y", config(tmp_path, arms=ARM_NAMES))
+    for run in plan.runs:
+        file = plan.files(run).card
+        card = json.loads(file.read_text())
+        card["settings"]["finetune"]["processes"] = 2
+        card["hashes"]["run"] = plan.run_hash(run, card["settings"])
+        assert card["hashes"]["run"] != plan.run_hash(run)
+        file.write_text(json.dumps(card))
+    for processes in (1, 2, 3):
+        arm = pretend()
+        study(items, tmp_path, finetune={**FAST, "processes": processes})
+        assert not arm.tasks
+    card["settings"]["finetune"]["steps"] = 5
+    file.write_text(json.dumps(card))
+    arm = pretend()
+    study(items, tmp_path)
+    assert len(arm.tasks) == 1, "a card of other settings does not count, whatever its hash says"
+
+
+@pytest.mark.parametrize("damage", ["predictions gone", "predictions changed", "card gone"])
+def test_runs_with_damaged_files_are_repeated(crystals, tmp_path, pretend, damage):
+    items = many(crystals, 80)
+    pretend()
+    before = study(items, tmp_path)
+    name = tmp_path / "out" / "runs" / "scratch-n6-s0"
+    if damage == "predictions gone":
+        name.with_suffix(".parquet").unlink()
+    elif damage == "card gone":
+        name.with_suffix(".json").unlink()
+    else:
+        other = name.with_name("scratch-n6-s1").with_suffix(".parquet")
+        name.with_suffix(".parquet").write_bytes(other.read_bytes())
+    arm = pretend()
+    after = study(items, tmp_path)
+    assert len(arm.tasks) == 1
+    pd.testing.assert_frame_equal(after.predictions, before.predictions)
+
+
+def test_a_broken_card_is_said(crystals, tmp_path, pretend):
+    items = many(crystals, 80)
+    pretend()
+    study(items, tmp_path)
+    (tmp_path / "out" / "runs" / "scratch-n6-s0.json").write_text("{")
+    with pytest.raises(InputError, match="no valid run card"):
+        study(items, tmp_path)
+
+
+def other_label(items):
+    return [replace(items[0], labels={"y": 1e3}), *items[1:]]
+
+
+@pytest.mark.parametrize(
+    ("change", "settings", "text"),
+    [
+        (other_label, {}, "holds another run: its crystals and labels is"),
+        (lambda items: items[:-1], {}, "its crystals and labels is"),
+        (list, {"finetune": {**FAST, "steps": 5}}, "its finetune.steps is 4, this one's is 5"),
+        (list, {"fold": 1}, "its fold is 0, this one's is 1"),
+    ],
+    ids=["label", "crystals", "steps", "fold"],
+)
+def test_another_study_in_the_same_folder_is_refused(crystals, tmp_path, pretend, change, settings, text):
+    items = many(crystals, 80)
+    pretend()
+    study(items, tmp_path)
+    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match=text):
+        study(change(items), tmp_path, **settings)
+    assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == before
+
+
+def test_data_that_change_meanwhile_stop_the_study(crystals, tmp_path, monkeypatch):
+    data = tmp_path / "data.csv.cif"
+    data.write_text("as it was")
+
+    class Meddler(Pretender):
+        def __call__(self, task):
+            if len(self.tasks) == 2:
+                data.write_text("as it is now")
+            return super().__call__(task)
+
+    meddler = Meddler()
+    monkeypatch.setitem(ARMS, "scratch", meddler)
+    with pytest.raises(InputError, match=r"data\.csv\.cif changed while the study was running"):
+        study(many(crystals, 80), tmp_path, arms=["scratch"], data=str(data))
+    assert len(meddler.tasks) == 3
+    assert not (tmp_path / "out" / "curve.csv").exists()
+
+
+def test_a_full_disk_is_said_and_leaves_no_half_run(crystals, tmp_path, pretend, monkeypatch):
+    pretend()
+    real = os.replace
+
+    def full(source, target):
+        if str(target).endswith("scratch-n6-s1.parquet"):
+            raise OSError(28, "No space left on device")
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(InputError, match=r"scratch-n6-s1.parquet: No space left on device"):
+        study(many(crystals, 80), tmp_path)
+    assert not list((tmp_path / "out").rglob(".*"))
+    assert not list((tmp_path / "out" / "runs").glob("scratch-n6-s1*"))
+
+
+def test_a_folder_that_cannot_be_made_is_said(crystals, tmp_path, pretend):
+    pretend()
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(InputError, match="Choose another one"):
+        study(many(crystals, 80), tmp_path)
+
+
+def test_predictions_that_are_no_numbers_are_said(crystals, tmp_path, monkeypatch):
+    class Diverged(Pretender):
+        def __call__(self, task):
+            return replace(super().__call__(task), prediction=np.full(len(task.test), np.nan))
+
+    monkeypatch.setitem(ARMS, "scratch", Diverged())
+    with pytest.raises(InputError, match=r"scratch-n6-s0 predicts no finite number .* diverged"):
+        study(many(crystals, 80), tmp_path, arms=["scratch"])
+    assert not list((tmp_path / "out" / "runs").glob("*"))
+
+
+def test_a_matbench_task_brings_its_unit_and_its_fold(crystals, tmp_path, pretend):
+    pretend()
+    items = [replace(c, labels={"exfoliation_en": c.labels["y"]}) for c in jdft2d(crystals)]
+    settings = config(tmp_path, arms=ARM_NAMES, task="jdft2d")
+    result = learning_curve(items, "exfoliation_en", settings, progress=False)
+    assert set(result.frame["task"]) == {"matbench_jdft2d"}
+    assert result.verdict.unit == "meV/atom" and "(meV/atom)" in result.to_markdown()
+
+
+def test_options_may_be_given_one_by_one(crystals, tmp_path, pretend):
+    pretend()
+    options = {"out": tmp_path / "out", "cache": tmp_path, "labels": [6], "seeds": 1, "arms": ["descriptors"]}
+    result = learning_curve(many(crystals, 80), "y", progress=False, **options)
+    assert len(result.frame) == 1
+    assert result.verdict.answer == "cannot tell"
+    with pytest.raises(InputError, match="Unknown option 'lables'"):
+        learning_curve(crystals, "y", out=tmp_path, lables=[6])
+    with pytest.raises(InputError, match="not both"):
+        learning_curve(crystals, "y", config(tmp_path), labels=[6])
+
+
+def die(study, run):
+    """A run whose process is killed, as by the system when memory runs out."""
+    os._exit(1)
+
+
+def test_a_killed_worker_is_said(crystals, tmp_path, pretend, monkeypatch):
+    pretend()
+    monkeypatch.setattr(engine, "complete", die)
+    with pytest.raises(InputError, match=r"worker process ended abruptly.*fewer --workers. Received: 2"):
+        study(many(crystals, 80), tmp_path, workers=2)
+
+
+def linger(study, run):
+    """The first run is quick, all others take longer than any test may."""
+    if run.labels > 6:
+        time.sleep(500)
+    return run
+
+
+def test_stopping_ends_the_workers_and_their_drafts(crystals, tmp_path, monkeypatch):
+    settings = config(tmp_path, arms=["descriptors"], seeds=1, workers=2)
+    asked = plan_curve(Crystals(many(crystals, 80)), "y", settings)
+    draft = tmp_path / "out" / "runs" / ".descriptors-n12-s0.json.0123abcd"
+    draft.parent.mkdir(parents=True)
+    draft.write_text("half")
+
+    calls = []
+
+    def stop():
+        calls.append(len(multiprocessing.active_children()))
+        if len(calls) == 2:  # after the first run
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(engine, "complete", linger)
+    with pytest.raises(KeyboardInterrupt):
+        engine.carry_out_all(asked, check=stop, progress=False)
+    assert calls == [0, 2] and not multiprocessing.active_children()
+    assert not draft.exists()
+
+
+def test_workers_give_the_same_results(crystals, tmp_path):
+    items = many(crystals, 80)
+    alone = study(items, tmp_path, arms=["descriptors"], seeds=1)
+    together = study(items, tmp_path / "other", arms=["descriptors"], seeds=1, workers=2)
+    pd.testing.assert_frame_equal(alone.predictions, together.predictions)
+    assert json.loads((tmp_path / "other" / "out" / "run.json").read_text())["kind"] == "curve"
