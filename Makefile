@@ -59,7 +59,7 @@ docs: $(DOCS_READY)  ## build the documentation site into docs/_build/html; a wa
 	@echo "Site: docs/_build/html/index.html"
 
 demo: $(READY)  ## "does pretraining help?" on generated crystals, under five minutes
-	$(PY) -m matgl_infomax.tasks.demo --out $(OUT)
+	$(PY) -m matgl_infomax.tasks.studies.demo --out $(OUT)
 
 test: $(READY)  ## fast tests with coverage
 	$(PY) -m pytest -m "not slow" $(COVERAGE) $(PYTEST_ARGS)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 NAMES = ("megnet", "m3gnet", "tensornet")
 STACKS = {"dgl": (".venv", "DGL"), "pyg": (".venv-pyg", "PYG")}
 """Environment and backend of each installation; environments lie where the Makefile builds them."""

@@ -153,7 +153,7 @@ def cluster(tmp_path, monkeypatch) -> Path:
         text = f"#!{sys.executable}\nHOME = {str(home)!r}\n{textwrap.dedent(code)}"
         (tools / name).write_text(text)
         (tools / name).chmod((tools / name).stat().st_mode | stat.S_IXUSR)
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[1]
     monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("PYTHONPATH", str(root))
     monkeypatch.setattr(workers, "LOOK_SECONDS", 0.1)

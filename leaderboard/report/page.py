@@ -151,7 +151,7 @@ def to_markdown(report: Report) -> str:
 
 def _file(name: str) -> str:
     """A file of the templates, wherever the package is installed."""
-    return (files("matgl_infomax.leaderboard") / "templates" / name).read_text(encoding="utf-8")
+    return (files("matgl_infomax.leaderboard.report") / "templates" / name).read_text(encoding="utf-8")
 
 
 def _templates(*, html: bool) -> Environment:

@@ -27,7 +27,7 @@ from matgl_infomax.data.layout import Ids, Records
 from matgl_infomax.data.radius import RULES, EdgeRule, RadiusRule, batch_pairs
 from matgl_infomax.errors import InputError
 
-__all__ = ["Store", "build_store", "content_key"]
+__all__ = ["Store", "build_store"]
 
 
 @dataclass(frozen=True, eq=False)

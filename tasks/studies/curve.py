@@ -287,7 +287,7 @@ def resolved(settings: CurveConfig) -> CurveConfig:
 
 def _folder() -> Any:
     """The folder of the files, wherever the package is installed."""
-    return files("matgl_infomax.tasks") / "studies"
+    return files("matgl_infomax.tasks.studies")
 
 
 def _read(name: str) -> StudyFile:

@@ -97,7 +97,7 @@ def main(folder: Path) -> None:
         print(f"{task}\n  fold_sha256: {fold_sha256(official_folds(folder, task))}\n  content_sha256: {content}")
     packed = io.BytesIO()
     np.savez_compressed(packed, **arrays)
-    atomic_write(Path(__file__).parents[2] / "tasks" / "cards" / "official.npz", packed.getvalue())
+    atomic_write(Path(__file__).parents[2] / "tasks" / "matbench" / "cards" / "official.npz", packed.getvalue())
 
 
 if __name__ == "__main__":

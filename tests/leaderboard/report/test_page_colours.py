@@ -9,7 +9,7 @@ import pytest
 
 from matgl_infomax.leaderboard.report.figures import NAMES
 
-STYLE = (files("matgl_infomax.leaderboard") / "templates" / "report.css").read_text(encoding="utf-8")
+STYLE = (files("matgl_infomax.leaderboard.report") / "templates" / "report.css").read_text(encoding="utf-8")
 TEXT = [("ink", "page"), ("soft", "page"), ("accent", "page"), ("ink", "hover"), ("soft", "hover"), ("better", "page"),
         ("worse", "page"), ("open", "page"), ("better", "hover"), ("worse", "hover"), ("better", "better-back"),
         ("worse", "worse-back"), ("open", "open-back")]  # fmt: skip

@@ -16,7 +16,7 @@ NAMES = card_names()
 
 
 def text_of(name: str) -> str:
-    return (files("matgl_infomax.tasks") / "cards" / f"{name}.yaml").read_text(encoding="utf-8")
+    return (files("matgl_infomax.tasks.matbench") / "cards" / f"{name}.yaml").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", NAMES)

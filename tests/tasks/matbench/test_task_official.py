@@ -44,7 +44,7 @@ def test_fingerprints_are_made_from_the_official_targets(shared, name):
 
 
 def test_nothing_else_is_shipped():
-    with as_file(files("matgl_infomax.tasks") / "cards" / "official.npz") as path, np.load(path) as table:
+    with as_file(files("matgl_infomax.tasks.matbench") / "cards" / "official.npz") as path, np.load(path) as table:
         shipped = set(table.files)
     cards = [load_card(name) for name in card_names()]
     with_structure = {card.name for card in cards if card.input == "structure"}
