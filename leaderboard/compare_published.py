@@ -12,7 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matgl_infomax.errors import InputError
-from matgl_infomax.leaderboard.comparison import Duel, LeaderboardComparison, Place, RunStanding, TaskComparison
+from matgl_infomax.leaderboard.comparison import (
+    LeaderboardComparison,
+    PairedDifference,
+    Place,
+    RunStanding,
+    TaskComparison,
+)
 from matgl_infomax.leaderboard.published import (
     checked_entry,
     chosen_rows,
@@ -27,9 +33,9 @@ from matgl_infomax.leaderboard.results import N_FOLDS, OwnAnswer, read_answers
 from matgl_infomax.leaderboard.scores import CLASS_THRESHOLD, Kind, fold_scores
 from matgl_infomax.leaderboard.statistics import (
     ALPHA,
-    Calibration,
+    CalibrationQuality,
     Resampled,
-    calibrate,
+    calibration_quality,
     fold_test,
     holm,
     resample,
@@ -183,7 +189,7 @@ def _compare_folds(
     card = task.card
     ids = answers[0].table["id"]
     entries = {name: column[ids].to_numpy(dtype=np.float64) for name, column in published.predictions.items()}
-    contest = hold_contest(answers, entries, draws=config.draws, seed=config.seed)
+    contest = gather_answers(answers, entries, draws=config.draws, seed=config.seed)
     by_fold = scores_on(card.name, contest.folds)
     duels = _duels(contest, published, by_fold)
     order = np.argsort(contest.resampled.means, kind="stable")
@@ -214,7 +220,7 @@ def _compare_folds(
     )
 
 
-def _duels(contest: Contest, published: Published, by_fold: pd.DataFrame) -> list[list[Duel]]:
+def _duels(contest: ReadyBenchmarks, published: Published, by_fold: pd.DataFrame) -> list[list[PairedDifference]]:
     """Each answer of ours against every entry asked for; corrected for their number, the best entry first."""
     place = {name: k for k, name in enumerate(contest.names)}
     asked = published.table.loc[published.table["asked"], "algorithm"]
@@ -228,12 +234,12 @@ def _duels(contest: Contest, published: Published, by_fold: pd.DataFrame) -> lis
     return found
 
 
-def _corrected(duels: Sequence[Duel]) -> list[Duel]:
+def _corrected(duels: Sequence[PairedDifference]) -> list[PairedDifference]:
     """The p-values of one family, corrected by Holm."""
     return [replace(duel, p_holm=p) for duel, p in zip(duels, holm([duel.p for duel in duels]), strict=True)]
 
 
-def _groups(contest: Contest, order: Any) -> list[list[int]]:
+def _groups(contest: ReadyBenchmarks, order: Any) -> list[list[int]]:
     """Tie groups of all answers with predictions, as positions in the contest."""
     n = len(contest.names)
     p = contest.p_values()
@@ -246,8 +252,8 @@ def _groups(contest: Contest, order: Any) -> list[list[int]]:
 
 def _standing(
     a: int,
-    contest: Contest,
-    duels: list[Duel],
+    contest: ReadyBenchmarks,
+    duels: list[PairedDifference],
     table: pd.DataFrame,
     strata: tuple[pd.DataFrame, int | None],
     details: Details,
@@ -281,7 +287,7 @@ def _standing(
 # All answers to one task on the same materials: their errors, resampled together, and every pair compared.
 
 @dataclass(frozen=True, eq=False)
-class Contest:
+class ReadyBenchmarks:
     """Answers to one task on the same folds; ours come first, then published ones."""
 
     kind: Kind
@@ -316,7 +322,7 @@ class Contest:
                 return found + seed_deviations(one.seed_errors - other.seed_errors, len(found), self.generator)
         return found + self.seeds[a] - self.seeds[b]
 
-    def duel(self, a: int, b: int) -> Duel:
+    def duel(self, a: int, b: int) -> PairedDifference:
         """Answer a against answer b, material by material; not yet corrected for the number of comparisons."""
         difference, deviations = float(self.resampled.means[a] - self.resampled.means[b]), self.deviations(a, b)
         tails = [ALPHA / 2, 1 - ALPHA / 2]
@@ -325,7 +331,7 @@ class Contest:
         low_materials, high_materials = np.quantile(materials, tails) + difference
         p_sign, closer = sign_test(self.errors[a], self.errors[b])
         regression = self.kind == "regression"
-        return Duel(
+        return PairedDifference(
             ours=self.names[a],
             other=self.names[b],
             way="per material",
@@ -346,11 +352,11 @@ class Contest:
             materials=self.errors.shape[1],
         )
 
-    def fold_duel(self, a: int, other: str, scores: NDArray[np.float64]) -> Duel:
+    def fold_duel(self, a: int, other: str, scores: NDArray[np.float64]) -> PairedDifference:
         """Answer a against an entry of which only the scores of the folds are known, (K,)."""
         theirs = as_errors(self.metric, scores)
         found = fold_test(self.fold_errors(a), theirs, test_share=1 / (N_FOLDS - 1))
-        return Duel(
+        return PairedDifference(
             ours=self.names[a],
             other=other,
             way="per fold",
@@ -383,13 +389,13 @@ class Contest:
         return found
 
 
-def hold_contest(
+def gather_answers(
     own: Sequence[OwnAnswer],
     entries: Mapping[str, NDArray[np.float64]],
     *,
     draws: int,
     seed: int = 0,
-) -> Contest:
+) -> ReadyBenchmarks:
     """Bring answers together on the same materials.
 
     Args:
@@ -410,7 +416,7 @@ def hold_contest(
               for one in predictions]  # fmt: skip
     # Each class of a fold is a cell of its own: the mean over cells is then 1 - balanced accuracy.
     cells = fold if card.kind == "regression" else 2 * fold + (truth > CLASS_THRESHOLD)
-    return Contest(
+    return ReadyBenchmarks(
         kind=card.kind,
         metric=card.metric,
         names=(*(answer.name for answer in own), *entries),
@@ -458,7 +464,7 @@ def scores_on(task: str, folds: Sequence[int]) -> pd.DataFrame:
 
 
 def entry_table(
-    contest: Contest, published: pd.DataFrame, by_fold: pd.DataFrame, groups: Sequence[Sequence[int]]
+    contest: ReadyBenchmarks, published: pd.DataFrame, by_fold: pd.DataFrame, groups: Sequence[Sequence[int]]
 ) -> pd.DataFrame:
     """All answers to a task, the best first.
 
@@ -502,7 +508,7 @@ def entry_table(
     return table.loc[order, list(TABLE_COLUMNS)].reset_index(drop=True)
 
 
-def place_of(name: str, table: pd.DataFrame, duels: Sequence[Duel]) -> Place:
+def place_of(name: str, table: pd.DataFrame, duels: Sequence[PairedDifference]) -> Place:
     """The place of one answer of ours, and the places that its comparisons leave open.
 
     Args:
@@ -538,7 +544,7 @@ class Details:
     seed: int
     notes: tuple[str, ...]
 
-    def strata(self, contest: Contest, reference: int | None) -> list[pd.DataFrame]:
+    def strata(self, contest: ReadyBenchmarks, reference: int | None) -> list[pd.DataFrame]:
         """Where each answer of ours wins and loses against a reference; empty tables without one."""
         import pandas as pd
 
@@ -547,7 +553,7 @@ class Details:
             return [pd.DataFrame(columns=list(STRATA_COLUMNS)) for _ in own]
         return split_differences(own, contest.errors[reference], self.guess, self.kinds, seed=self.seed)
 
-    def worst(self, contest: Contest, a: int, reference: int | None) -> pd.DataFrame:
+    def worst(self, contest: ReadyBenchmarks, a: int, reference: int | None) -> pd.DataFrame:
         """The largest errors of an answer; none for classes."""
         import pandas as pd
 
@@ -567,13 +573,13 @@ class Details:
             worst = pd.concat([worst, facts[[name for name in facts if name not in worst]]], axis=1)
         return worst
 
-    def calibration(self, answer: OwnAnswer) -> Calibration | None:
+    def calibration(self, answer: OwnAnswer) -> CalibrationQuality | None:
         """How honest the uncertainties of an answer are; None where it has none."""
         truth, prediction, std = (answer.table[name].to_numpy(dtype=np.float64)
                                   for name in ("target", "prediction", "std"))  # fmt: skip
         if answer.task.card.kind != "regression" or not np.isfinite(std).all():
             return None
-        return calibrate(truth, prediction, std)
+        return calibration_quality(truth, prediction, std)
 
 
 def run_details(task: Task, answer: OwnAnswer, config: CompareConfig) -> Details:

@@ -19,7 +19,7 @@ import pandas as pd
 from matgl_infomax.io import atomic_write
 from matgl_infomax.leaderboard.published import FLAGS
 from matgl_infomax.leaderboard.scores import Kind
-from matgl_infomax.leaderboard.statistics import ALPHA, Calibration
+from matgl_infomax.leaderboard.statistics import ALPHA, CalibrationQuality
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,7 +30,7 @@ Finding = Literal["better", "worse", "tie", "untested"]
 
 
 @dataclass(frozen=True)
-class Duel:
+class PairedDifference:
     """One answer against another on the same materials of the same folds."""
 
     ours: str
@@ -119,7 +119,7 @@ class RunStanding:
     fold_scores: tuple[float, ...]
     """Score of each fold, in the order of the task's ``folds``."""
     place: Place
-    duels: tuple[Duel, ...]
+    duels: tuple[PairedDifference, ...]
     """Against published entries, the best of them first."""
     predictions: pd.DataFrame
     """One line per material: id, fold, target, prediction, std, error (absolute, or 1 for a wrong class)."""
@@ -131,7 +131,7 @@ class RunStanding:
     worst: pd.DataFrame
     """The ten materials with the largest errors: id, fold, error, times_mean, reference_error, and attributes; empty
     for classes."""
-    calibration: Calibration | None
+    calibration: CalibrationQuality | None
     """How honest the uncertainties are; None where the answer has none."""
     notes: tuple[str, ...] = ()
 
@@ -164,7 +164,7 @@ class TaskComparison:
     materials: int
     runs: tuple[RunStanding, ...]
     """Our answers, the best first."""
-    own: tuple[Duel, ...]
+    own: tuple[PairedDifference, ...]
     """Our answers against each other, each pair once."""
     table: pd.DataFrame
     """One line per answer, the best first: entry, own, score, std, ranked, place, group, predictions, status, flag,
@@ -183,7 +183,7 @@ class TaskComparison:
 
     def plot(self) -> Figure:
         """Forest plot of all comparisons of our answers."""
-        duels: Sequence[Duel] = [duel for run in self.runs for duel in run.duels] + list(self.own)
+        duels: Sequence[PairedDifference] = [duel for run in self.runs for duel in run.duels] + list(self.own)
         return forest(duels, self.task)
 
 
@@ -238,11 +238,11 @@ HOW = (
 )
 
 
-def duel_frame(duels: Sequence[Duel]) -> pd.DataFrame:
+def duel_frame(duels: Sequence[PairedDifference]) -> pd.DataFrame:
     """One line per comparison, with its finding."""
     import pandas as pd
 
-    names = [*Duel.__dataclass_fields__, "finding"]
+    names = [*PairedDifference.__dataclass_fields__, "finding"]
     return pd.DataFrame([{**asdict(duel), "finding": duel.finding} for duel in duels], columns=names)
 
 
@@ -341,7 +341,7 @@ def run_text(run: RunStanding, details: bool = True) -> str:
     return "\n".join(lines)
 
 
-def _duels(duels: Sequence[Duel], both: bool = False) -> list[str]:
+def _duels(duels: Sequence[PairedDifference], both: bool = False) -> list[str]:
     """Comparisons as a table."""
     rows = []
     for duel in duels:
@@ -399,7 +399,7 @@ def _with_std(score: float, std: float, folds: int) -> str:
     return f"{score:.4g}" + (f" ± {std:.2g}" if folds > 1 and not np.isnan(std) else "")
 
 
-def _starred(duel: Duel, word: str) -> str:
+def _starred(duel: PairedDifference, word: str) -> str:
     """The word with a star where only other seeds make it a tie."""
     return f"{word}*" if duel.finding == "tie" and duel.seeds_decide else word
 
@@ -484,7 +484,7 @@ def _run(run: RunStanding) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _duel(duel: Duel) -> dict[str, Any]:
+def _duel(duel: PairedDifference) -> dict[str, Any]:
     """One comparison with its finding."""
     return {**asdict(duel), "finding": duel.finding}
 
@@ -510,7 +510,7 @@ COLOURS = {"better": "#00798c", "tie": "#8d96a3", "worse": "#d1495b", "untested"
 MARKERS = {"per material": "o", "per fold": "s"}
 
 
-def forest(duels: Sequence[Duel], title: str) -> Figure:
+def forest(duels: Sequence[PairedDifference], title: str) -> Figure:
     """One line per comparison: difference and 95 % interval, left of zero where ours is better.
 
     Args:
@@ -541,7 +541,7 @@ def forests(result: LeaderboardComparison) -> Figure:
     return figure
 
 
-def _draw(axes: Axes, duels: Sequence[Duel], title: str) -> None:
+def _draw(axes: Axes, duels: Sequence[PairedDifference], title: str) -> None:
     """One panel."""
     several = len({duel.ours for duel in duels}) > 1
     for y, duel in enumerate(duels):

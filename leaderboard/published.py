@@ -163,10 +163,10 @@ def read_predictions(file: Path, task: Task) -> pd.DataFrame | None:
             return pd.read_parquet(file, columns=["id", "fold", "prediction"]).assign(std=np.nan)
         except (OSError, ValueError) as error:
             raise InputError(f"{file} is no table of predictions ({error}).") from error
-    return results_table(read_json(file), task.card.name, str(file))
+    return results_table(read_result_file(file), task.card.name, str(file))
 
 
-def read_json(file: Path) -> dict[str, Any]:
+def read_result_file(file: Path) -> dict[str, Any]:
     """A result file of Matbench, whether it is really compressed or plain JSON under the same name.
 
     Raises:

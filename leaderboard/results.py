@@ -20,7 +20,7 @@ from matgl_infomax.leaderboard.published import (
     check_predictions,
     check_unit,
     official_folds,
-    read_json,
+    read_result_file,
     results_table,
 )
 from matgl_infomax.leaderboard.scores import SCORES, Kind, fold_scores, probability_rocauc
@@ -40,7 +40,7 @@ COLUMNS = ("id", "fold", "target", "prediction", "std")
 """Columns of ``predictions.parquet``."""
 
 
-class Asked(BaseModel):
+class BenchmarkSpec(BaseModel):
     """What a benchmark is about: the content of ``benchmark.json``."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -68,7 +68,7 @@ class Asked(BaseModel):
 class BenchmarkResult:
     """The numbers of a benchmark; finished folds only."""
 
-    asked: Asked
+    asked: BenchmarkSpec
     """What the benchmark is about."""
     predictions: pd.DataFrame
     """One line per test crystal: id, fold, target, prediction (mean over seeds; a probability for classes), std
@@ -147,7 +147,7 @@ def read_benchmark(folder: Path) -> BenchmarkResult:
     Raises:
         InputError: If a file is missing or damaged, or two of them contradict each other.
     """
-    asked = read_asked(folder)
+    asked = read_benchmark_spec(folder)
     predictions = _read_predictions(folder / PREDICTIONS, asked)
     cards = read_cards(folder / CARDS)
     scores = score_table(predictions, asked.kind)
@@ -156,7 +156,7 @@ def read_benchmark(folder: Path) -> BenchmarkResult:
     return BenchmarkResult(asked, predictions, scores, cards)
 
 
-def read_asked(folder: Path) -> Asked:
+def read_benchmark_spec(folder: Path) -> BenchmarkSpec:
     """What the benchmark in a folder is about, finished or not.
 
     Raises:
@@ -164,14 +164,14 @@ def read_asked(folder: Path) -> Asked:
     """
     file = folder / ASKED
     try:
-        return Asked.model_validate_json(_bytes(file))
+        return BenchmarkSpec.model_validate_json(_bytes(file))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(step) for step in first["loc"]) or "the file"
         raise InputError(f"{file} describes no benchmark ({place}: {first['msg']}).") from error
 
 
-def _read_predictions(file: Path, asked: Asked) -> pd.DataFrame:
+def _read_predictions(file: Path, asked: BenchmarkSpec) -> pd.DataFrame:
     """The table of predictions: every column there, every id once, every number finite."""
     import pandas as pd
 
@@ -227,7 +227,7 @@ def _same_scores(file: Path, scores: pd.DataFrame) -> None:
         raise InputError(f"{file} holds other scores than those of {PREDICTIONS}. Run the benchmark again.")
 
 
-def cards_fit(folder: Path, asked: Asked, predictions: pd.DataFrame, cards: Sequence[RunCard]) -> None:
+def cards_fit(folder: Path, asked: BenchmarkSpec, predictions: pd.DataFrame, cards: Sequence[RunCard]) -> None:
     """Each fold has one card per seed, of this benchmark.
 
     Args:
@@ -397,7 +397,7 @@ def _benchmark(folder: Path) -> OwnAnswer:
     """A finished benchmark, with or without the true values."""
     import pandas as pd
 
-    asked = read_asked(folder)
+    asked = read_benchmark_spec(folder)
     task = load_task(asked.task)
     card = task.card
     if (asked.kind, asked.unit) != (card.kind, card.unit):
@@ -449,7 +449,7 @@ def _seed_errors(cards: Sequence[RunCard], seeds: Sequence[int], folds: Sequence
 
 def _submission(file: Path) -> list[OwnAnswer]:
     """Every task of a submission."""
-    document, name = read_json(file), file.resolve().parent.name.removeprefix("matbench_v0.1_")
+    document, name = read_result_file(file), file.resolve().parent.name.removeprefix("matbench_v0.1_")
     found = []
     for full in document["tasks"]:
         task = load_task(full)

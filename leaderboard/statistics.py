@@ -396,7 +396,7 @@ LEVELS = tuple(round(0.05 * k, 2) for k in range(1, 20))
 
 
 @dataclass(frozen=True)
-class Calibration:
+class CalibrationQuality:
     """Promised against observed shares of materials inside their intervals (Kuleshov, Fenner, Ermon, ICML 2018)."""
 
     materials: int
@@ -446,7 +446,7 @@ class Calibration:
         return figure
 
 
-def calibrate(truth: NDArray[np.float64], prediction: NDArray[np.float64], std: NDArray[np.float64]) -> Calibration:
+def calibration_quality(truth: NDArray[np.float64], prediction: NDArray[np.float64], std: NDArray[np.float64]) -> CalibrationQuality:
     """How honest standard deviations are, read as those of a normal distribution.
 
     Args:
@@ -468,7 +468,7 @@ def calibrate(truth: NDArray[np.float64], prediction: NDArray[np.float64], std: 
     halves = ndtri(0.5 + np.array(LEVELS) / 2)  # (levels,)  half widths in units of std
     observed = [float(np.mean(error <= half * std)) for half in halves]
     constant = np.ptp(error) == 0 or np.ptp(std) == 0
-    return Calibration(
+    return CalibrationQuality(
         materials=len(truth),
         sharpness=float(np.sqrt(np.mean(std**2))),
         coverage_95=float(np.mean(error <= ndtri(COVERAGE[1]) * std)),

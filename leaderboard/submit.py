@@ -28,19 +28,19 @@ from matgl_infomax.leaderboard.matbench_format import (
     pack,
     read_results,
 )
-from matgl_infomax.leaderboard.results import PREDICTIONS, RUNS, BenchmarkResult, read_asked, read_benchmark
+from matgl_infomax.leaderboard.results import PREDICTIONS, RUNS, BenchmarkResult, read_benchmark, read_benchmark_spec
 from matgl_infomax.leaderboard.scores import fold_scores
 from matgl_infomax.settings.arms import BASELINE, STARTS, WITHOUT_NETWORK
 from matgl_infomax.settings.commands import BenchmarkConfig, SubmitConfig
 from matgl_infomax.tasks.matbench.task import (
     N_FOLDS,
     Task,
-    digest,
     load_task,
     mask_hash,
     official_classes,
     read_official,
     steps,
+    two_byte_hash,
 )
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def submit(settings: SubmitConfig) -> Submission:
     return Submission(out, scores, tuple(facts_of(run) for run in runs))
 
 
-def check_submission(folder: Path, answers: Sequence[Answer]) -> pd.DataFrame:
+def check_submission(folder: Path, answers: Sequence[ReadyBenchmark]) -> pd.DataFrame:
     """Read a submission from the disk and score it again.
 
     Args:
@@ -153,7 +153,7 @@ def check_submission(folder: Path, answers: Sequence[Answer]) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def _one_algorithm(answers: Sequence[Answer]) -> None:
+def _one_algorithm(answers: Sequence[ReadyBenchmark]) -> None:
     """A submission answers each task once, and all of them in the same way."""
     names = [answer.name for answer in answers]
     again = sorted({name for name in names if names.count(name) > 1})
@@ -165,7 +165,7 @@ def _one_algorithm(answers: Sequence[Answer]) -> None:
         raise InputError(f"One submission is one algorithm. Received {said}. Submit them under different names.")
 
 
-def _folds(answer: Answer) -> dict[int, dict[str, Any]]:
+def _folds(answer: ReadyBenchmark) -> dict[int, dict[str, Any]]:
     """All folds of a task in Matbench's form, ids in official order."""
     result, kind = answer.result, answer.task.card.kind
     table = result.predictions.set_index("id")
@@ -196,7 +196,7 @@ def _parameters(result: BenchmarkResult, fold: int) -> dict[str, Any]:
     }
 
 
-def _metadata(answers: Sequence[Answer]) -> dict[str, Any]:
+def _metadata(answers: Sequence[ReadyBenchmark]) -> dict[str, Any]:
     """Facts about the whole submission."""
     return {
         "made_by": "matgl-infomax",
@@ -223,7 +223,7 @@ def _made(runs: Sequence[BenchmarkResult]) -> datetime:
 # Is a benchmark ready to be handed in? Complete, on the official rows, with the official targets, and untouched.
 
 @dataclass(frozen=True)
-class Answer:
+class ReadyBenchmark:
     """A benchmark that may be handed in, with its task."""
 
     task: Task
@@ -237,7 +237,7 @@ class Answer:
         return self.task.card.name
 
 
-def check_answer(folder: Path) -> Answer:
+def check_answer(folder: Path) -> ReadyBenchmark:
     """Open the folder of a benchmark and refuse it unless all of it can be handed in.
 
     Args:
@@ -247,7 +247,7 @@ def check_answer(folder: Path) -> Answer:
         InputError: If folds are missing, test ids are not exactly the official ones, a value is missing or of a wrong
             type, a target is not the official one, or the table of predictions is not the mean of the single models.
     """
-    asked = read_asked(folder)
+    asked = read_benchmark_spec(folder)
     task = load_task(asked.task)
     _same_question(folder, task, asked.target, asked.kind)
     if asked.folds != list(range(N_FOLDS)):
@@ -266,7 +266,7 @@ def check_answer(folder: Path) -> Answer:
     _training(folder, task, result)
     _std(folder, result)
     _targets(folder, task, result)
-    return Answer(task, result, tests)
+    return ReadyBenchmark(task, result, tests)
 
 
 def _same_question(folder: Path, task: Task, target: str, kind: str) -> None:
@@ -344,7 +344,7 @@ def _targets(folder: Path, task: Task, result: BenchmarkResult) -> None:
         known = read_official(card.name, "targets").tolist()
         less, more = (column.tolist() for column in steps(values))
         pairs = zip(known, less, more, strict=True)
-        right = np.array([one in (digest(str(a)), digest(str(b))) for one, a, b in pairs])
+        right = np.array([one in (two_byte_hash(str(a)), two_byte_hash(str(b))) for one, a, b in pairs])
     else:
         return  # a task without structures has no fingerprints, and no benchmark of ours answers it
     if not right.all():

@@ -29,13 +29,13 @@ from matgl_infomax.settings.training import (
     ModelSettings,
     PretrainSettings,
 )
-from matgl_infomax.train.ensemble import Ensemble, Predictor, Start, check_ensemble, train_ensemble, train_one
+from matgl_infomax.train.ensemble import Ensemble, InitialNetwork, Predictor, check_ensemble, train_ensemble, train_one
 from matgl_infomax.train.finetune import Fitted, Labelled
 from matgl_infomax.train.forcefield import DEFAULTS, FittedForces, fit_forces, rule_of, start_network
 from matgl_infomax.train.losses import Metrics, check_goal
 from matgl_infomax.train.predict import embed_rows
 from matgl_infomax.train.pretrain import Pretrained
-from matgl_infomax.train.pretrain import pretrain as pretrain_store
+from matgl_infomax.train.pretrain import pretrain_encoder as pretrain_store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -145,7 +145,7 @@ def finetune(
     if isinstance(rule, SupercellRule):
         rule = replace(rule, merge_angstrom=model.merge_angstrom)
     store = here.store(labelled, rule)
-    start = Start(lambda seed: _again(network, None if init else model, seed), init is not None)
+    start = InitialNetwork(lambda seed: _again(network, None if init else model, seed), init is not None)
     data = Labelled(store, rows=np.arange(len(store)), labels=labels[rows], targets=names)
     if ensemble.ensemble == 1:
         fitted, validation = train_one(start, data, settings, Path(out), progress=here.progress)

@@ -13,7 +13,7 @@ from matgl_infomax.settings import base, commands, training
 from matgl_infomax.settings.base import build_parser, read_settings
 
 
-def check(settings: training.CheckConfig) -> None:
+def run_check(settings: training.CheckConfig) -> None:
     """Read the crystals and say what is there: bad files, elements, labels, expected cost."""
     from matgl_infomax.data.preflight import preflight
 
@@ -21,7 +21,7 @@ def check(settings: training.CheckConfig) -> None:
     print(preflight(crystals, settings.target or crystals.targets, supercell_atoms=settings.supercell_atoms).to_text())
 
 
-def pretrain(settings: training.PretrainConfig) -> None:
+def run_pretrain(settings: training.PretrainConfig) -> None:
     """Learn an encoder from structures alone, or from the labels that its objective names."""
     from matgl_infomax.api import pretrain as run
     from matgl_infomax.objectives import label_columns
@@ -43,7 +43,7 @@ def pretrain(settings: training.PretrainConfig) -> None:
     )
 
 
-def finetune(settings: training.FinetuneConfig) -> None:
+def run_finetune(settings: training.FinetuneConfig) -> None:
     """Learn a property from the labels there are."""
     from matgl_infomax.api import finetune as run
 
@@ -84,7 +84,7 @@ def _validation_lines(result: Any) -> list[str]:
     return lines
 
 
-def forcefield(settings: training.ForceFieldConfig) -> None:
+def run_forcefield(settings: training.ForceFieldConfig) -> None:
     """Learn a force field for ASE and MatGL's relaxers from energies, forces and stresses."""
     from matgl_infomax.api import forcefield as run
 
@@ -108,7 +108,7 @@ def forcefield(settings: training.ForceFieldConfig) -> None:
     )
 
 
-def predict(settings: training.PredictConfig) -> None:
+def run_predict(settings: training.PredictConfig) -> None:
     """Predict crystals with a fine-tuned model."""
     from matgl_infomax.api import predict as run
 
@@ -118,7 +118,7 @@ def predict(settings: training.PredictConfig) -> None:
     _write_table(table, settings.out)
 
 
-def embed(settings: training.EmbedConfig) -> None:
+def run_embed(settings: training.EmbedConfig) -> None:
     """Write the learnt vectors of crystals or sites."""
     from matgl_infomax.api import embed as run
 
@@ -132,13 +132,13 @@ def embed(settings: training.EmbedConfig) -> None:
 Command = tuple[type[base.Settings], Callable[[Any], None]]
 
 
-def curve(settings: commands.CurveConfig) -> None:
+def run_curve(settings: commands.CurveConfig) -> None:
     """Ask whether pretraining helps: a learning curve with a verdict."""
     from matgl_infomax.tasks.matbench.data import task_crystals
     from matgl_infomax.tasks.matbench.task import load_task
-    from matgl_infomax.tasks.studies.curve import OFFICIAL, learning_curve, resolved, with_study
+    from matgl_infomax.tasks.studies.curve import OFFICIAL, learning_curve, resolved_study, with_study
 
-    settings = resolved(with_study(settings))
+    settings = resolved_study(with_study(settings))
     if settings.data == OFFICIAL:
         crystals = task_crystals(load_task(str(settings.task)), settings.data_dir, settings.cache)
     else:
@@ -147,49 +147,49 @@ def curve(settings: commands.CurveConfig) -> None:
     print(f"{result.to_markdown()}\n\nPlot: {settings.out / 'curve.png'}\nVerdict: {result.verdict.text}")
 
 
-def benchmark(settings: commands.BenchmarkConfig) -> None:
+def run_benchmark(settings: commands.BenchmarkConfig) -> None:
     """Answer a Matbench task on its official folds."""
     from matgl_infomax.tasks.studies.benchmark import benchmark as run
 
     print(run(settings).to_text())
 
 
-def force_study(settings: commands.ForceStudyConfig) -> None:
+def run_force_study(settings: commands.ForceStudyConfig) -> None:
     """Ask whether pretraining helps force fields: six elements, few frames to all, pretrained against scratch."""
     from matgl_infomax.tasks.studies.force import force_study as run
 
     print(run(settings).to_text())
 
 
-def overlap(settings: commands.OverlapConfig) -> None:
+def run_overlap(settings: commands.OverlapConfig) -> None:
     """Compare a corpus with the test folds of a task: same formula, twin, same structure."""
     from matgl_infomax.tasks.studies.overlap_report import overlap_report
 
     print(overlap_report(settings).to_text())
 
 
-def represent(settings: commands.RepresentConfig) -> None:
+def run_represent(settings: commands.RepresentConfig) -> None:
     """Ask what frozen vectors know: simple heads on them, beside untrained encoders and descriptors."""
     from matgl_infomax.tasks.studies.represent import represent as run
 
     print(run(read_data(settings), settings).to_text())
 
 
-def probe(settings: commands.ProbeConfig) -> None:
+def run_probe(settings: commands.ProbeConfig) -> None:
     """Ask what site and crystal vectors know of structure, beside untrained encoders and composition alone."""
     from matgl_infomax.tasks.studies.probe import probe as run
 
     print(run(read_data(settings), settings).to_text())
 
 
-def submit(settings: commands.SubmitConfig) -> None:
+def run_submit(settings: commands.SubmitConfig) -> None:
     """Turn finished benchmarks into a folder that Matbench accepts."""
     from matgl_infomax.leaderboard.submit import submit as run
 
     print(run(settings).to_text())
 
 
-def report(settings: commands.ReportConfig) -> None:
+def run_report(settings: commands.ReportConfig) -> None:
     """Turn finished results into one page to read: verdict, figures, tables, run cards."""
     from matgl_infomax.leaderboard.report.page import write_report
 
@@ -197,7 +197,7 @@ def report(settings: commands.ReportConfig) -> None:
     print(f"{len(made.cards)} folders, {sum(len(cards) for _, cards in made.cards)} run cards. Page: {settings.out}")
 
 
-def compare(settings: commands.CompareConfig) -> None:
+def run_compare(settings: commands.CompareConfig) -> None:
     """Compare finished benchmarks or submissions with the published leaderboard, material by material."""
     from matgl_infomax.leaderboard.compare_published import compare_with_published
 
@@ -208,21 +208,21 @@ def compare(settings: commands.CompareConfig) -> None:
 
 
 COMMANDS: dict[str, Command] = {
-    "curve": (commands.CurveConfig, curve),
-    "benchmark": (commands.BenchmarkConfig, benchmark),
-    "force-study": (commands.ForceStudyConfig, force_study),
-    "submit": (commands.SubmitConfig, submit),
-    "compare": (commands.CompareConfig, compare),
-    "report": (commands.ReportConfig, report),
-    "overlap": (commands.OverlapConfig, overlap),
-    "represent": (commands.RepresentConfig, represent),
-    "probe": (commands.ProbeConfig, probe),
-    "pretrain": (training.PretrainConfig, pretrain),
-    "finetune": (training.FinetuneConfig, finetune),
-    "forcefield": (training.ForceFieldConfig, forcefield),
-    "predict": (training.PredictConfig, predict),
-    "embed": (training.EmbedConfig, embed),
-    "check": (training.CheckConfig, check),
+    "curve": (commands.CurveConfig, run_curve),
+    "benchmark": (commands.BenchmarkConfig, run_benchmark),
+    "force-study": (commands.ForceStudyConfig, run_force_study),
+    "submit": (commands.SubmitConfig, run_submit),
+    "compare": (commands.CompareConfig, run_compare),
+    "report": (commands.ReportConfig, run_report),
+    "overlap": (commands.OverlapConfig, run_overlap),
+    "represent": (commands.RepresentConfig, run_represent),
+    "probe": (commands.ProbeConfig, run_probe),
+    "pretrain": (training.PretrainConfig, run_pretrain),
+    "finetune": (training.FinetuneConfig, run_finetune),
+    "forcefield": (training.ForceFieldConfig, run_forcefield),
+    "predict": (training.PredictConfig, run_predict),
+    "embed": (training.EmbedConfig, run_embed),
+    "check": (training.CheckConfig, run_check),
 }
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from matgl_infomax.errors import InputError
 from matgl_infomax.io import atomic_write
-from matgl_infomax.leaderboard.comparison import Duel, LeaderboardComparison, RunStanding, TaskComparison
+from matgl_infomax.leaderboard.comparison import LeaderboardComparison, PairedDifference, RunStanding, TaskComparison
 from matgl_infomax.leaderboard.report.figures import Picture, arm_colours, curve_picture, map_pictures, parity_picture
 from matgl_infomax.leaderboard.report.read import (
     BenchmarkNumbers,
@@ -32,10 +32,10 @@ from matgl_infomax.leaderboard.report.table import (
     TIES,
     Table,
     arms_table,
-    calibration_table,
     card_table,
     common_table,
     cost_table,
+    fold_score_table,
     forest_table,
     interval,
     overlap_tables,
@@ -43,13 +43,13 @@ from matgl_infomax.leaderboard.report.table import (
     p_text,
     pair_table,
     place_table,
-    score_table,
     shown,
     strata_table,
     tie_table,
+    uncertainty_table,
     worst_table,
 )
-from matgl_infomax.leaderboard.results import read_asked
+from matgl_infomax.leaderboard.results import read_benchmark_spec
 from matgl_infomax.record import RunCard, versions
 from matgl_infomax.settings.commands import ReportConfig
 
@@ -63,7 +63,7 @@ PARITY_ARMS = 2
 
 
 @dataclass(frozen=True)
-class Answer:
+class KeyFinding:
     """An answer in a word, a sentence, and what it rests on."""
 
     about: str
@@ -83,7 +83,7 @@ class Section:
     key: str
     title: str
     text: str = ""
-    answers: tuple[Answer, ...] = ()
+    answers: tuple[KeyFinding, ...] = ()
     pictures: tuple[Picture, ...] = ()
     tables: tuple[Table, ...] = ()
     rules: tuple[str, ...] = ()
@@ -195,7 +195,7 @@ def _by_task(report: Report) -> Iterator[tuple[str, list[BenchmarkNumbers]]]:
 def _scores(report: Report) -> Section:
     """Scores of the tasks whose answer is a place; those of others stand with their answer."""
     known = {task.task for task in _tasks(report)}
-    tables = [score_table(task, best_first(part)) for task, part in _by_task(report) if task in known]
+    tables = [fold_score_table(task, best_first(part)) for task, part in _by_task(report) if task in known]
     return Section("scores", "Scores by fold", tables=tuple(tables))
 
 
@@ -267,7 +267,7 @@ def _strata(report: Report) -> Section:
             tables = [strata_table(task, run)] if len(run.strata) else []
             tables += [worst_table(task, run)] if len(run.worst) else []
             folded += [(f"{run.name}, {task.task}: by kind of material", tuple(tables))] if tables else []
-    honest = [table for task in _tasks(report) if (table := calibration_table(task)) is not None]
+    honest = [table for task in _tasks(report) if (table := uncertainty_table(task)) is not None]
     return Section("strata", "Where it wins and loses", tables=tuple(honest), folded=tuple(folded))
 
 
@@ -311,16 +311,16 @@ MOST_PAIRS = 6
 """Pairs of our own answers that the verdict tells one by one."""
 
 
-def study_answer(study: StudyNumbers) -> Answer:
+def study_answer(study: StudyNumbers) -> KeyFinding:
     """Does pretraining help, in this study?"""
     v = study.verdict
     tone = {"yes": "better", "no": "worse"}.get(v.answer, "open")
     lines = [*v.advice, f"Tested on {v.test_crystals:,} crystals with {v.seeds} seed{'s' if v.seeds > 1 else ''}."]
     about = f"{study.name}: does pretraining help for {v.target}?"
-    return Answer(about, v.answer, tone, v.text, tuple(lines), pair_table(study) if v.points else None)
+    return KeyFinding(about, v.answer, tone, v.text, tuple(lines), pair_table(study) if v.points else None)
 
 
-def task_answer(task: TaskComparison) -> Answer:
+def task_answer(task: TaskComparison) -> KeyFinding:
     """Where our answers stand beside the published ones."""
     best = task.runs[0]
     unit = f" {task.unit}" if task.unit else ""
@@ -336,7 +336,7 @@ def task_answer(task: TaskComparison) -> Answer:
     lines = [f"{run.name}: {_benchmark_score(run, unit)}, place {run.place.to_text()}." for run in task.runs[1:]]
     lines += [*_own_lines(task, unit), *task.notes]
     tone = "better" if best.place.place == 1 else "open"
-    return Answer(f"{task.task}: where does it stand?", f"place {best.place.to_text()}", tone, " ".join(parts),
+    return KeyFinding(f"{task.task}: where does it stand?", f"place {best.place.to_text()}", tone, " ".join(parts),
                   tuple(lines))  # fmt: skip
 
 
@@ -356,7 +356,7 @@ def _own_lines(task: TaskComparison, unit: str) -> list[str]:
     return [f"Of {len(task.own)} pairs of our answers {len(told)} differ beyond doubt{said}."]
 
 
-def own_sentence(duel: Duel, unit: str) -> str:
+def own_sentence(duel: PairedDifference, unit: str) -> str:
     """Two answers of our own beside each other."""
     said = {"better": "is better than", "worse": "is worse than", "tie": "cannot be told from"}[duel.finding]
     return (
@@ -377,7 +377,7 @@ def best_first(answers: Sequence[BenchmarkNumbers]) -> list[BenchmarkNumbers]:
     return sorted(answers, key=lambda one: one.mean if lower else -one.mean)
 
 
-def benchmark_answer(task: str, answers: Sequence[BenchmarkNumbers]) -> Answer:
+def benchmark_answer(task: str, answers: Sequence[BenchmarkNumbers]) -> KeyFinding:
     """The scores of a task without a paired comparison: an order, and no claim that it is real.
 
     Args:
@@ -397,7 +397,7 @@ def benchmark_answer(task: str, answers: Sequence[BenchmarkNumbers]) -> Answer:
         "command compare makes one, with the published entries beside it."
     )
     lines = dict.fromkeys(note for one in order for note in one.asked.notes if len(order) == 1)
-    return Answer(f"{task}: what was reached?", "not compared", "open", text, tuple(lines), score_table(task, order))
+    return KeyFinding(f"{task}: what was reached?", "not compared", "open", text, tuple(lines), fold_score_table(task, order))
 
 
 
@@ -468,7 +468,7 @@ def report(folders: Sequence[Path | str], *, truth: Sequence[Path | str] = (), t
     paths = [Path(folder) for folder in folders]
     found = find_results(paths)
     by_kind = {kind: [one for one in found if one.kind == kind] for kind in MARKS.values()}
-    targets = [read_asked(one.folder).target for one in by_kind["benchmark"]]
+    targets = [read_benchmark_spec(one.folder).target for one in by_kind["benchmark"]]
     values = read_truth([Path(file) for file in truth], targets)
     benchmarks = tuple(read_numbers(one.folder, one.name, values) for one in by_kind["benchmark"])
     return Report(

@@ -15,8 +15,8 @@ from pydantic import ValidationError
 from matgl_infomax.errors import InputError
 from matgl_infomax.leaderboard.comparison import (
     JSON_FILE,
-    Duel,
     LeaderboardComparison,
+    PairedDifference,
     Place,
     RunStanding,
     TaskComparison,
@@ -25,14 +25,14 @@ from matgl_infomax.leaderboard.results import (
     CARDS,
     PREDICTIONS,
     SCORES_FILE,
-    Asked,
+    BenchmarkSpec,
     cards_fit,
-    read_asked,
     read_benchmark,
+    read_benchmark_spec,
     read_cards,
     score_table,
 )
-from matgl_infomax.leaderboard.statistics import Calibration
+from matgl_infomax.leaderboard.statistics import CalibrationQuality
 from matgl_infomax.leaderboard.verdict import CURVE_COLUMNS, PREDICTION_COLUMNS, Verdict
 from matgl_infomax.record import Metrics, RunCard
 
@@ -47,7 +47,7 @@ class BenchmarkNumbers:
     """A finished benchmark."""
 
     name: str
-    asked: Asked
+    asked: BenchmarkSpec
     scores: pd.DataFrame
     """One line per fold: fold, and the scores of Matbench."""
     predictions: pd.DataFrame
@@ -88,7 +88,7 @@ def read_numbers(folder: Path, name: str, truth: Sequence[pd.DataFrame] = ()) ->
     """
     import pandas as pd
 
-    asked = read_asked(folder)
+    asked = read_benchmark_spec(folder)
     try:
         predictions = pd.read_parquet(folder / PREDICTIONS)
         scores = pd.read_csv(folder / SCORES_FILE)
@@ -162,7 +162,7 @@ def _right_scores(folder: Path, written: pd.DataFrame, again: pd.DataFrame) -> N
             raise InputError(f"{folder / SCORES_FILE}: {name} is not that of the predictions and the true values.")
 
 
-def _scores_have_cards(folder: Path, asked: Asked, scores: pd.DataFrame, cards: Sequence[RunCard]) -> None:
+def _scores_have_cards(folder: Path, asked: BenchmarkSpec, scores: pd.DataFrame, cards: Sequence[RunCard]) -> None:
     """One model's error is that of its card; the error of a mean is at most the mean of its members' errors."""
     if asked.kind == "classification":
         _classes_have_cards(folder, scores, cards)
@@ -570,7 +570,7 @@ def _run(content: Mapping[str, Any], folder: Path) -> RunStanding:
     calibration = None
     if known is not None:
         known = {key: tuple(value) if isinstance(value, list) else value for key, value in known.items()}
-        calibration = Calibration(**{key: _number(value) for key, value in known.items()})
+        calibration = CalibrationQuality(**{key: _number(value) for key, value in known.items()})
     return RunStanding(
         **{key: content[key] for key in plain},
         folder=folder,
@@ -586,9 +586,9 @@ def _run(content: Mapping[str, Any], folder: Path) -> RunStanding:
     )
 
 
-def _duel(content: Mapping[str, Any]) -> Duel:
+def _duel(content: Mapping[str, Any]) -> PairedDifference:
     """One comparison; what was not known is NaN."""
-    return Duel(**{key: _number(content[key]) for key in Duel.__dataclass_fields__})
+    return PairedDifference(**{key: _number(content[key]) for key in PairedDifference.__dataclass_fields__})
 
 
 def _number(value: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from matgl_infomax.leaderboard.comparison import Duel, RunStanding, TaskComparison
+from matgl_infomax.leaderboard.comparison import PairedDifference, RunStanding, TaskComparison
 from matgl_infomax.leaderboard.report.read import LEVELS, BenchmarkNumbers, OverlapNumbers, StudyNumbers
 from matgl_infomax.leaderboard.verdict import Paired
 from matgl_infomax.record import ClassMetrics, ForceMetrics, Metrics, RunCard
@@ -216,14 +216,14 @@ def _unit(task: TaskComparison) -> str:
     return f" ({task.unit})" if task.unit else ""
 
 
-def _forest(caption: str, duels: Sequence[Duel], other: str) -> Table:
+def _forest(caption: str, duels: Sequence[PairedDifference], other: str) -> Table:
     """One line per comparison, with its interval as a bar."""
     axis = axis_for([duel.low for duel in duels], [duel.high for duel in duels], ratios=False)
     rows = []
     for duel in duels:
         closer = Cell("–", np.inf) if np.isnan(duel.closer) else Cell(f"{duel.closer:.0%}", duel.closer)
         rows.append([
-            word(duel.ours), word(duel.other), *duel_cells(duel, axis), number(duel.score), number(duel.other_score),
+            word(duel.ours), word(duel.other), *difference_cells(duel, axis), number(duel.score), number(duel.other_score),
             closer, word(duel.way),
         ])  # fmt: skip
     columns = ("answer", other, "difference", "drawn", "finding", "95 % interval", "p (Holm)", "score",
@@ -231,7 +231,7 @@ def _forest(caption: str, duels: Sequence[Duel], other: str) -> Table:
     return make_table(caption, columns, rows, words=("answer", other, "finding", "compared"), axis=axis.ticks())
 
 
-def calibration_table(task: TaskComparison) -> Table | None:
+def uncertainty_table(task: TaskComparison) -> Table | None:
     """How honest the uncertainties are; None where no answer has any."""
     rows = [
         [
@@ -509,7 +509,7 @@ def ratio_cells(pair: Paired, axis: Axis) -> list[Cell]:
     return [number(pair.ratio), Cell("", pair.ratio, bar), word(WORDS[pair.finding]), Cell(said, pair.ratio_low)]
 
 
-def duel_cells(duel: Duel, axis: Axis) -> list[Cell]:
+def difference_cells(duel: PairedDifference, axis: Axis) -> list[Cell]:
     """Difference, bar, finding, interval and corrected p-value."""
     tone = "open" if duel.finding == "tie" else duel.finding
     bar = axis.bar(duel.difference, duel.low, duel.high, tone)
@@ -525,7 +525,7 @@ def p_text(value: float) -> str:
     return "< 0.001" if value < 0.001 else shown(value, 2)
 
 
-def score_table(task: str, answers: Sequence[BenchmarkNumbers]) -> Table:
+def fold_score_table(task: str, answers: Sequence[BenchmarkNumbers]) -> Table:
     """Mean and standard deviation over folds of the score that ranks, and each fold."""
     folds = sorted({int(fold) for one in answers for fold in one.scores["fold"]})
     main, unit = answers[0].main, answers[0].asked.unit

@@ -183,7 +183,7 @@ def _elsewhere(module: str, name: str) -> Elsewhere:
     The hash seed orders sets of strings, and so whatever is made out of such a set.
     """
     case = _case(module, name)
-    model = moved(case.make(3, SINGLE))
+    model = moved_weights(case.make(3, SINGLE))
     command = f"from {__name__} import child; child()"
     hash_seed = "12" if os.environ.get("PYTHONHASHSEED") == "11" else "11"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONHASHSEED": hash_seed}
@@ -219,7 +219,7 @@ def _case(module: str, name: str) -> EncoderCase:
     return case
 
 
-def moved(model: Any) -> Any:
+def moved_weights(model: Any) -> Any:
     """The model with all weights, and the label normaliser if it has one, moved away from where they began."""
     source = torch.Generator().manual_seed(0)
     with torch.no_grad():

@@ -70,7 +70,7 @@ def _some(crystals: Sequence[Crystal], rows: range) -> list[Crystal]:
     return [crystals[row] for row in rows]
 
 
-def build(crystals: Sequence[Crystal], rule: EdgeRule, folder: Path, *, progress: bool, workers: int | None) -> Path:
+def build_folder(crystals: Sequence[Crystal], rule: EdgeRule, folder: Path, *, progress: bool, workers: int | None) -> Path:
     """Build a store unless it is there, and say in which folder it is.
 
     Args:

@@ -194,7 +194,7 @@ def shorten(text: str, limit: int = 160) -> str:
 
 
 @cache
-def atomic_numbers() -> dict[str, int]:
+def numbers_of_symbols() -> dict[str, int]:
     """Atomic number of each element symbol; deuterium and tritium count as hydrogen."""
     from pymatgen.core import Element
 
@@ -252,7 +252,7 @@ def _decode_dict(data: Mapping[str, Any]) -> Arrays:
 
 def _numbers(symbols: list[str]) -> NDArray[np.int64]:
     """Atomic numbers of symbols, (N,)."""
-    known = atomic_numbers()
+    known = numbers_of_symbols()
     unknown = sorted({symbol for symbol in symbols if symbol not in known})
     if unknown:
         raise UnreadableError(f"unknown element {', '.join(unknown)}")

@@ -271,7 +271,7 @@ def _db_row(id: str, source: str, row: Any, wanted: frozenset[str]) -> Draft:
 
 def _json(path: Path, id: str, wanted: frozenset[str], alone: bool) -> list[Draft | BadEntry]:
     """pymatgen or matminer JSON."""
-    return read_json(read_text(path), str(path), id, wanted, alone)
+    return read_structure_json(read_text(path), str(path), id, wanted, alone)
 
 
 def _parquet(path: Path, id: str, wanted: frozenset[str], alone: bool) -> list[Draft | BadEntry]:
@@ -436,7 +436,7 @@ def _shaped(
     )
 
 
-def read_json(text: str, path: str, id: str, wanted: frozenset[str], alone: bool) -> list[Draft | BadEntry]:
+def read_structure_json(text: str, path: str, id: str, wanted: frozenset[str], alone: bool) -> list[Draft | BadEntry]:
     """One ``Structure``, a list or a mapping of them, or a table in pandas' ``split`` layout (matminer's).
 
     Raises:

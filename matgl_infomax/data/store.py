@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from matgl_infomax.data.batch import SiteBatch, View
-from matgl_infomax.data.build import build, content_key
+from matgl_infomax.data.build import build_folder
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.layout import Ids, Records
 from matgl_infomax.data.radius import RULES, EdgeRule, RadiusRule, batch_pairs
@@ -180,7 +180,7 @@ def build_store(
     Raises:
         InputError: If there are no crystals, the disk is full, or the folder cannot be written.
     """
-    return Store.open(build(crystals, rule, Path(folder).expanduser(), progress=progress, workers=workers))
+    return Store.open(build_folder(crystals, rule, Path(folder).expanduser(), progress=progress, workers=workers))
 
 
 

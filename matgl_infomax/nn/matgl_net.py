@@ -65,7 +65,7 @@ class MatGLNet(PropertyModel):
             raise InputError(f"Unknown output {output!r}. Choose one of: {', '.join(OUTPUTS)}.")
         self.name, self.element_types = name, tuple(element_types)
         self.n_targets, self.output = n_targets, output
-        self.network: Any = build(name, self.element_types, arguments)
+        self.network: Any = build_network(name, self.element_types, arguments)
         site, crystal = widths(name, self.network)
         self.site_hidden_width = self.site_vector_width = site
         self.crystal_hidden_width = self.crystal_vector_width = crystal
@@ -428,7 +428,7 @@ def full_arguments(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     return arguments
 
 
-def build(name: str, element_types: Sequence[str], arguments: Mapping[str, Any]) -> Any:
+def build_network(name: str, element_types: Sequence[str], arguments: Mapping[str, Any]) -> Any:
     """A network of MatGL whose initial weights depend on nothing but the state of the random generator.
 
     Raises:

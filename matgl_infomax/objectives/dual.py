@@ -99,9 +99,9 @@ class Dual(Objective):
         self.guess = element_head(encoder, s.hidden_width)
         widths, shifted = [width] * (s.projector_layers + 1), s.contrast != "barlow"
         self.project = Projector(widths, "mish", batch_norm=False, shifted=shifted)
-        self.micro: Micro | None = None
+        self.micro: SiteProperty | None = None
         if s.micro != "none":
-            self.micro = MICRO[s.micro](encoder.site_vector_width, s.hidden_width, s.micro_raw)
+            self.micro = SITE_PROPERTIES[s.micro](encoder.site_vector_width, s.hidden_width, s.micro_raw)
         self.asks = SiteNumber(s.micro, s.potential) if s.potential else None
 
     @classmethod
@@ -157,7 +157,7 @@ LEAST_SPREAD = 1e-3
 """Logarithms that hardly differ within a batch are not blown up."""
 
 
-class Micro(nn.Module, ABC):
+class SiteProperty(nn.Module, ABC):
     """A number that sites have, or are known not to have.
 
     Args:
@@ -196,7 +196,7 @@ class Micro(nn.Module, ABC):
         return share.mean_of_chosen(self.error(told, wanted[share.sites][own]), known)
 
 
-class Valence(Micro):
+class Valence(SiteProperty):
     """How many valence electrons the element has: cross-entropy over 17 classes."""
 
     answers = VALENCE_CLASSES
@@ -217,7 +217,7 @@ class Valence(Micro):
         return cross_entropy(told, wanted, reduction="none")
 
 
-class _Amount(Micro):
+class _Amount(SiteProperty):
     """A number with a unit; its error is absolute, or smooth after standardisation."""
 
     def error(self, told: Tensor, wanted: Tensor) -> Tensor:
@@ -264,7 +264,7 @@ class SiteStiffness(_Amount):
         return (log - mean) / spread, known
 
 
-MICRO: dict[str, type[Micro]] = {
+SITE_PROPERTIES: dict[str, type[SiteProperty]] = {
     "valence": Valence,
     "stiffness": ElementStiffness,
     "curvature": SiteStiffness,

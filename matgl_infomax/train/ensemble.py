@@ -20,9 +20,9 @@ from matgl_infomax.nn.build import Encoder, load_encoder, save_model
 from matgl_infomax.record import claim_folder
 from matgl_infomax.settings.base import deciding
 from matgl_infomax.settings.training import EnsembleSettings, FinetuneSettings
-from matgl_infomax.train.finetune import FEWEST_FOR_VALIDATION, Fitted, Labelled, fit, split, with_held_out
+from matgl_infomax.train.finetune import FEWEST_FOR_VALIDATION, Fitted, Labelled, fit, hold_out, with_held_out
 from matgl_infomax.train.losses import METRICS, Metrics
-from matgl_infomax.train.predict import predict
+from matgl_infomax.train.predict import predict_rows
 from matgl_infomax.train.ranks import is_first
 
 RECORD, ENSEMBLE_RECORD = "finetune.json", "ensemble.json"
@@ -65,7 +65,7 @@ class Ensemble:
 
 
 @dataclass(frozen=True)
-class Start:
+class InitialNetwork:
     """Where the weights of a fine-tuning come from."""
 
     network: Callable[[int], Encoder]
@@ -75,7 +75,7 @@ class Start:
 
 
 def train_one(
-    start: Start,
+    start: InitialNetwork,
     data: Labelled,
     settings: FinetuneSettings,
     out: Path,
@@ -105,7 +105,7 @@ def train_one(
         out=out,
         progress=progress,
     )
-    predicted = predict(fitted.model, data.store, data.rows[fitted.held_out])
+    predicted = predict_rows(fitted.model, data.store, data.rows[fitted.held_out])
     validation = _judge(data, fitted.held_out, predicted, settings.task)
     if is_first():
         about = {"targets": list(data.targets), "task": settings.task}
@@ -117,7 +117,7 @@ def train_one(
 
 
 def train_ensemble(
-    start: Start,
+    start: InitialNetwork,
     data: Labelled,
     settings: FinetuneSettings,
     ensemble: EnsembleSettings,
@@ -143,7 +143,7 @@ def train_ensemble(
     """
     method, coverage = ensemble.calibration or "gaussian", ensemble.coverage or COVERAGE
     settings = with_held_out(settings)
-    _, held_out = split(len(data.labels), settings)
+    _, held_out = hold_out(len(data.labels), settings)
     if settings.task == "regression":
         _enough(data, held_out, method, coverage)
     # Size and calibration stay open: members can be added later.
@@ -153,7 +153,7 @@ def train_ensemble(
     for k, name in enumerate(names):
         own = settings.model_copy(update={"seed": settings.seed + k})
         members.append(train_one(start, data, own, out / name, split_seed=settings.seed, progress=progress)[0])
-    predicted = np.stack([predict(fitted.model, data.store, data.rows[held_out]) for fitted in members])  # (M, n, T)
+    predicted = np.stack([predict_rows(fitted.model, data.store, data.rows[held_out]) for fitted in members])  # (M, n, T)
     truth = data.labels[held_out]
     calibration = {
         target: calibrate(truth[:, k], predicted[:, :, k], method, coverage)
@@ -240,7 +240,7 @@ class Predictor:
         An ensemble gives the mean ``y`` and the uncertainty ``y_std`` of each target ``y``.
         """
         rows = np.arange(len(store))
-        values = np.stack([predict(model, store, rows, progress=progress) for model in self.models])  # (M, n, T)
+        values = np.stack([predict_rows(model, store, rows, progress=progress) for model in self.models])  # (M, n, T)
         if len(self.models) == 1:
             return {name: values[0][:, k] for k, name in enumerate(self.targets)}
         mean, spread = combine(values)  # (n, T)

@@ -192,9 +192,9 @@ def fit(
         InputError: If labels are missing or wrong, settings contradict each other, or the folder holds another run.
     """
     started = time.perf_counter()
-    settings = resolved(settings, len(data.rows), pretrained=pretrained)
+    settings = resolved_finetuning(settings, len(data.rows), pretrained=pretrained)
     data = data.checked(model.n_targets)
-    train, held_out = split(len(data.rows), settings, split_seed)
+    train, held_out = hold_out(len(data.rows), settings, split_seed)
     goal = GOALS[settings.task](settings, data.labels[train], data.targets)
     declare_output(model, settings.task)
     scaled = replace(data, labels=_normalise(model, goal, data.labels, train))
@@ -268,7 +268,7 @@ def _normalise(
     return (labels - mean) / std
 
 
-def split(n: int, settings: FinetuneSettings, seed: int | None = None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def hold_out(n: int, settings: FinetuneSettings, seed: int | None = None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Positions that give gradients, and positions that choose the checkpoint (none if they would be too few).
 
     Args:
@@ -471,7 +471,7 @@ def with_held_out(settings: FinetuneSettings) -> FinetuneSettings:
     return settings.model_copy(update={"validation_fraction": HELD_OUT})
 
 
-def resolved(settings: FinetuneSettings, labels: int, *, pretrained: bool) -> FinetuneSettings:
+def resolved_finetuning(settings: FinetuneSettings, labels: int, *, pretrained: bool) -> FinetuneSettings:
     """The settings with nothing left open: steps and held-out labels by their number, the learning rate by the start.
 
     Args:

@@ -20,7 +20,7 @@ BATCH_SITES = 2000
 """Sites at once where no gradient is kept; the result does not depend on it."""
 
 
-def predict(
+def predict_rows(
     model: Encoder, store: Store, rows: Sequence[int] | NDArray[np.int64], *, progress: bool = False
 ) -> NDArray[np.float64]:
     """Predict properties in physical units, or probabilities of class 1, (n, T).

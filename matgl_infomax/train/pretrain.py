@@ -44,7 +44,7 @@ from matgl_infomax.train.probe import (
     site_targets,
 )
 from matgl_infomax.train.ranks import HeldOut, from_all, is_first, wait_for_all
-from matgl_infomax.train.site_stiffness import digest, site_stiffness
+from matgl_infomax.train.site_stiffness import potential_digest, site_stiffness
 
 VALIDATION_STREAM = 1_000_003
 """Places in the random streams that no training step reaches."""
@@ -152,7 +152,7 @@ class _Both(torch.nn.Module):
         self.encoder, self.objective = encoder, objective
 
 
-def pretrain(
+def pretrain_encoder(
     store: Store,
     rows: Sequence[int] | NDArray[np.int64],
     out: Path,
@@ -239,7 +239,7 @@ def _claim(
     decides = {"settings": deciding(settings), "model": deciding(model)}
     claim: dict[str, Any] = {**decides, "store": store.key, "rows": rows}
     claim |= {} if labels is None else labels.claim()
-    claim |= {} if objective.asks is None else {"potential": digest(objective.asks.potential)}
+    claim |= {} if objective.asks is None else {"potential": potential_digest(objective.asks.potential)}
     claim_folder(out, "pretrain", claim)
 
 

@@ -266,7 +266,7 @@ def crystal_targets(crystals: Sequence[Crystal]) -> list[Target]:
         crystals: B crystals; symmetry is that of spglib within 0.1 angstrom, NaN where it finds none.
     """
     weight = elemental_properties().values[:, PROPERTY_NAMES.index("atomic_weight")]  # (119,) g/mol
-    groups = np.array([space_group(crystal) for crystal in crystals], dtype=np.float64)
+    groups = np.array([space_group_label(crystal) for crystal in crystals], dtype=np.float64)
     lasts = np.array([last for last, _ in SYSTEMS])
     systems = np.where(np.isnan(groups), np.nan, np.searchsorted(lasts, np.nan_to_num(groups)))
     volume = np.array([abs(np.linalg.det(crystal.lattice)) for crystal in crystals])  # (B,) angstrom^3
@@ -282,7 +282,7 @@ def crystal_targets(crystals: Sequence[Crystal]) -> list[Target]:
     ]
 
 
-def space_group(crystal: Crystal) -> float:
+def space_group_label(crystal: Crystal) -> float:
     """Number of the space group, 1 to 230; NaN where spglib finds none.
 
     Args:

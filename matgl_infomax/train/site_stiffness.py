@@ -152,7 +152,7 @@ def site_stiffness(
     if kind not in KINDS:
         raise InputError(f"Unknown stiffness {kind!r}. Choose one of: {', '.join(KINDS)}.")
     energies = SiteEnergies.open(potential)
-    file = store.path.parent / f"{kind}-{store.key}-{digest(potential)}.npy"
+    file = store.path.parent / f"{kind}-{store.key}-{potential_digest(potential)}.npy"
     if file.is_file():
         found = np.load(file, allow_pickle=False)
     else:
@@ -170,7 +170,7 @@ def site_stiffness(
     return np.split(found, store.n_sites.cumsum()[:-1])
 
 
-def digest(potential: Path | str) -> str:
+def potential_digest(potential: Path | str) -> str:
     """What tells the weights of a saved potential from those of another."""
     file = Path(potential) / "state.pt"
     if not file.is_file():

@@ -17,7 +17,15 @@ from matgl_infomax.data.formats import read_file
 from matgl_infomax.data.read import Crystals, numeric_labels
 from matgl_infomax.data.same_structure import space_group
 from matgl_infomax.errors import InputError
-from matgl_infomax.tasks.matbench.task import Card, Task, composition_text, content_sha256, digest, read_official, steps
+from matgl_infomax.tasks.matbench.task import (
+    Card,
+    Task,
+    composition_text,
+    content_sha256,
+    read_official,
+    steps,
+    two_byte_hash,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -308,7 +316,7 @@ def _content(crystal: Crystal) -> str:
 
 def _digests(values: Sequence[object] | NDArray[np.int64]) -> NDArray[np.uint16]:
     """Fingerprint of each composition, or of each target in steps."""
-    return np.array([digest(str(value)) for value in values], dtype=np.uint16)
+    return np.array([two_byte_hash(str(value)) for value in values], dtype=np.uint16)
 
 
 class _Official:

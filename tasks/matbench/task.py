@@ -278,10 +278,10 @@ def load_card(name: str) -> Card:
     names = card_names()
     if full not in names:
         raise InputError(f"There is no such Matbench task. Received: {name}. Known: {', '.join(names)}.")
-    return read_card((files(__package__) / "cards" / f"{full}.yaml").read_text(encoding="utf-8"), f"{full}.yaml")
+    return read_task_card((files(__package__) / "cards" / f"{full}.yaml").read_text(encoding="utf-8"), f"{full}.yaml")
 
 
-def read_card(text: str, place: str) -> Card:
+def read_task_card(text: str, place: str) -> Card:
     """A card from the text of its file, checked field by field.
 
     Args:
@@ -429,7 +429,7 @@ def steps(values: Sequence[float] | NDArray[np.float64]) -> tuple[NDArray[np.int
     return nearest, np.where(nearest == low, high, low)
 
 
-def digest(text: str) -> int:
+def two_byte_hash(text: str) -> int:
     """Two bytes of a hash of a text, as a number."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=2).digest(), "big")
 

@@ -211,7 +211,7 @@ def state_hash(model: Encoder) -> str:
 def _trained(task: ArmTask, start: Callable[[], Encoder], *, pretrained: bool) -> ArmAnswer:
     """Train all weights on the mask, after choosing the learning rate within the mask where there is a choice."""
     from matgl_infomax.train.finetune import Labelled, fit
-    from matgl_infomax.train.predict import predict
+    from matgl_infomax.train.predict import predict_rows
 
     store = _needed(task.store, "prepared crystals")
     settings = task.finetune.model_copy(update={"seed": task.seed})
@@ -228,12 +228,12 @@ def _trained(task: ArmTask, start: Callable[[], Encoder], *, pretrained: bool) -
         # The draw of the mask is random already: its end is as good a sample as any.
         n = len(task.rows) - max(1, round(CHOOSING_SHARE * len(task.rows)))
         for rate in rates:
-            predicted = predict(run(rate, task.rows[:n], task.labels[:n]), store, task.rows[n:])[:, 0]
+            predicted = predict_rows(run(rate, task.rows[:n], task.labels[:n]), store, task.rows[n:])[:, 0]
             tried.append((rate, float(np.abs(predicted - task.labels[n:]).mean())))
     best = min(tried, key=lambda pair: pair[1])[0] if tried else rates[0]
     initial = state_hash(start())
     model = run(best, task.rows, task.labels)
-    return ArmAnswer(predict(model, store, task.test)[:, 0], initial, tuple(tried))
+    return ArmAnswer(predict_rows(model, store, task.test)[:, 0], initial, tuple(tried))
 
 
 def _ridge(task: ArmTask, encoder: Encoder) -> ArmAnswer:

@@ -110,7 +110,7 @@ def collect_benchmark(bench: Bench) -> BenchmarkResult:
     atomic_write(out / SCORES_FILE, result.scores.to_csv(index=False))
     atomic_write(out / ASKED, result.asked.model_dump_json(indent=1) + "\n")
     if bench.calibrated:
-        atomic_write(out / "calibration.csv", calibration_table(folds).to_csv(index=False))
+        atomic_write(out / "calibration.csv", fold_calibration_table(folds).to_csv(index=False))
     atomic_write(out / "summary.md", f"# {bench.card.name}, {bench.arm}\n\n{result.to_text()}\n")
     return result
 
@@ -168,7 +168,7 @@ def put_together(bench: Bench, fold: int) -> Fold:
     return Fold(fold, table, calibration)
 
 
-def calibration_table(folds: Sequence[Fold]) -> pd.DataFrame:
+def fold_calibration_table(folds: Sequence[Fold]) -> pd.DataFrame:
     """One line per fold: factor and floor of the uncertainty, and the coverage meant, held-out, without factor, test.
 
     Args:

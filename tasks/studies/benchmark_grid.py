@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
 from matgl_infomax.io import atomic_write
-from matgl_infomax.leaderboard.results import Asked
+from matgl_infomax.leaderboard.results import BenchmarkSpec
 from matgl_infomax.leaderboard.scores import fold_scores, probability_rocauc
 from matgl_infomax.record import HASH
 from matgl_infomax.settings.arms import STARTS
@@ -32,7 +32,7 @@ from matgl_infomax.tasks.studies.arms import (
     state_hash,
 )
 from matgl_infomax.tasks.studies.descriptors import described
-from matgl_infomax.tasks.studies.engine import CardGrid, Grid, Outcome, hash_of, regression_metrics
+from matgl_infomax.tasks.studies.engine import CardGrid, Grid, Outcome, error_metrics, hash_of
 from matgl_infomax.tasks.studies.starts import PER_FOLD, Start, StartRequest, check_starts, start_weights
 from matgl_infomax.train.finetune import with_held_out
 from matgl_infomax.workers import workers_here
@@ -130,11 +130,11 @@ class Bench(CardGrid[BenchmarkRun]):
         """Settings that decide results, without any path."""
         return deciding(self.config)
 
-    def asked(self) -> Asked:
+    def asked(self) -> BenchmarkSpec:
         """What stands in ``benchmark.json``."""
         config, card = self.config, self.card
         notes = [] if config.init is None else ["Nobody checked whether the weights of --init have seen test crystals."]
-        return Asked(
+        return BenchmarkSpec(
             task=card.name, target=card.target, unit=card.unit, kind=card.kind, arm=self.arm,
             model=config.model.model_dump(mode="json"), folds=sorted(self.parts), seeds=self.seeds,
             labels=config.labels, settings=self.settings, notes=notes,
@@ -173,9 +173,9 @@ class Bench(CardGrid[BenchmarkRun]):
 
     def held_out(self, fold: int) -> NDArray[np.int64]:
         """Positions in the mask of the labels that no model of the fold is trained on; none if they are too few."""
-        from matgl_infomax.train.finetune import split
+        from matgl_infomax.train.finetune import hold_out
 
-        return split(len(self.masks[fold]), self.config.finetune, self.seed)[1]
+        return hold_out(len(self.masks[fold]), self.config.finetune, self.seed)[1]
 
 
 def settle_benchmark(config: BenchmarkConfig, card: Card) -> BenchmarkConfig:
@@ -389,7 +389,7 @@ def _lines(bench: Bench, run: BenchmarkRun, rows: NDArray[np.int64], prediction:
 def _scores(bench: Bench, truth: NDArray[np.float64], prediction: NDArray[np.float64]) -> dict[str, float | None]:
     """The metrics of a run card."""
     if bench.card.kind == "regression":
-        return regression_metrics(truth, prediction)
+        return error_metrics(truth, prediction)
     area, loss = probability_rocauc(truth, prediction), class_loss(truth, prediction)
     return {**fold_scores("classification", truth, prediction), "probability_rocauc": area, "log_loss": loss}
 

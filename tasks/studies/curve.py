@@ -48,8 +48,8 @@ from matgl_infomax.tasks.studies.engine import (
     CardGrid,
     Outcome,
     carry_out_all,
+    error_metrics,
     hash_of,
-    regression_metrics,
     settings_of,
     take_folder,
     write_table,
@@ -264,7 +264,7 @@ def with_study(settings: CurveConfig) -> CurveConfig:
     return read_settings(CurveConfig, _dotted(_merged(study.settings, given)))
 
 
-def resolved(settings: CurveConfig) -> CurveConfig:
+def resolved_study(settings: CurveConfig) -> CurveConfig:
     """Settings with one target, and with data that lie where they say.
 
     Args:
@@ -548,7 +548,7 @@ def run_arm(study: CurveStudy, run: CurveRun) -> Outcome:
             f"{run.name} predicts no finite number for some test crystals: the training diverged. "
             "Lower --finetune.learning-rate."
         )
-    card = _card(study, run, answer, seconds) | {"metrics": regression_metrics(truth, answer.prediction)}
+    card = _card(study, run, answer, seconds) | {"metrics": error_metrics(truth, answer.prediction)}
     return Outcome(_predictions(study, run, answer.prediction), card)
 
 

@@ -48,7 +48,7 @@ class Described:
 
 
 @dataclass(frozen=True)
-class Block:
+class CrystalBlock:
     """Some crystals to describe; it travels to worker processes."""
 
     name: str
@@ -89,7 +89,7 @@ def structure_descriptors(
     return Described(values, failures)
 
 
-def describe_block(block: Block) -> Block:
+def describe_block(block: CrystalBlock) -> CrystalBlock:
     """Compute and keep the descriptors of a few crystals; a structure that fails gets a reason instead of numbers."""
     values = np.full((len(block.crystals), WIDTHS[block.name]), np.nan, dtype=np.float32)
     reasons = []
@@ -119,7 +119,7 @@ def _describe(
     blocks = []
     for start in range(0, len(todo), _BLOCK):
         keys, crystals = zip(*todo[start : start + _BLOCK], strict=True)
-        blocks.append(Block(name, keys, crystals, folder / f"{sha256_of(b''.join(keys))[:24]}.npz"))
+        blocks.append(CrystalBlock(name, keys, crystals, folder / f"{sha256_of(b''.join(keys))[:24]}.npz"))
     total, done = counts
     title = f"Descriptors ({name})"
     bar = tqdm(total=total, initial=done, desc=title, unit="crystal", disable=not progress)

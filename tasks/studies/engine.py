@@ -260,7 +260,7 @@ def settings_of(settings_class: type[Chosen], config: Chosen | None, options: di
     return config
 
 
-def regression_metrics(truth: NDArray[np.float64], prediction: NDArray[np.float64]) -> dict[str, float | None]:
+def error_metrics(truth: NDArray[np.float64], prediction: NDArray[np.float64]) -> dict[str, float | None]:
     """Mean absolute error, root mean square error and R² on the test part; R² is none where the truth is constant.
 
     Args:

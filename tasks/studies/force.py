@@ -30,14 +30,7 @@ from matgl_infomax.settings.commands import ForceStudyConfig
 from matgl_infomax.settings.training import LabelColumns
 from matgl_infomax.tasks.matbench.task import mask_hash, nested_masks
 from matgl_infomax.tasks.studies.arms import named_arms
-from matgl_infomax.tasks.studies.engine import (
-    CardGrid,
-    Outcome,
-    carry_out_all,
-    hash_of,
-    regression_metrics,
-    take_folder,
-)
+from matgl_infomax.tasks.studies.engine import CardGrid, Outcome, carry_out_all, error_metrics, hash_of, take_folder
 from matgl_infomax.train.forcefield import fit_forces, rule_of, start_network
 
 if TYPE_CHECKING:
@@ -380,7 +373,7 @@ def _scored(study: ForceStudy, run: ForceRun, told: tuple[Reals, list[Reals], Re
     scores = {}
     for name, truth in truths.items():
         known = ~np.isnan(truth)
-        scores[name] = regression_metrics(truth[known], guesses[name][known])
+        scores[name] = error_metrics(truth[known], guesses[name][known])
     lines = {
         "task": f"mlearn_{run.element}",
         "element": run.element,

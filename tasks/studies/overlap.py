@@ -103,8 +103,8 @@ def find_overlap(
     blocks = list(_blocks(crystals, corpus))
     level, corpus_level = np.zeros(len(crystals), np.int8), np.zeros(len(corpus), np.int8)
     lost, corpus_lost = np.zeros(len(crystals), np.bool_), np.zeros(len(corpus), np.bool_)
-    found: dict[int, Answer] = {}
-    with closing(answers(blocks, crystals, corpus, match, workers, cache, progress)) as results:
+    found: dict[int, BlockComparison] = {}
+    with closing(compare_blocks(blocks, crystals, corpus, match, workers, cache, progress)) as results:
         for number, answer in results:
             block, n = blocks[number], len(blocks[number].rows)
             np.maximum.at(level, block.rows, answer.level.max(1))
@@ -116,14 +116,14 @@ def find_overlap(
     return Overlap(level, corpus_level, pairs, int(lost.sum() + corpus_lost.sum()))
 
 
-def _blocks(crystals: Sequence[Crystal], corpus: Sequence[Crystal]) -> Iterator[Block]:
+def _blocks(crystals: Sequence[Crystal], corpus: Sequence[Crystal]) -> Iterator[FormulaBlock]:
     """Pieces of work: crystals and corpus crystals of one formula, at most ``SIDE`` of each."""
     ours, theirs = _by_formula(crystals), _by_formula(corpus)
     for formula in sorted(ours.keys() & theirs.keys()):
         for start in range(0, len(ours[formula]), SIDE):
             for other in range(0, len(theirs[formula]), SIDE):
                 rows, corpus_rows = ours[formula][start : start + SIDE], theirs[formula][other : other + SIDE]
-                yield Block(np.array(rows, np.int64), np.array(corpus_rows, np.int64))
+                yield FormulaBlock(np.array(rows, np.int64), np.array(corpus_rows, np.int64))
 
 
 def _by_formula(crystals: Sequence[Crystal]) -> dict[tuple[tuple[int, int], ...], list[int]]:
@@ -138,7 +138,7 @@ def _by_formula(crystals: Sequence[Crystal]) -> dict[tuple[tuple[int, int], ...]
 
 
 def _pairs(
-    blocks: Sequence[Block], found: Sequence[Answer], crystals: Sequence[Crystal], corpus: Sequence[Crystal]
+    blocks: Sequence[FormulaBlock], found: Sequence[BlockComparison], crystals: Sequence[Crystal], corpus: Sequence[Crystal]
 ) -> pd.DataFrame:
     """One line per pair, in the order of the crystals, then of the corpus."""
     import pandas as pd
@@ -175,7 +175,7 @@ CODE_VERSION = 1
 
 
 @dataclass(frozen=True, eq=False)
-class Block:
+class FormulaBlock:
     """Crystals and corpus crystals of one formula, each of which is compared with each."""
 
     rows: NDArray[np.int64]
@@ -185,7 +185,7 @@ class Block:
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
+class BlockComparison:
     """What the comparison of a block gave."""
 
     level: NDArray[np.int8]
@@ -199,15 +199,15 @@ class Answer:
 Pieces = list[tuple[list[Crystal], list[Crystal]]]
 
 
-def answers(
-    blocks: Sequence[Block],
+def compare_blocks(
+    blocks: Sequence[FormulaBlock],
     crystals: Sequence[Crystal],
     corpus: Sequence[Crystal],
     match: bool,
     workers: int,
     cache: Path | None,
     progress: bool,
-) -> Generator[tuple[int, Answer], None, None]:
+) -> Generator[tuple[int, BlockComparison], None, None]:
     """Compare the crystals of all blocks, those of finished batches first.
 
     Args:
@@ -230,7 +230,7 @@ def answers(
     todo: dict[int, Path | None] = {}
     with tqdm(total=sum(sizes), desc="Comparing crystals", unit="pair", disable=not progress, smoothing=0) as bar:
 
-        def told(batch: range, results: Sequence[Answer]) -> Iterator[tuple[int, Answer]]:
+        def told(batch: range, results: Sequence[BlockComparison]) -> Iterator[tuple[int, BlockComparison]]:
             yield from zip(batch, results, strict=True)
             bar.update(sum(sizes[number] for number in batch))
 
@@ -247,7 +247,7 @@ def answers(
             yield from told(work[name], results)
 
 
-def compare_batch(name: int, pieces: Pieces, match: bool) -> tuple[int, list[Answer]]:
+def compare_batch(name: int, pieces: Pieces, match: bool) -> tuple[int, list[BlockComparison]]:
     """Compare the crystals of one batch; it runs in a process of its own.
 
     Args:
@@ -255,10 +255,10 @@ def compare_batch(name: int, pieces: Pieces, match: bool) -> tuple[int, list[Ans
         pieces: crystals and corpus crystals of each block.
         match: compare structures as well.
     """
-    return name, [Answer(*compare_block(ours, theirs, match)) for ours, theirs in pieces]
+    return name, [BlockComparison(*compare_block(ours, theirs, match)) for ours, theirs in pieces]
 
 
-def _done(jobs: Iterator[tuple[int, Pieces, bool]], workers: int) -> Iterator[tuple[int, list[Answer]]]:
+def _done(jobs: Iterator[tuple[int, Pieces, bool]], workers: int) -> Iterator[tuple[int, list[BlockComparison]]]:
     """Results of all jobs: in this process, or in several others."""
     if workers <= 1:
         for job in jobs:
@@ -273,7 +273,7 @@ def _done(jobs: Iterator[tuple[int, Pieces, bool]], workers: int) -> Iterator[tu
         ) from error
 
 
-def _batches(blocks: Sequence[Block], crystals: Sequence[Crystal], corpus: Sequence[Crystal]) -> list[range]:
+def _batches(blocks: Sequence[FormulaBlock], crystals: Sequence[Crystal], corpus: Sequence[Crystal]) -> list[range]:
     """Neighbouring blocks put together until there is work for some seconds; the crystals alone decide where to cut."""
     cuts, sites, pairs = [0], 0, 0
     for number, block in enumerate(blocks):
@@ -286,7 +286,7 @@ def _batches(blocks: Sequence[Block], crystals: Sequence[Crystal], corpus: Seque
     return [range(*ends) for ends in pairwise(cuts)]
 
 
-def _pieces(batch: range, blocks: Sequence[Block], crystals: Sequence[Crystal], corpus: Sequence[Crystal]) -> Pieces:
+def _pieces(batch: range, blocks: Sequence[FormulaBlock], crystals: Sequence[Crystal], corpus: Sequence[Crystal]) -> Pieces:
     """The crystals of a batch."""
     chosen = [blocks[number] for number in batch]
     return [([crystals[int(k)] for k in b.rows], [corpus[int(k)] for k in b.corpus_rows]) for b in chosen]
@@ -320,7 +320,7 @@ def _rules() -> tuple[object, ...]:
     return CODE_VERSION, version("pymatgen"), version("spglib"), SYMPREC_ANGSTROM, LARGEST_WORK, LARGEST_CELL
 
 
-def _read(file: Path | None, blocks: Sequence[Block]) -> list[Answer] | None:
+def _read(file: Path | None, blocks: Sequence[FormulaBlock]) -> list[BlockComparison] | None:
     """Answers of a batch that was finished earlier; None where there are none, or the file is damaged."""
     if file is None or not file.is_file():
         return None
@@ -337,12 +337,12 @@ def _read(file: Path | None, blocks: Sequence[Block]) -> list[Answer] | None:
                 np.split(found["no_group"].astype(np.bool_), single),
                 strict=True,
             )
-            return [Answer(level.reshape(s), open_.reshape(s), lost) for s, level, open_, lost in parts]
+            return [BlockComparison(level.reshape(s), open_.reshape(s), lost) for s, level, open_, lost in parts]
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
         return None
 
 
-def _write(file: Path | None, results: Sequence[Answer]) -> None:
+def _write(file: Path | None, results: Sequence[BlockComparison]) -> None:
     """Keep the answers of a batch."""
     if file is None:
         return

@@ -248,7 +248,7 @@ def make_report(task: Task, ids: Sequence[str], overlap: Overlap, scored: Sequen
     """
     crystals = crystal_table(ids, task, overlap)
     folds = fold_table(crystals, overlap)
-    scores = score_table(scored, task, overlap.level)
+    scores = overlap_score_table(scored, task, overlap.level)
     text = report_text(task, name, len(overlap.corpus_level), overlap, folds, scores)
     return OverlapReport(overlap, crystals, folds, scores, text)
 
@@ -374,7 +374,7 @@ def read_scored(folder: Path, task: Task) -> Scored:
     return Scored(folder.resolve().name, result.asked.arm, result.predictions)
 
 
-def score_table(scored: Sequence[Scored], task: Task, level: NDArray[np.int8]) -> pd.DataFrame:
+def overlap_score_table(scored: Sequence[Scored], task: Task, level: NDArray[np.int8]) -> pd.DataFrame:
     """Mean errors of every benchmark on every kind of crystal.
 
     Args:

@@ -92,7 +92,7 @@ def project(vectors: NDArray[np.float64], method: str, seed: int) -> NDArray[np.
     return np.asarray(points, dtype=np.float64)
 
 
-def crystal_system(crystal: Crystal) -> str:
+def system_of_crystal(crystal: Crystal) -> str:
     """One of the seven crystal systems, or 'unknown' where the search for symmetry finds nothing."""
     from pymatgen.symmetry.analyzer import SpacegroupAnalyzer, SymmetryUndeterminedError
 
@@ -120,7 +120,7 @@ def crystal_facts(crystals: Sequence[Crystal]) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "id": [crystal.id for crystal in crystals],
-            "crystal_system": [crystal_system(crystal) for crystal in crystals],
+            "crystal_system": [system_of_crystal(crystal) for crystal in crystals],
             "element": [most_electronegative(crystal) for crystal in crystals],
         }
     )

@@ -38,8 +38,8 @@ from matgl_infomax.tasks.studies.engine import (
     CardGrid,
     Outcome,
     carry_out_all,
+    error_metrics,
     hash_of,
-    regression_metrics,
     settings_of,
     take_folder,
 )
@@ -368,7 +368,7 @@ class Representation(CardGrid[HeadFit]):
         truth = self.labels[self.parts.test]
         ids = [self.ids[int(row)] for row in self.parts.test]
         table = pd.DataFrame({"id": ids, "target": truth, "prediction": answer.prediction})
-        return Outcome(table, _card(self, answer) | {"metrics": regression_metrics(truth, answer.prediction)})
+        return Outcome(table, _card(self, answer) | {"metrics": error_metrics(truth, answer.prediction)})
 
 
 def _card(study: Representation, answer: HeadAnswer) -> dict[str, Any]:

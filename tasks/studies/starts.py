@@ -205,9 +205,9 @@ def in_words(arm: str, facts: Mapping[str, int | float | str]) -> str:
 
 def _in_distribution(request: StartRequest) -> Start:
     """Pretrain on the structures of the training part."""
-    from matgl_infomax.train.pretrain import pretrain
+    from matgl_infomax.train.pretrain import pretrain_encoder
 
-    done = pretrain(
+    done = pretrain_encoder(
         request.store, request.train, request.folder, request.pretrain, request.model, progress=request.progress
     )
     return Start(done.path, _weights(done.path, request.model), done.seconds, {"crystals": len(request.train)})
@@ -312,7 +312,7 @@ def on_corpus(request: StartRequest) -> Start:
     """
     from matgl_infomax.data.store import build_store
     from matgl_infomax.nn.build import edge_rule
-    from matgl_infomax.train.pretrain import pretrain
+    from matgl_infomax.train.pretrain import pretrain_encoder
 
     starts, progress = request.starts, request.progress
     check_starts(["corpus"], starts, request.data_dir)
@@ -335,7 +335,7 @@ def on_corpus(request: StartRequest) -> Start:
         corpus.subset(drawn), edge_rule(request.model), request.cache, progress=progress, workers=request.workers
     )
     rows = np.flatnonzero(~close)
-    done = pretrain(store, rows, request.folder / "encoder", request.pretrain, request.model, progress=progress)
+    done = pretrain_encoder(store, rows, request.folder / "encoder", request.pretrain, request.model, progress=progress)
     facts: dict[str, int | float | str] = {
         "corpus": len(corpus),
         "unreadable": len(corpus.bad),
@@ -463,7 +463,7 @@ def _train(
     """Train on the source and write the encoder: seconds, held-out labels, and the mean absolute error on them."""
     from matgl_infomax.nn.build import new_encoder, save_model
     from matgl_infomax.train.finetune import Labelled, fit
-    from matgl_infomax.train.predict import predict
+    from matgl_infomax.train.predict import predict_rows
     from matgl_infomax.train.ranks import is_first
 
     settings = training_settings(request.pretrain, request.finetune, labels)
@@ -478,7 +478,7 @@ def _train(
     held_out = fitted.held_out
     if not len(held_out):
         return fitted.seconds, 0, float("nan")
-    predicted = predict(fitted.model, store, rows[held_out])[:, 0]
+    predicted = predict_rows(fitted.model, store, rows[held_out])[:, 0]
     return fitted.seconds, len(held_out), float(np.abs(predicted - labels[held_out]).mean())
 
 

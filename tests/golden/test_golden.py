@@ -11,8 +11,8 @@ from matgl_infomax.nn.sitenet import SiteNet
 from matgl_infomax.objectives.infomax import InfoMax
 from matgl_infomax.settings.training import FinetuneSettings, ModelSettings, PretrainSettings
 from matgl_infomax.train.finetune import Labelled, fit
-from matgl_infomax.train.predict import predict
-from matgl_infomax.train.pretrain import pretrain
+from matgl_infomax.train.predict import predict_rows
+from matgl_infomax.train.pretrain import pretrain_encoder
 from tests.helpers.build import batch_of, generator, many, store_of
 
 # Arithmetic differs in the last bits between processors; a real change moves these numbers by far more.
@@ -66,9 +66,9 @@ def test_pretrain_then_finetune(run, crystals, tmp_path):
     store = store_of(items, tmp_path / "cache")
     labels = np.array([[c.labels["y"]] for c in items])
     settings, model = PretrainSettings(**pretraining), ModelSettings(**network)
-    result = pretrain(store, np.arange(48), tmp_path / "run", settings, model, progress=False)
+    result = pretrain_encoder(store, np.arange(48), tmp_path / "run", settings, model, progress=False)
     assert [entry["validation/loss"] for entry in result.history] == pytest.approx(losses, **CLOSE)
     model = with_new_head(load_encoder(result.path), 1, seed=1)
     fit(model, Labelled(store, np.arange(24), labels[:24]), FinetuneSettings(**tuning), pretrained=True)
-    found = np.abs(predict(model, store, np.arange(24, 48)) - labels[24:]).mean()
+    found = np.abs(predict_rows(model, store, np.arange(24, 48)) - labels[24:]).mean()
     assert found == pytest.approx(error, **CLOSE)

@@ -41,11 +41,10 @@ from matgl_infomax.tasks.studies.force import ForceRun, plan_force_study
 from matgl_infomax.tasks.studies.probe import probe
 from matgl_infomax.tasks.studies.represent import Vectors, plan_representation
 from matgl_infomax.tasks.studies.starts import Start, StartRequest, claim_start
-from matgl_infomax.train.ensemble import Start as InitialNetwork
-from matgl_infomax.train.ensemble import train_ensemble
+from matgl_infomax.train.ensemble import InitialNetwork, train_ensemble
 from matgl_infomax.train.finetune import Labelled, fit
 from matgl_infomax.train.forcefield import fit_forces, rule_of, start_network
-from matgl_infomax.train.pretrain import pretrain
+from matgl_infomax.train.pretrain import pretrain_encoder
 from tests.golden import exact
 
 KNOWN = {
@@ -214,7 +213,7 @@ def test_trainings(tmp_path):
     assert store.key == KNOWN["store"]
     settings = PretrainSettings(**exact.SHORT, objective="masked", processes=2)
     with pytest.raises(Stopped):
-        pretrain(store, rows, tmp_path / "pretrain", settings, ModelSettings(**exact.MODEL), progress=False)
+        pretrain_encoder(store, rows, tmp_path / "pretrain", settings, ModelSettings(**exact.MODEL), progress=False)
     tuned = FinetuneSettings(**exact.SHORT, validation_fraction=0.25, processes=2)
     with pytest.raises(Stopped):
         fit(exact.network(), store, rows, LABELS, tuned, pretrained=True, split_seed=7, out=tmp_path / "finetune")

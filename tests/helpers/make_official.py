@@ -25,8 +25,8 @@ from matgl_infomax.tasks.matbench.task import (
     Split,
     composition_text,
     content_sha256,
-    digest,
     fold_sha256,
+    two_byte_hash,
 )
 
 TARGETS = {
@@ -73,8 +73,8 @@ def fingerprints(rows: dict[str, list[Any]], target: str) -> tuple[dict[str, np.
         return arrays, None
     compositions = [cell_text(formula) for formula in rows["composition"]]
     numbers = [round(float(value) / STEP) for value in values]
-    arrays["compositions"] = np.array([digest(text) for text in compositions], dtype=np.uint16)
-    arrays["targets"] = np.array([digest(str(number)) for number in numbers], dtype=np.uint16)
+    arrays["compositions"] = np.array([two_byte_hash(text) for text in compositions], dtype=np.uint16)
+    arrays["targets"] = np.array([two_byte_hash(str(number)) for number in numbers], dtype=np.uint16)
     return arrays, content_sha256(compositions, numbers)
 
 

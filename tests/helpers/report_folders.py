@@ -10,15 +10,15 @@ import numpy as np
 import pandas as pd
 
 from matgl_infomax.leaderboard.comparison import (
-    Duel,
     LeaderboardComparison,
+    PairedDifference,
     Place,
     RunStanding,
     TaskComparison,
     as_json,
 )
-from matgl_infomax.leaderboard.results import Asked, score_table
-from matgl_infomax.leaderboard.statistics import calibrate
+from matgl_infomax.leaderboard.results import BenchmarkSpec, score_table
+from matgl_infomax.leaderboard.statistics import calibration_quality
 from matgl_infomax.leaderboard.verdict import absolute_errors, curve_frame, judge
 from matgl_infomax.record import new_card
 from tests.helpers.finished import parquet
@@ -84,7 +84,7 @@ def write_benchmark(folder: Path, task: str = "matbench_small", *, arm: str = "s
         cards.append(card(task, arm, labels=160, seed=0, fold=fold, mae=mae, target=target))
         tables.append(table)
     predictions = pd.concat(tables, ignore_index=True)
-    asked = Asked(task=task, target=target, unit=UNIT, kind="regression", arm=arm, model={"name": "sitenet"},
+    asked = BenchmarkSpec(task=task, target=target, unit=UNIT, kind="regression", arm=arm, model={"name": "sitenet"},
                   folds=list(range(folds)), seeds=[0], labels=None, settings=cards[0].settings,
                   notes=[f"Note with {EVIL}."])  # fmt: skip
     (folder / "benchmark.json").write_text(asked.model_dump_json())
@@ -133,9 +133,9 @@ def write_map(folder: Path) -> Path:
     return folder
 
 
-def duel(ours: str, other: str, score: float, difference: float, half: float, p: float) -> Duel:
+def duel(ours: str, other: str, score: float, difference: float, half: float, p: float) -> PairedDifference:
     """One comparison."""
-    return Duel(
+    return PairedDifference(
         ours=ours, other=other, way="per material", score=score, other_score=score - difference, difference=difference,
         low=difference - half, high=difference + half, low_materials=difference - half,
         high_materials=difference + half, p=p / 2, p_holm=p, p_sign=p, p_wilcoxon=float("nan"),
@@ -161,7 +161,7 @@ def write_comparison(folder: Path, benchmark: Path, task: str = "matbench_small"
         name=name, folder=benchmark, source="benchmark", arm="scratch", network="sitenet", labels=None, seeds=1,
         score=mean, std=std, fold_scores=tuple(scores), place=Place(3, 4, 2, 3), duels=duels,
         predictions=pd.DataFrame(), strata=pd.DataFrame(strata), reference="coNGN", worst=pd.DataFrame(worst),
-        calibration=calibrate(truth, truth + generator.normal(0, 0.5, 200), std_of),
+        calibration=calibration_quality(truth, truth + generator.normal(0, 0.5, 200), std_of),
     )  # fmt: skip
     table = [{"entry": entry, "own": entry == name, "score": mean - gap, "std": 0.01, "ranked": True, "place": place,
               "group": place, "predictions": True, "status": "merged", "flag": "", "reason": "", "source": "x",

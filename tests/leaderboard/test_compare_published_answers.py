@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 from sklearn.metrics import balanced_accuracy_score
 
-from matgl_infomax.leaderboard.compare_published import hold_contest
+from matgl_infomax.leaderboard.compare_published import gather_answers
 from matgl_infomax.leaderboard.published import checked_entry, find_predictions, official_folds, read_targets
 from matgl_infomax.leaderboard.results import OwnAnswer
 from matgl_infomax.tasks.matbench.task import load_task
@@ -37,7 +37,7 @@ def classes():
     soft = np.clip(0.25 + 0.5 * truth + rng.normal(0, 0.3, len(truth)), 0, 1)
     poor = np.clip(0.4 + 0.2 * truth + rng.normal(0, 0.3, len(truth)), 0, 1)
     entries = {"hard": (soft > 0.5).astype(float), "poor": poor}
-    return hold_contest([own(CLASSES, truth, soft)], entries, draws=1000), truth, poor
+    return gather_answers([own(CLASSES, truth, soft)], entries, draws=1000), truth, poor
 
 
 def test_classes_are_compared_by_balanced_accuracy_of_both_folds_and_classes(classes):
@@ -61,7 +61,7 @@ def test_seeds_widen_the_interval_by_students_t():
     prediction = truth + np.random.default_rng(1).normal(0, 30, len(truth))
     seed_errors = 24 + np.array([[0.0], [1.0], [2.5]]) + np.zeros((3, 5))
     answer = own(NUMBERS, truth, prediction, seeds=(0, 1, 2), seed_errors=seed_errors)
-    contest = hold_contest([answer], {"exact": truth, "same": prediction}, draws=20000)
+    contest = gather_answers([answer], {"exact": truth, "same": prediction}, draws=20000)
     duel = contest.duel(0, 2)  # the same predictions: only the seeds are left to chance
     half = stats.t.ppf(0.975, 10) * np.std([0, 1, 2.5], ddof=1) / np.sqrt(3)
     assert duel.difference == 0 and duel.low_materials == duel.high_materials == 0
@@ -77,16 +77,16 @@ def test_answers_with_the_same_seeds_are_compared_seed_by_seed():
         own(NUMBERS, truth, truth + rng.normal(0, scale, len(truth)), name, (0, 1, 2), luck + shift)
         for name, scale, shift in (("one", 30, 0.0), ("other", 31, 0.7))
     )
-    paired = hold_contest([one, other], {}, draws=2000).duel(0, 1)
+    paired = gather_answers([one, other], {}, draws=2000).duel(0, 1)
     assert (paired.low, paired.high) == pytest.approx((paired.low_materials, paired.high_materials))
     stranger = own(NUMBERS, truth, other.table["prediction"], "other", (3, 4, 5), luck)
-    apart = hold_contest([one, stranger], {}, draws=2000).duel(0, 1)
+    apart = gather_answers([one, stranger], {}, draws=2000).duel(0, 1)
     assert apart.high - apart.low > 1.2 * (paired.high - paired.low)
 
 
 def test_fold_scores_alone_give_the_weaker_test():
     truth = invented_truth(NUMBERS)
-    contest = hold_contest([own(NUMBERS, truth, truth + 10)], {}, draws=100)
+    contest = gather_answers([own(NUMBERS, truth, truth + 10)], {}, draws=100)
     duel = contest.fold_duel(0, "silent", np.array([11.0, 12.0, 11.5, 10.5, 12.5]))
     assert duel.way == "per fold" and duel.difference == pytest.approx(-1.5) and duel.folds_won == 5
     t = -1.5 / np.sqrt((1 / 5 + 1 / 4) * np.var([1, 2, 1.5, 0.5, 2.5], ddof=1))
@@ -103,7 +103,7 @@ def test_the_leader_among_published_files_is_tied_as_an_independent_count_found(
     task, folder = load_task(f"matbench_{name}"), shared / "leaderboard"
     files, truth = find_predictions(folder, task), read_targets(folder, task)
     leader, next_one = (checked_entry(files[entry], entry, task, truth)["prediction"] for entry in ("coNGN", other))
-    duel = hold_contest([own(task, truth.to_numpy(), leader)], {"next": next_one.to_numpy()}, draws=2000).duel(0, 1)
+    duel = gather_answers([own(task, truth.to_numpy(), leader)], {"next": next_one.to_numpy()}, draws=2000).duel(0, 1)
     width = high - low
     assert (duel.low, duel.high) == pytest.approx((low, high), abs=0.08 * width)
     assert duel.p > 0.05 and duel.closer == pytest.approx(closer, abs=0.01)

@@ -12,7 +12,7 @@ import pytest
 from matgl_infomax.leaderboard.compare_published import compare_with_published
 from matgl_infomax.leaderboard.comparison import as_json
 from matgl_infomax.leaderboard.published import published_scores, ranked_rows
-from matgl_infomax.leaderboard.results import read_asked
+from matgl_infomax.leaderboard.results import read_benchmark_spec
 from tests.helpers.kept_results import RESULTS, cards
 
 FOLDER = RESULTS / "matbench"
@@ -20,7 +20,7 @@ ANSWERS = sorted(path.parent for path in FOLDER.rglob("benchmark.json"))
 
 
 def test_what_was_to_be_measured_is_there():
-    questions = [read_asked(answer) for answer in ANSWERS]
+    questions = [read_benchmark_spec(answer) for answer in ANSWERS]
     about = {(q.task, q.network, q.settings["corpus_without"], q.arm) for q in questions}
     for network in ("sitenet", "megnet"):
         for without, arm in (("nothing", "corpus"), ("formulas", "corpus"), ("matches", "scratch")):
@@ -30,7 +30,7 @@ def test_what_was_to_be_measured_is_there():
 
 @pytest.mark.parametrize("answer", ANSWERS, ids=lambda answer: answer.name)
 def test_every_fold_and_seed_has_its_card(answer):
-    question, found = read_asked(answer), cards(answer)
+    question, found = read_benchmark_spec(answer), cards(answer)
     assert sorted((c.fold, c.seed) for c in found) == sorted((f, s) for f in question.folds for s in question.seeds)
     assert all(card.settings == question.settings and card.arm == question.arm for card in found)
     predictions = pd.read_parquet(answer / "predictions.parquet")
@@ -52,7 +52,7 @@ def test_arms_of_a_network_met_on_equal_terms():
     """The same labels, test crystals, rates and steps; only where the weights come from differs."""
     groups: dict[tuple[str, str], set[str]] = {}
     for answer in ANSWERS:
-        question = read_asked(answer)
+        question = read_benchmark_spec(answer)
         longer = question.settings["finetune"]["steps"] > 3000  # there each arm has one rate, that of its first run
         if longer or question.arm == "descriptors":
             continue
@@ -81,7 +81,7 @@ def test_every_answer_is_compared_and_its_score_is_that_of_its_folder():
         scores = pd.read_csv(answer / "scores.csv")
         assert task["folds"] == scores["fold"].tolist()
         assert run["fold_scores"] == pytest.approx(scores["mae"].tolist(), rel=1e-6)
-        assert run["seeds"] == len(read_asked(answer).seeds)
+        assert run["seeds"] == len(read_benchmark_spec(answer).seeds)
         assert [duel["other"] for duel in run["duels"]] in (["coNGN", "ALIGNN", "Dummy"], ["ALIGNN", "coNGN", "Dummy"])
 
 

@@ -15,8 +15,8 @@ from matgl_infomax.leaderboard.published import (
     find_predictions,
     official_folds,
     published_scores,
-    read_json,
     read_predictions,
+    read_result_file,
     read_targets,
 )
 from matgl_infomax.leaderboard.scores import fold_scores
@@ -130,14 +130,14 @@ def test_an_id_twice_in_a_result_file_is_seen(tmp_path):
     first = TASK.ids[int(np.flatnonzero(official_folds(TASK) == 0)[0])]
     (tmp_path / "results.json.gz").write_text(text.replace(f'"{first}"', f'"{first}": 1.0, "{first}"', 1))
     with pytest.raises(InputError, match=f"more than once there, such as {first}"):
-        read_json(tmp_path / "results.json.gz")
+        read_result_file(tmp_path / "results.json.gz")
 
 
 @pytest.mark.parametrize("content", [b"no json", gzip.compress(b"{}")[:-9], b"{}", b"[]"])
 def test_damaged_result_files_are_refused(content, tmp_path):
     (tmp_path / "results.json.gz").write_bytes(content)
     with pytest.raises(InputError, match="result file of Matbench"):
-        read_json(tmp_path / "results.json.gz")
+        read_result_file(tmp_path / "results.json.gz")
 
 
 def test_folders_without_predictions_or_targets(tmp_path):

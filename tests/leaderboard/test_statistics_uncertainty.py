@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from matgl_infomax.leaderboard.statistics import LEVELS, calibrate
+from matgl_infomax.leaderboard.statistics import LEVELS, calibration_quality
 
 
 def answer(factor, n=20000):
@@ -20,7 +20,7 @@ def answer(factor, n=20000):
 
 
 def test_an_honest_answer_lies_on_the_diagonal():
-    found = calibrate(*answer(1))
+    found = calibration_quality(*answer(1))
     assert found.observed == pytest.approx(LEVELS, abs=0.015) and found.miscalibration < 0.01
     assert found.coverage_95 == pytest.approx(0.95, abs=0.005) and found.materials == 20000
     assert found.ranking > 0.3
@@ -28,21 +28,21 @@ def test_an_honest_answer_lies_on_the_diagonal():
 
 @pytest.mark.parametrize("factor", [0.5, 2.0])
 def test_coverage_of_a_wrong_std_is_the_closed_form(factor):
-    found = calibrate(*answer(factor))
+    found = calibration_quality(*answer(factor))
     wanted = 2 * stats.norm.cdf(factor * stats.norm.ppf(0.5 + np.array(LEVELS) / 2)) - 1
     assert found.observed == pytest.approx(wanted, abs=0.015)
     assert found.miscalibration == pytest.approx(np.mean(np.abs(wanted - LEVELS)), abs=0.01)
-    assert found.sharpness == pytest.approx(factor * calibrate(*answer(1)).sharpness)
+    assert found.sharpness == pytest.approx(factor * calibration_quality(*answer(1)).sharpness)
 
 
 def test_ranking_is_missing_where_nothing_varies():
     truth, prediction, _ = answer(1, 100)
-    assert math.isnan(calibrate(truth, prediction, np.ones(100)).ranking)
-    assert "rank correlation" not in calibrate(truth, prediction, np.ones(100)).to_text()
+    assert math.isnan(calibration_quality(truth, prediction, np.ones(100)).ranking)
+    assert "rank correlation" not in calibration_quality(truth, prediction, np.ones(100)).to_text()
 
 
 def test_it_can_be_shown():
-    found = calibrate(*answer(1, 500))
+    found = calibration_quality(*answer(1, 500))
     assert list(found.to_frame().columns) == ["promised", "observed"] and len(found.to_frame()) == len(LEVELS)
     assert "95 % intervals hold" in found.to_markdown() and "| 50% |" in found.to_markdown()
     assert len(found.plot().axes[0].lines) == 2
@@ -60,4 +60,4 @@ def test_it_can_be_shown():
 )
 def test_numbers_that_do_not_fit_are_refused(spoil):
     with pytest.raises(ValueError, match=r"std|deviations"):
-        calibrate(*spoil(*answer(1, 10)))
+        calibration_quality(*spoil(*answer(1, 10)))

@@ -20,8 +20,8 @@ from matgl_infomax.tasks.studies.engine import (
     Grid,
     Outcome,
     carry_out_all,
+    error_metrics,
     hash_of,
-    regression_metrics,
     settings_of,
     take_folder,
     write_table,
@@ -82,7 +82,7 @@ class Counting(CardGrid[Step]):
             "task": "t", "target": "y", "unit": None, "arm": "a", "fold": 0, "seed": 0, "n_test": 3, "tried": [],
             "mask": {"asked": 1, "used": 1, "sha256": 64 * "0"}, "initial": {"name": "a", "sha256": None},
             "settings": self.claim(), "hashes": {"data": 64 * "1", "folds": 64 * "2", "store": None},
-            "cost": {"seconds": 0.0, "pretraining_seconds": None}, "metrics": regression_metrics(truth, found),
+            "cost": {"seconds": 0.0, "pretraining_seconds": None}, "metrics": error_metrics(truth, found),
         }  # fmt: skip
         return Outcome(table, card, table if self.held else None)
 
@@ -194,8 +194,8 @@ def test_a_table_is_whole_or_absent(tmp_path):
 
 def test_metrics_are_the_textbook_ones():
     truth, prediction = np.array([1.0, 2.0, 4.0]), np.array([1.5, 2.0, 3.0])
-    found = regression_metrics(truth, prediction)
+    found = error_metrics(truth, prediction)
     assert found["mae"] == pytest.approx(0.5)
     assert found["rmse"] == pytest.approx(np.sqrt(1.25 / 3))
     assert found["r2"] == pytest.approx(1 - 1.25 / (14 / 3))
-    assert regression_metrics(np.ones(3), prediction)["r2"] is None
+    assert error_metrics(np.ones(3), prediction)["r2"] is None

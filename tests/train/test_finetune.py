@@ -13,7 +13,7 @@ from matgl_infomax.train import finetune as module
 from matgl_infomax.train.finetune import Labelled, fit
 from matgl_infomax.train.losses import fit_scale
 from matgl_infomax.train.module import WeightAverage, warmup_cosine
-from matgl_infomax.train.predict import embed_rows, predict
+from matgl_infomax.train.predict import embed_rows, predict_rows
 from tests.helpers.build import many, store_of
 
 SHORT = FinetuneSettings(steps=20, validate_every=8, batch_sites=20, validation_fraction=0.25)
@@ -45,7 +45,7 @@ def same(a, b):
 def test_learns_what_can_be_learnt(data):
     store, labels = data
     fitted = run(data, FinetuneSettings(steps=300, batch_sites=60, learning_rate=3e-3))
-    error = np.abs(predict(fitted.model, store, np.arange(60)) - labels).mean()
+    error = np.abs(predict_rows(fitted.model, store, np.arange(60)) - labels).mean()
     assert error < 0.5 * np.abs(labels - np.median(labels)).mean()
 
 
@@ -119,7 +119,7 @@ def test_missing_labels_of_several_targets_are_left_out(data):
     assert all(torch.isfinite(value).all() for value in state(fitted).values())
     train, _ = module.split(60, SHORT)
     assert float(fitted.model.target_mean[0]) == pytest.approx(np.nanmean(both[train, 0]), rel=1e-5)
-    assert predict(fitted.model, store, np.arange(5)).shape == (5, 2)
+    assert predict_rows(fitted.model, store, np.arange(5)).shape == (5, 2)
 
 
 def test_target_without_any_label_gets_a_sentence(data):
@@ -136,7 +136,7 @@ def test_constant_labels_divide_nothing_by_zero(data):
     store, _ = data
     fitted = run(data, labels=np.full((60, 1), 7.25))
     assert float(fitted.model.target_std) == 1.0
-    np.testing.assert_allclose(predict(fitted.model, store, np.arange(60)), 7.25, atol=0.5)
+    np.testing.assert_allclose(predict_rows(fitted.model, store, np.arange(60)), 7.25, atol=0.5)
 
 
 def test_labels_of_another_width_get_a_sentence(data):
@@ -237,9 +237,9 @@ def test_prediction_does_not_depend_on_batching_or_order(data, monkeypatch):
     store, _ = data
     model = new_model(MODEL, 1, 0)
     rows = np.array([7, 3, 59, 0, 22])
-    whole = predict(model, store, np.arange(60))
+    whole = predict_rows(model, store, np.arange(60))
     monkeypatch.setattr("matgl_infomax.train.predict.BATCH_SITES", 6)
-    np.testing.assert_allclose(predict(model, store, rows), whole[rows], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(predict_rows(model, store, rows), whole[rows], rtol=1e-5, atol=1e-6)
     sites = embed_rows(model, store, rows, level="site")
     assert [len(s) for s in sites] == store.n_sites[rows].tolist()
     alone = [embed_rows(model, store, [row], level="site")[0] for row in rows]

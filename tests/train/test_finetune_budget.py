@@ -9,7 +9,15 @@ from matgl_infomax.nn.build import new_model
 from matgl_infomax.settings.training import FinetuneSettings, ModelSettings
 from matgl_infomax.train import finetune
 from matgl_infomax.train import finetune as budget
-from matgl_infomax.train.finetune import Labelled, fit, rate_groups, resolved, split, steps_for, with_held_out
+from matgl_infomax.train.finetune import (
+    Labelled,
+    fit,
+    hold_out,
+    rate_groups,
+    resolved_finetuning,
+    steps_for,
+    with_held_out,
+)
 from tests.helpers.build import many, store_of
 
 
@@ -18,15 +26,15 @@ from tests.helpers.build import many, store_of
 )
 def test_more_labels_more_steps(labels, steps):
     assert steps_for(labels) == steps
-    settings = resolved(FinetuneSettings(), labels, pretrained=False)
+    settings = resolved_finetuning(FinetuneSettings(), labels, pretrained=False)
     assert (settings.steps, settings.validate_every) == (steps, steps // 10)
 
 
 def test_what_the_user_says_counts():
-    settings = resolved(FinetuneSettings(steps=7, validate_every=3), 50, pretrained=False)
+    settings = resolved_finetuning(FinetuneSettings(steps=7, validate_every=3), 50, pretrained=False)
     assert (settings.steps, settings.validate_every) == (7, 3)
-    assert resolved(FinetuneSettings(steps=7), 50, pretrained=False).validate_every == 1  # not 0
-    assert resolved(FinetuneSettings(validate_every=50), 50, pretrained=False).steps == 600
+    assert resolved_finetuning(FinetuneSettings(steps=7), 50, pretrained=False).validate_every == 1  # not 0
+    assert resolved_finetuning(FinetuneSettings(validate_every=50), 50, pretrained=False).steps == 600
 
 
 def test_training_takes_the_steps_of_its_labels(crystals, tmp_path, monkeypatch):
@@ -72,10 +80,10 @@ def test_rate_goes_by_the_start_unless_one_is_given(crystals, tmp_path, monkeypa
 )
 def test_labels_are_held_out_where_they_can_be_spared_or_are_needed(labels, asked, held_out):
     settings = FinetuneSettings(**asked)
-    train, held = split(labels, settings)
+    train, held = hold_out(labels, settings)
     assert len(held) == held_out and sorted([*train, *held]) == list(range(labels))
     # The same once everything is settled, so that both ways of asking are one run.
-    assert len(split(labels, resolved(settings, labels, pretrained=False))[1]) == held_out
+    assert len(hold_out(labels, resolved_finetuning(settings, labels, pretrained=False))[1]) == held_out
 
 
 def test_an_uncertainty_gets_labels_held_out_unless_the_user_said_how_many():

@@ -26,7 +26,7 @@ from matgl_infomax.train.losses import (
     regression_metrics,
     score_metrics,
 )
-from matgl_infomax.train.predict import predict
+from matgl_infomax.train.predict import predict_rows
 from tests.helpers.build import many, store_of
 from tests.helpers.kill import killed_at
 
@@ -60,7 +60,7 @@ def goal(labels, **changes):
 def test_learns_what_can_be_learnt(data):
     changes = {"steps": 200, "batch_sites": 60, "learning_rate": 3e-3, "validate_every": 50}
     fitted = run(data, CLASSES.model_copy(update=changes))
-    probability = predict(fitted.model, data[0], np.arange(60))
+    probability = predict_rows(fitted.model, data[0], np.arange(60))
     assert ((probability > 0) & (probability < 1)).all()
     assert ((probability > 0.5) == data[1]).mean() > 0.85
 
@@ -71,7 +71,7 @@ def test_validation_numbers_are_those_of_the_predictions(data):
     fitted = run(data, CLASSES.model_copy(update={"ema_decay": 0.0, "learning_rate": 3e-3}))
     best = next(entry for entry in fitted.history if entry["step"] == fitted.best_step)
     truth = data[1][fitted.held_out, 0]
-    probability = predict(fitted.model, data[0], fitted.held_out)[:, 0]
+    probability = predict_rows(fitted.model, data[0], fitted.held_out)[:, 0]
     assert best["validation/roc_auc"] == pytest.approx(metrics.roc_auc_score(truth, probability))
     assert best["validation/balanced_accuracy"] == pytest.approx(
         metrics.balanced_accuracy_score(truth, probability > 0.5)
@@ -129,7 +129,7 @@ def test_balanced_weights_find_more_of_the_rare_class(data):
     kinds = [settings.model_copy(update={"class_weight": kind}) for kind in ("none", "balanced")]
     # A network that soon tells the classes apart has no need of weights.
     slow = SMALL.model_copy(update={"preset": "compact"})
-    mean = [predict(run(data, kind, rare, slow).model, data[0], np.arange(60)).mean() for kind in kinds]
+    mean = [predict_rows(run(data, kind, rare, slow).model, data[0], np.arange(60)).mean() for kind in kinds]
     assert mean[1] > mean[0] + 0.1
 
 
@@ -145,7 +145,7 @@ def test_several_targets_with_batches_that_have_none_of_one(data):
 
 def test_one_class_alone_divides_nothing_by_zero(data):
     fitted = run(data, CLASSES.model_copy(update={"class_weight": "balanced", "steps": 40}), np.ones((60, 1)))
-    assert np.isfinite(predict(fitted.model, data[0], np.arange(60))).all()
+    assert np.isfinite(predict_rows(fitted.model, data[0], np.arange(60))).all()
     assert "validation/score" in fitted.history[-1] and "validation/roc_auc" not in fitted.history[-1]
 
 
@@ -225,4 +225,4 @@ def test_encoder_of_a_classifier_learns_a_number(items, data, tmp_path):
     large = Labelled(data[0], np.arange(60), data[1] * 100)
     fitted = fit(model, large, CLASSES.model_copy(update={"task": "regression"}))
     assert fitted.model.output == fitted.model.init_args["output"] == "identity"
-    assert predict(fitted.model, data[0], np.arange(60)).max() > 1.5
+    assert predict_rows(fitted.model, data[0], np.arange(60)).max() > 1.5

@@ -17,7 +17,7 @@ from matgl_infomax.nn.matgl_net import MatGLNet
 from matgl_infomax.settings.training import EnsembleSettings, FinetuneSettings, ModelSettings
 from matgl_infomax.train import finetune as module
 from matgl_infomax.train.finetune import Labelled, fit
-from matgl_infomax.train.predict import predict
+from matgl_infomax.train.predict import predict_rows
 from tests.helpers.build import many
 from tests.helpers.kill import killed_at
 
@@ -68,7 +68,7 @@ def test_groups_join_one_by_one_from_the_head_down(name, items, tmp_path, monkey
             moved = [not torch.equal(a, b) for a, b in zip(start[group], weights[group], strict=True)]
             assert any(moved) == (step == turn), (group, step)
     assert all(p.requires_grad for p in fitted.model.parameters())
-    assert np.isfinite(predict(fitted.model, store, np.arange(40))).all()
+    assert np.isfinite(predict_rows(fitted.model, store, np.arange(40))).all()
 
 
 @pytest.mark.parametrize("step", [2, 5])
@@ -110,5 +110,5 @@ def test_two_processes_have_the_loss_curve_of_one(data):
     one, two = (run(data, settings.model_copy(update={"processes": n})) for n in (1, 2))
     for ours, theirs in zip(two.history, one.history, strict=True):
         assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-4)
-    ours, theirs = (predict(fitted.model, data[0], np.arange(40)) for fitted in (two, one))
+    ours, theirs = (predict_rows(fitted.model, data[0], np.arange(40)) for fitted in (two, one))
     np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3)

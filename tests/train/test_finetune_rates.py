@@ -11,7 +11,7 @@ from matgl_infomax.nn.build import new_model
 from matgl_infomax.settings.training import FinetuneSettings, ModelSettings
 from matgl_infomax.train import finetune as module
 from matgl_infomax.train.finetune import Labelled, Thawing, fit, freeze, rate_groups
-from matgl_infomax.train.predict import predict
+from matgl_infomax.train.predict import predict_rows
 from tests.helpers.build import many, store_of
 from tests.helpers.kill import killed_at
 
@@ -178,5 +178,5 @@ def test_two_processes_thaw_like_one(data):
     one, two = (run(data, settings.model_copy(update={"processes": n})) for n in (1, 2))
     for ours, theirs in zip(two.history, one.history, strict=True):
         assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-4)
-    ours, theirs = (predict(fitted.model, data[0], np.arange(60)) for fitted in (two, one))
+    ours, theirs = (predict_rows(fitted.model, data[0], np.arange(60)) for fitted in (two, one))
     np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3)

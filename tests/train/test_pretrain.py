@@ -17,7 +17,7 @@ from matgl_infomax.host import load_model
 from matgl_infomax.settings.training import ModelSettings, PretrainSettings
 from matgl_infomax.train import pretrain as module
 from matgl_infomax.train.loop import CHECKPOINT, read_checkpoint
-from matgl_infomax.train.pretrain import pretrain
+from matgl_infomax.train.pretrain import pretrain_encoder
 from tests.helpers.build import many, store_of
 from tests.helpers.kill import Killed, killed_at
 
@@ -31,7 +31,7 @@ def store(crystals, tmp_path):
 
 
 def run(store, out, settings=SHORT, model=MODEL, rows=None):
-    return pretrain(store, np.arange(len(store)) if rows is None else rows, out, settings, model, progress=False)
+    return pretrain_encoder(store, np.arange(len(store)) if rows is None else rows, out, settings, model, progress=False)
 
 
 def weights(folder):

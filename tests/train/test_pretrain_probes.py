@@ -17,7 +17,7 @@ from matgl_infomax.nn import build
 from matgl_infomax.nn.build import edge_rule
 from matgl_infomax.settings.training import ModelSettings, PretrainSettings
 from matgl_infomax.train import pretrain as module
-from matgl_infomax.train.pretrain import OnlineProbes, pretrain
+from matgl_infomax.train.pretrain import OnlineProbes, pretrain_encoder
 from tests.helpers.build import many, store_of
 from tests.helpers.kill import killed_at
 from tests.train.test_pretrain import same, weights
@@ -32,7 +32,7 @@ MODELS = {
 
 
 def run(store, out, settings, model=MODELS["sitenet"]):
-    return pretrain(store, np.arange(len(store)), out, settings, model, progress=False)
+    return pretrain_encoder(store, np.arange(len(store)), out, settings, model, progress=False)
 
 
 def looked(entry):

@@ -23,10 +23,10 @@ from matgl_infomax.objectives.infomax import InfoMax
 from matgl_infomax.settings.training import EnsembleSettings, FinetuneSettings, ModelSettings, PretrainSettings
 from matgl_infomax.train import loop
 from matgl_infomax.train import pretrain as pretraining
-from matgl_infomax.train.ensemble import Start, train_ensemble
+from matgl_infomax.train.ensemble import InitialNetwork, train_ensemble
 from matgl_infomax.train.finetune import FinetuneModule, Labelled, fit
-from matgl_infomax.train.predict import embed_rows, predict
-from matgl_infomax.train.pretrain import pretrain
+from matgl_infomax.train.predict import embed_rows, predict_rows
+from matgl_infomax.train.pretrain import pretrain_encoder
 from matgl_infomax.train.ranks import from_all, is_first, trainer_arguments
 from tests.helpers.build import batch_of, generator, many, store_of
 
@@ -42,7 +42,7 @@ def data(crystals, tmp_path):
 
 
 def learn(data, out, settings=PRETRAIN, **changes):
-    return pretrain(data[0], np.arange(60), out, settings.model_copy(update=changes), MODEL, progress=False)
+    return pretrain_encoder(data[0], np.arange(60), out, settings.model_copy(update=changes), MODEL, progress=False)
 
 
 def tune(data, out=None, labels=None, **changes):
@@ -101,7 +101,7 @@ def test_finetuning_on_two_processes_has_the_loss_curve_of_one(data, tmp_path):
     one, two = (tune(data, tmp_path / f"{n}", labels, accumulate=2, processes=n) for n in (1, 2))
     assert_same_curve(two.history, one.history)
     assert two.best_step == one.best_step
-    ours, theirs = (predict(fitted.model, data[0], np.arange(60)) for fitted in (two, one))
+    ours, theirs = (predict_rows(fitted.model, data[0], np.arange(60)) for fitted in (two, one))
     np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3)
 
 
@@ -128,7 +128,7 @@ def test_a_training_is_over_when_its_steps_or_its_patience_are(steps, best, pati
 def test_an_ensemble_trained_on_two_processes_grows(data, tmp_path, monkeypatch):
     """A third member joins two that are finished; those are read, not trained."""
     settings = FINETUNE.model_copy(update={"processes": 2, "steps": 4, "validate_every": 2, "batch_sites": 30})
-    start = Start(lambda seed: new_model(MODEL, 1, seed), pretrained=False)
+    start = InitialNetwork(lambda seed: new_model(MODEL, 1, seed), pretrained=False)
     labelled, trained, fit_ = Labelled(data[0], data[1], ("y",)), [], loop._fit
 
     def grow(size):

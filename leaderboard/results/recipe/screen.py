@@ -44,7 +44,7 @@ from matgl_infomax.settings.training import FinetuneSettings
 from matgl_infomax.tasks.matbench.task import kfolds, nested_masks
 from matgl_infomax.train.finetune import Labelled, fit
 from matgl_infomax.train.module import warmup_cosine
-from matgl_infomax.train.predict import embed_rows, predict
+from matgl_infomax.train.predict import embed_rows, predict_rows
 
 N_ROWS = 132752
 """Rows of the official task; they alone decide its folds."""
@@ -172,7 +172,7 @@ def finetune(lab: Lab, job: dict[str, Any]) -> None:
     data = Labelled(store, rows, label[rows][:, None])
     fitted = fit(model, data, settings, pretrained=not job["name"].startswith("scratch"))
     seconds = time.time() - started
-    mae = float(np.abs(predict(fitted.model, store, val)[:, 0] - label[val]).mean())
+    mae = float(np.abs(predict_rows(fitted.model, store, val)[:, 0] - label[val]).mean())
     out.write_text(json.dumps({**job, "mae": mae, "train_s": seconds, "s": time.time() - started}))
 
 

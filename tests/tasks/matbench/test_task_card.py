@@ -10,7 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from matgl_infomax.errors import InputError
-from matgl_infomax.tasks.matbench.task import card_names, load_card, read_card
+from matgl_infomax.tasks.matbench.task import card_names, load_card, read_task_card
 
 NAMES = card_names()
 
@@ -78,7 +78,7 @@ def test_a_card_with_a_mistake_is_refused(old, new, text):
     card = text_of("matbench_jdft2d")
     assert old in card
     with pytest.raises(InputError, match=text):
-        read_card(card.replace(old, new), "matbench_jdft2d.yaml")
+        read_task_card(card.replace(old, new), "matbench_jdft2d.yaml")
 
 
 def test_an_unknown_task_is_refused_with_the_known_ones():

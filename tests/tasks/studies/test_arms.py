@@ -76,7 +76,7 @@ def test_no_test_structure_is_pretrained_on(crystals, tmp_path, monkeypatch):
         seen["ids"] = [store.ids[row] for row in rows]
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("matgl_infomax.train.pretrain.pretrain", spy)
+    monkeypatch.setattr("matgl_infomax.train.pretrain.pretrain_encoder", spy)
     with pytest.raises(KeyboardInterrupt):
         run(jdft2d(crystals), tmp_path, arms=["frozen"])
     from matgl_infomax.tasks.matbench.task import official_fold
@@ -110,7 +110,7 @@ class Recorder:
     def __init__(self, monkeypatch, errors):
         self.fits, self.errors = [], errors
         monkeypatch.setattr("matgl_infomax.train.finetune.fit", self.fit)
-        monkeypatch.setattr("matgl_infomax.train.predict.predict", self.predict)
+        monkeypatch.setattr("matgl_infomax.train.predict.predict_rows", self.predict)
         monkeypatch.setattr("matgl_infomax.tasks.studies.arms.open_encoder", lambda *_: None)
         monkeypatch.setattr("matgl_infomax.tasks.studies.arms.state_hash", lambda _: "0" * 64)
         monkeypatch.setattr("matgl_infomax.nn.build.new_model", lambda *_: None)

@@ -212,7 +212,7 @@ def test_pretraining_on_a_fold_sees_its_training_part_only(crystals, tmp_path, m
         seen.append(([store.ids[row] for row in rows], Path(out)))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("matgl_infomax.train.pretrain.pretrain", spy)
+    monkeypatch.setattr("matgl_infomax.train.pretrain.pretrain_encoder", spy)
     task, items = asked = numbers(crystals)
     for k in (0, 4):
         with pytest.raises(KeyboardInterrupt):

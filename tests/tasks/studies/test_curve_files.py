@@ -12,7 +12,7 @@ from matgl_infomax.settings.training import FinetuneSettings, ModelSettings, Pre
 from matgl_infomax.tasks.matbench.task import load_card
 from matgl_infomax.tasks.studies import curve
 from matgl_infomax.tasks.studies.arms import named_arms
-from matgl_infomax.tasks.studies.curve import learning_curve, load_study, resolved, study_names, with_study
+from matgl_infomax.tasks.studies.curve import learning_curve, load_study, resolved_study, study_names, with_study
 from matgl_infomax.tasks.studies.starts import check_starts
 from tests.helpers.build import many
 from tests.helpers.small_curve import FAST
@@ -31,7 +31,7 @@ def test_every_study_can_be_asked(name):
     study = load_study(name)
     assert study.about.endswith(".")
     given = {"data": "mine.parquet", "target": ["y"]} if study.no_data else {}
-    settings = resolved(ask(name, **given))
+    settings = resolved_study(ask(name, **given))
     check_starts(named_arms(settings.arms), settings)
     assert settings.arms[:2] == ["scratch", "finetuned"]
     assert len(settings.target) == 1 and settings.labels == sorted(set(settings.labels))
@@ -103,12 +103,12 @@ def test_a_study_without_data_says_why(tmp_path):
 )
 def test_half_a_question_is_refused(options, text):
     with pytest.raises(InputError, match=text):
-        resolved(CurveConfig(out="out", **options))
+        resolved_study(CurveConfig(out="out", **options))
 
 
 def test_data_are_found_below_the_data_folder(tmp_path):
     (tmp_path / "a.parquet").write_text("x")
-    settings = resolved(CurveConfig(out="out", data="a.parquet", data_dir=tmp_path, target=["y"]))
+    settings = resolved_study(CurveConfig(out="out", data="a.parquet", data_dir=tmp_path, target=["y"]))
     assert settings.data == str(tmp_path / "a.parquet")
 
 

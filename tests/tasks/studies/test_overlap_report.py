@@ -18,7 +18,7 @@ from matgl_infomax.tasks.matbench.task import N_FOLDS, load_task
 from matgl_infomax.tasks.studies import overlap as overlap_jobs
 from matgl_infomax.tasks.studies import overlap_report
 from matgl_infomax.tasks.studies.overlap import LEVELS, Overlap
-from matgl_infomax.tasks.studies.overlap_report import Scored, make_report, read_scored, score_table
+from matgl_infomax.tasks.studies.overlap_report import Scored, make_report, overlap_score_table, read_scored
 from matgl_infomax.tasks.studies.plots import plot_overlap
 from tests.helpers.finished import finished
 from tests.helpers.polymorphs import named, perovskite, rotated, zinc_sulfide
@@ -139,7 +139,7 @@ def test_errors_are_split_by_level():
     first = np.where(generator.random(len(level)) < 0.5, -1, 1) * (4.0 + generator.random(len(level)))
     # Pretraining halves the error on matches and changes nothing elsewhere.
     second = np.where(level == 3, 0.5, 1.0) * first
-    table = score_table([scored("scratch", first), scored("corpus", second)], TASK, level)
+    table = overlap_score_table([scored("scratch", first), scored("corpus", second)], TASK, level)
     found = table.set_index(["benchmark", "level"])
     for k, name in enumerate(LEVELS):
         assert found.loc[("scratch", name), "crystals"] == (level == k).sum()
@@ -155,8 +155,8 @@ def test_errors_are_split_by_level():
 def test_benchmarks_of_other_folds_are_not_compared():
     level, error = np.zeros(TASK.card.n_rows, np.int8), np.ones(TASK.card.n_rows)
     part, other = scored("part", error, TASK.fold(0).test), scored("other", error)
-    assert score_table([part, other], TASK, level)["ratio"].isna().all()
-    table = score_table([other, part], TASK, level).set_index(["benchmark", "level"])
+    assert overlap_score_table([part, other], TASK, level)["ratio"].isna().all()
+    table = overlap_score_table([other, part], TASK, level).set_index(["benchmark", "level"])
     assert table.loc[("part", "all"), "ratio"] == 1 and table.loc[("part", "all"), "crystals"] == 128
 
 
@@ -164,7 +164,7 @@ def test_classes_are_counted_wrong_or_right(tmp_path):
     task = load_task("expt_is_metal")
     run = read_scored(finished(tmp_path / "metal", "expt_is_metal"), task)
     level = np.zeros(task.card.n_rows, np.int8)
-    found = score_table([run], task, level).set_index("level").loc["novel"]
+    found = overlap_score_table([run], task, level).set_index("level").loc["novel"]
     table = run.predictions
     assert found["error"] == pytest.approx(((table["prediction"] > 0.5) != (table["target"] > 0.5)).mean())
     assert found["guess"] == pytest.approx(min(table["target"].mean(), 1 - table["target"].mean()))

@@ -16,10 +16,10 @@ from matgl_infomax.tasks.studies import plots as module
 from matgl_infomax.tasks.studies.plots import (
     check_method,
     crystal_facts,
-    crystal_system,
     most_electronegative,
     plot_map,
     project,
+    system_of_crystal,
 )
 
 
@@ -108,7 +108,7 @@ def test_a_cell_without_symmetry_to_be_found_is_unknown(crystals, monkeypatch):
         raise analyzer.SymmetryUndeterminedError("none")
 
     monkeypatch.setattr(analyzer, "SpacegroupAnalyzer", fails)
-    assert crystal_system(crystals[0]) == "unknown"
+    assert system_of_crystal(crystals[0]) == "unknown"
 
 
 def test_crystal_systems_are_those_of_matbench(shared):
@@ -119,7 +119,7 @@ def test_crystal_systems_are_those_of_matbench(shared):
         official = pd.DataFrame(official["data"].tolist(), columns=official["columns"])
     wanted = official.set_index("mbid")["crys_sys"]
     crystals = read_crystals(table)
-    same = [crystal_system(crystal) == wanted[crystal.id] for crystal in crystals]
+    same = [system_of_crystal(crystal) == wanted[crystal.id] for crystal in crystals]
     assert np.mean(same) > 0.9  # their tolerance is another one
 
 

@@ -81,7 +81,7 @@ def learnt(monkeypatch):
         seen.append({store.ids[int(row)]: label for row, label in zip(rows, labels, strict=True)})
         return 2.5, 0, float("nan")
 
-    monkeypatch.setattr("matgl_infomax.train.pretrain.pretrain", pretrain)
+    monkeypatch.setattr("matgl_infomax.train.pretrain.pretrain_encoder", pretrain)
     monkeypatch.setattr("matgl_infomax.tasks.studies.starts._train", train)
     monkeypatch.setattr("matgl_infomax.tasks.studies.starts._weights", lambda folder, model: f"weights in {folder.name}")
     return seen
