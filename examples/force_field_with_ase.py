@@ -18,8 +18,7 @@ from ase.io import write
 from matgl.ext.ase import PESCalculator
 
 from matgl_infomax import forcefield, read_crystals
-from matgl_infomax.settings.training import ModelSettings
-from matgl_infomax.settings.training import ForceFieldSettings, LabelColumns
+from matgl_infomax.settings.training import ForceFieldSettings, LabelColumns, ModelSettings
 
 work = Path(tempfile.mkdtemp())
 

@@ -17,8 +17,8 @@ from ase.build import bulk
 from pymatgen.io.ase import AseAtomsAdaptor
 
 from matgl_infomax import pretrain
-from matgl_infomax.settings.training import ModelSettings, PretrainSettings
 from matgl_infomax.data.crystal import Crystal
+from matgl_infomax.settings.training import ModelSettings, PretrainSettings
 
 work = Path(tempfile.mkdtemp())
 

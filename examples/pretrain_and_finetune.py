@@ -17,8 +17,8 @@ from pymatgen.core import Species
 from pymatgen.io.ase import AseAtomsAdaptor
 
 from matgl_infomax import finetune, pretrain
-from matgl_infomax.settings.training import FinetuneSettings, ModelSettings, PretrainSettings
 from matgl_infomax.data.crystal import Crystal
+from matgl_infomax.settings.training import FinetuneSettings, ModelSettings, PretrainSettings
 
 work = Path(tempfile.mkdtemp())
 

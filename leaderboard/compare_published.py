@@ -62,7 +62,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-
 @dataclass(frozen=True, eq=False)
 class Published:
     """What is known of the published entries of one task."""
@@ -283,8 +282,8 @@ def _standing(
     )
 
 
-
 # All answers to one task on the same materials: their errors, resampled together, and every pair compared.
+
 
 @dataclass(frozen=True, eq=False)
 class ReadyBenchmarks:
@@ -444,7 +443,6 @@ def as_errors(metric: str, scores: NDArray[np.float64]) -> NDArray[np.float64]:
     return scores if metric == "mae" else 1 - scores
 
 
-
 # Places on the published table, and which of them the comparisons leave open.
 
 TABLE_COLUMNS = ("entry", "own", "score", "std", "ranked", "place", "group", "predictions", "status", "flag", "reason",
@@ -522,7 +520,6 @@ def place_of(name: str, table: pd.DataFrame, duels: Sequence[PairedDifference]) 
     worse = sum(duel.finding == "better" for duel in duels if duel.other in ranked)
     place = int(table.loc[table["own"] & (table["entry"] == name), "place"].iloc[0])
     return Place(place=place, of=of, best=1 + better, worst=of - worse)
-
 
 
 # What else there is to know of an answer: where it wins and loses, its largest errors, its uncertainties.

@@ -221,7 +221,6 @@ class LeaderboardComparison:
         return forests(self)
 
 
-
 # A comparison with the published leaderboard as Markdown and as tables.
 
 HOW = (
@@ -414,7 +413,6 @@ def _p(value: float) -> str:
     return "" if np.isnan(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-
 # The files of a comparison: JSON, Markdown and tables; none of them holds a true value or a prediction.
 
 JSON_FILE, TEXT_FILE, DUELS_FILE, STRATA_FILE = "comparison.json", "comparison.md", "comparison.csv", "strata.csv"
@@ -500,7 +498,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return float(f"{value:.10g}") if math.isfinite(value) else None
     return value
-
 
 
 # Forest plots: differences to published entries with their intervals.

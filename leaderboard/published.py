@@ -104,7 +104,6 @@ def chosen_rows(table: pd.DataFrame, names: Sequence[str]) -> pd.Series:
     return algorithms.isin(wanted) | folders.isin(wanted)
 
 
-
 # Predictions and true values of published entries, from a checkout of Matbench's repository or a folder of tables.
 
 RESULTS = "results.json.gz"
@@ -302,7 +301,6 @@ def _printed(name: str, task: str) -> dict[int, float]:
     folds = published_folds(task)
     folds = folds[folds["algorithm"].isin(algorithm)]
     return dict(zip(folds["fold"].astype(int).tolist(), folds["score"].astype(float).tolist(), strict=True))
-
 
 
 # Are these predictions comparable at all? Ids, folds, missing numbers and units, each fault named.

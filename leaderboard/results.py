@@ -296,7 +296,6 @@ def _table(scores: pd.DataFrame) -> list[str]:
     return ["| " + " | ".join(line) + " |" for line in lines]
 
 
-
 # Our own answers, from folders of finished benchmarks or from submissions, checked against the official rows.
 
 SAME = 1e-6

@@ -138,7 +138,6 @@ def _spread(values: NDArray[np.float64]) -> float:
     return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
 
 
-
 # Tests of paired results, and the correction for making many of them.
 
 ALPHA = 0.05
@@ -256,7 +255,6 @@ def tie_groups(p_holm: NDArray[np.float64]) -> list[list[int]]:
     return groups
 
 
-
 # Resampling of the materials inside each test fold: how far mean errors of many answers would move with others.
 
 _MATERIALS_AT_ONCE = 1_000_000  # materials drawn at once: keeps memory at tens of megabytes
@@ -345,8 +343,8 @@ def two_sided_p(difference: NDArray[np.float64], deviations: NDArray[np.float64]
     return np.where(crossing > 0, p, np.minimum(p, tail))
 
 
-
 # How far an answer's error would move with other seeds: weights, batches and label masks drawn again.
+
 
 def seed_standard_error(errors: NDArray[np.float64]) -> tuple[float, int]:
     """Standard error of the mean over seeds and folds, and its degrees of freedom.
@@ -372,9 +370,7 @@ def seed_standard_error(errors: NDArray[np.float64]) -> tuple[float, int]:
     return max(between, within), k * (s - 1)
 
 
-def seed_deviations(
-    errors: NDArray[np.float64], draws: int, generator: np.random.Generator
-) -> NDArray[np.float64]:
+def seed_deviations(errors: NDArray[np.float64], draws: int, generator: np.random.Generator) -> NDArray[np.float64]:
     """Deviations for other seeds from Student's t, (draws,); zero where there is one seed or none.
 
     Args:
@@ -386,7 +382,6 @@ def seed_deviations(
         return np.zeros(draws)
     error, freedom = seed_standard_error(errors)
     return error * generator.standard_t(freedom, draws)
-
 
 
 # Are uncertainties honest? Coverage, sharpness and the calibration curve of predictions that have them.
@@ -446,7 +441,9 @@ class CalibrationQuality:
         return figure
 
 
-def calibration_quality(truth: NDArray[np.float64], prediction: NDArray[np.float64], std: NDArray[np.float64]) -> CalibrationQuality:
+def calibration_quality(
+    truth: NDArray[np.float64], prediction: NDArray[np.float64], std: NDArray[np.float64]
+) -> CalibrationQuality:
     """How honest standard deviations are, read as those of a normal distribution.
 
     Args:

@@ -158,7 +158,6 @@ def _with_findings(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(p_holm=corrected, finding=words)
 
 
-
 # Kinds of materials by which errors are split: size of the true value, attributes, and whether a twin was seen.
 
 Kinds = dict[tuple[str, str], NDArray[np.bool_]]

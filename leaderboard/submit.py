@@ -219,8 +219,8 @@ def _made(runs: Sequence[BenchmarkResult]) -> datetime:
     return max(time if time.tzinfo else time.replace(tzinfo=UTC) for time in times).astimezone(UTC)
 
 
-
 # Is a benchmark ready to be handed in? Complete, on the official rows, with the official targets, and untouched.
+
 
 @dataclass(frozen=True)
 class ReadyBenchmark:
@@ -355,7 +355,6 @@ def _targets(folder: Path, task: Task, result: BenchmarkResult) -> None:
         )
 
 
-
 # What a submission says about itself: ``info.json``, and the facts its authors must not leave unsaid.
 
 EXAMPLE = """authors: A. Chemist, B. Physicist
@@ -481,7 +480,6 @@ def _installed(runs: Sequence[BenchmarkResult]) -> list[str]:
     found = {f"{name}=={version.partition('+')[0]}" for run in runs for card in run.cards
              for name, version in card.versions.packages.items() if version}  # fmt: skip
     return [*sorted(found), f"matbench=={VERSION}"]
-
 
 
 # The script of a submission: it repeats the runs with their settings and writes the result file again.

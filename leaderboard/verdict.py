@@ -249,8 +249,8 @@ def _beats_all(pairs: list[Paired]) -> bool:
     return len(pairs) == 2 and all(pair.finding == "better" for pair in pairs)
 
 
-
 # What pretraining is worth in labels: how many of them the baseline would need for the same error.
+
 
 @dataclass(frozen=True)
 class LabelSaving:
@@ -288,7 +288,6 @@ def label_saving(labels: int, mae: float, baseline: Mapping[int, float]) -> Labe
     return LabelSaving(labels, equals, f"= {equals:.0f}")
 
 
-
 # Every arm against the one from scratch, as one table to read: who gained, who lost, at which number of labels.
 
 FEWEST_ARMS = 2
@@ -317,7 +316,9 @@ def ratio_table(verdict: Verdict) -> str:
     found = against_scratch(verdict)
     counts = sorted({labels for _, labels in found})
     lines = [[f"error / {verdict.baseline} (95 %)", *(f"{n} labels" for n in counts)], ["---", *["---:"] * len(counts)]]
-    lines += [[arm, *(_ratio_cell(found.get((arm, n))) for n in counts)] for arm in dict.fromkeys(arm for arm, _ in found)]
+    lines += [
+        [arm, *(_ratio_cell(found.get((arm, n))) for n in counts)] for arm in dict.fromkeys(arm for arm, _ in found)
+    ]
     caption = "Below 1 the arm makes the smaller error; bold where the interval says which is better."
     return "\n".join([*("| " + " | ".join(line) + " |" for line in lines), "", caption])
 
@@ -328,7 +329,6 @@ def _ratio_cell(pair: Paired | None) -> str:
         return ""
     ratio = f"{pair.ratio:.3f}" if pair.finding == "open" else f"**{pair.ratio:.3f}**"
     return f"{ratio} ({pair.ratio_low:.3f}–{pair.ratio_high:.3f})"
-
 
 
 # Learning curves as tables: one line per run, errors per crystal, and a summary to read.

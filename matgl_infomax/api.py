@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-
 class MachineOptions(TypedDict, total=False):
     """Keywords of every function of the API that prepares crystals."""
 
@@ -260,7 +259,6 @@ def _again(network: Encoder, model: ModelSettings | None, seed: int) -> Encoder:
     if model is None:
         return with_new_head(network, network.n_targets, seed)
     return new_model(model, network.n_targets, seed, network.element_types)
-
 
 
 # Energies, forces and stresses in Python: labels that a pretraining names, and force fields.

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 
-
 class View(NamedTuple):
     """The same things of either kind of graph: N nodes, E edges, B crystals."""
 
@@ -152,8 +151,8 @@ def with_company(batch: SiteBatch, number: int) -> SiteBatch:
     )
 
 
-
 # From a pymatgen structure to plain arrays: what the graph converters accept, and what they say about the rest.
+
 
 def atomic_numbers(element_types: Sequence[str]) -> list[int]:
     """Atomic number of each element symbol, in the order given.

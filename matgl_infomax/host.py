@@ -69,7 +69,6 @@ def _start_matgl() -> Backend:
     return backend
 
 
-
 # The choice between MatGL's two kinds of graph, made before MatGL is imported.
 
 Backend = Literal["DGL", "PYG"]

@@ -104,8 +104,8 @@ def _exists(module: str) -> bool:
         return False
 
 
-
 # Files that are whole or absent, never half-written.
+
 
 def atomic_write(path: Path | str, content: str | bytes) -> None:
     """Write a file in one step: readers see the old content or the new one.
@@ -154,8 +154,8 @@ def sha256_of(content: str | bytes) -> str:
     return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()
 
 
-
 # Arrays that are computed once and kept on disk under a name made of everything that decides them.
+
 
 def cached_array(file: Path, compute: Callable[[], NDArray[Any]]) -> NDArray[Any]:
     """An array from its file, computed and written first where the file is not there.

@@ -233,7 +233,6 @@ def _backend(packages: dict[str, str | None]) -> str | None:
     return chosen if chosen in ("DGL", "PYG") else ("DGL" if packages["dgl"] else "PYG")
 
 
-
 # A run's folder belongs to one set of settings and data: resuming is safe, mixing is refused.
 
 HASHED = "sha256:"

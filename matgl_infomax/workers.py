@@ -217,11 +217,11 @@ def _result(job: Any) -> Any:
     return result
 
 
-
 # Processes that do jobs for this one: plain interpreters that talk through pipes and end when this process ends.
 #
 # Python's own pools run the caller's script again in every process, so a script without the guard
 # ``if __name__ == "__main__"`` fails; and when the caller is killed, their processes wait for ever.
+
 
 def cores() -> int:
     """Cores that this process may use."""

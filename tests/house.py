@@ -88,7 +88,12 @@ class House:
     def texts(self) -> dict[str, str]:
         """Text of every source file, by its path from the root; tests are no source."""
         # Scripts beside kept results were run once; they are no part of the package.
-        paths = sorted(path for folder in PACKAGES for path in (self.root / folder).rglob("*.py") if "results" not in path.relative_to(self.root).parts)
+        paths = sorted(
+            path
+            for folder in PACKAGES
+            for path in (self.root / folder).rglob("*.py")
+            if "results" not in path.relative_to(self.root).parts
+        )
         return {path.relative_to(self.root).as_posix(): path.read_text() for path in paths}
 
     @cached_property

@@ -34,7 +34,9 @@ def predictions(net):
         return {"network": single, "net": net(batch).tolist(), "vectors": crystal.tolist()}
 """
 
-WRITE = CRYSTALS + """
+WRITE = (
+    CRYSTALS
+    + """
 from matgl_infomax.nn.matgl_net import MatGLNet
 
 for name in names:
@@ -49,8 +51,11 @@ for name in names:
     net.network.save(f"{out}/{name}-network")
     json.dump([host.BACKEND, predictions(net)], open(f"{out}/{name}.json", "w"))
 """
+)
 
-READ = CRYSTALS + """
+READ = (
+    CRYSTALS
+    + """
 import matgl
 from matgl_infomax.nn.build import load_encoder
 
@@ -62,6 +67,7 @@ for name in names:
     found["vectors of the network"] = predictions(network)["vectors"]
     json.dump([host.BACKEND, found], open(f"{out}/{name}-{host.BACKEND}.json", "w"))
 """
+)
 
 
 def run(stack: str, code: str, *arguments: str) -> None:

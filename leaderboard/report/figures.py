@@ -141,9 +141,7 @@ def parity_picture(
     return Picture(svg, alt, f"{what}: {len(truth):,} predictions, {said}.")
 
 
-def _counts(
-    axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64], ends: tuple[float, float], name: str
-) -> None:
+def _counts(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64], ends: tuple[float, float], name: str) -> None:
     """Counts in squares, drawn at five strengths."""
     table, edges, _ = np.histogram2d(x, y, bins=SQUARES, range=[ends, ends])
     middle = (edges[:-1] + edges[1:]) / 2
@@ -216,7 +214,6 @@ def _by_name(names: NDArray[Any]) -> Groups:
     rest = ~np.isin(names, frequent)
     groups = [(f"other ({rest.sum()})", "untrained", rest)] if rest.any() else []
     return [*groups, *((f"{n} ({(names == n).sum()})", c, names == n) for n, c in zip(frequent, drawn, strict=False))]
-
 
 
 # Figures of a report: matplotlib's SVG, made to follow the page's colours, light or dark, on screen or paper.

@@ -304,7 +304,6 @@ def _cards(report: Report) -> Section:
     return Section("cards", "Run cards", text=text, folded=tuple(folded))
 
 
-
 # What a report says first: the answer of each study and each task, with the numbers it rests on.
 
 MOST_PAIRS = 6
@@ -397,8 +396,9 @@ def benchmark_answer(task: str, answers: Sequence[BenchmarkNumbers]) -> KeyFindi
         "command compare makes one, with the published entries beside it."
     )
     lines = dict.fromkeys(note for one in order for note in one.asked.notes if len(order) == 1)
-    return KeyFinding(f"{task}: what was reached?", "not compared", "open", text, tuple(lines), fold_score_table(task, order))
-
+    return KeyFinding(
+        f"{task}: what was reached?", "not compared", "open", text, tuple(lines), fold_score_table(task, order)
+    )
 
 
 # ``matgl-infomax report``: finished results become one page that a person can read, or a reason why not.
@@ -500,7 +500,6 @@ def write_report(settings: ReportConfig) -> Report:
     made = report(settings.run, truth=settings.truth, title=settings.title)
     atomic_write(settings.out, made.to_html() if form == "html" else made.to_markdown())
     return made
-
 
 
 # Which folders hold results, and of which kind: what a report goes through.

@@ -195,7 +195,6 @@ def _classes_have_cards(folder: Path, scores: pd.DataFrame, cards: Sequence[RunC
                 )
 
 
-
 # A learning-curve study as a report shows it: read, and every number traced to its run card.
 
 VERDICT, CURVE, STUDY_CARDS, STUDY_PREDICTIONS = "verdict.json", "curve.csv", "cards.jsonl", "predictions.parquet"
@@ -296,7 +295,9 @@ def _curve_has_cards(folder: Path, curve: pd.DataFrame, by_run: dict[Run, RunCar
         run = (str(line["arm"]), int(line["labels_asked"]), int(line["seed"]), int(line["fold"]))
         card = by_run.get(run)
         if card is None:
-            raise InputError(f"{folder / CURVE}: {_words(run)} has no run card in {STUDY_CARDS}. No number without a card.")
+            raise InputError(
+                f"{folder / CURVE}: {_words(run)} has no run card in {STUDY_CARDS}. No number without a card."
+            )
         if run in seen:
             raise InputError(f"{folder / CURVE} has two lines of {_words(run)}.")
         seen.add(run)
@@ -359,7 +360,6 @@ def _words(run: Run) -> str:
     return f"arm {run[0]}, {run[1]} labels, seed {run[2]}, fold {run[3]}"
 
 
-
 # An overlap report as a report shows it: which test crystals the corpus came close to, and the errors on them.
 
 OVERLAP_FACTS, OVERLAP_FOLDS, OVERLAP_SCORES = "overlap.json", "folds.csv", "scores.csv"
@@ -412,7 +412,9 @@ def read_overlap(folder: Path, name: str, benchmarks: Sequence[BenchmarkNumbers]
     if len(scores):
         unknown = sorted(set(scores["benchmark"]) - set(asked))
         if unknown:
-            raise InputError(f"{folder / OVERLAP_SCORES}: {unknown[0]} is not named in {OVERLAP_FACTS}. No number without a card.")
+            raise InputError(
+                f"{folder / OVERLAP_SCORES}: {unknown[0]} is not named in {OVERLAP_FACTS}. No number without a card."
+            )
         for benchmark in set(scores["benchmark"]) & set(by_name):
             _scores_fit(folder, scores[scores["benchmark"] == benchmark], by_name[benchmark])
         known = scores["benchmark"].isin(by_name)
@@ -429,7 +431,9 @@ def _folds_fit(folder: Path, facts: dict[str, Any], folds: pd.DataFrame) -> None
     whole, parts = folds[folds["fold"] == "all"].iloc[0], folds[folds["fold"] != "all"]
     for level in LEVELS:
         if int(whole[level]) != facts["levels"].get(level) or int(parts[level].sum()) != int(whole[level]):
-            raise InputError(f"{folder / OVERLAP_FOLDS}: the number of {level} crystals is not that of {OVERLAP_FACTS}.")
+            raise InputError(
+                f"{folder / OVERLAP_FOLDS}: the number of {level} crystals is not that of {OVERLAP_FACTS}."
+            )
 
 
 def _scores_fit(folder: Path, scores: pd.DataFrame, benchmark: BenchmarkNumbers) -> None:
@@ -445,7 +449,6 @@ def _scores_fit(folder: Path, scores: pd.DataFrame, benchmark: BenchmarkNumbers)
             f"{folder / OVERLAP_SCORES}: the error of {benchmark.name} on all crystals is not {mean}, as its scores and run "
             "cards say. Run the overlap report again."
         )
-
 
 
 # The map of a representation study as a report shows it: test crystals in the plane, with the cards of its fits.
@@ -507,7 +510,6 @@ def _fits_have_cards(folder: Path, fits: pd.DataFrame, cards: tuple[RunCard, ...
             raise InputError(f"{folder / FITS}: {words} has no run card in {MAP_CARDS}. No number without a card.")
         if not same(line["mae"], card.metrics.mae):
             raise InputError(f"{folder / FITS}: the error of {words} is {line['mae']}, its card says another.")
-
 
 
 # A comparison with published entries, read from its folder, our scores in it traced to run cards.

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-
 @dataclass(frozen=True)
 class Bar:
     """A point with its interval on an axis that all bars of a table share; places in per cent of the axis."""
@@ -186,7 +185,6 @@ def axis_for(lows: Sequence[float], highs: Sequence[float], *, ratios: bool) -> 
     return Axis(low - margin, high + margin, False)
 
 
-
 # The comparison with published entries as a report shows it: differences, tie groups, strata, worst materials.
 
 DIFFERENCES = (
@@ -334,7 +332,6 @@ def worst_table(task: TaskComparison, run: RunStanding) -> Table:
     return make_table(f"{run.name}, {task.task}: largest errors{_unit(task)}", names, rows, words=words)
 
 
-
 # What the runs of a report took, and the cards that stand for its numbers.
 
 Named = tuple[str, tuple[RunCard, ...]]
@@ -446,7 +443,11 @@ def overlap_tables(overlap: OverlapNumbers) -> list[Table]:
     """How many test crystals the corpus came close to, and the errors on them."""
     task, corpus = overlap.facts["task"], overlap.facts["corpus"]
     rows = [
-        [word(line["fold"]), number(line["crystals"]), *(_count_and_share(line[level], line["crystals"]) for level in LEVELS)]
+        [
+            word(line["fold"]),
+            number(line["crystals"]),
+            *(_count_and_share(line[level], line["crystals"]) for level in LEVELS),
+        ]
         for line in overlap.folds.to_dict("records")
     ]
     note = f"Corpus {corpus}: {shown(float(overlap.facts['corpus_crystals']))} crystals."

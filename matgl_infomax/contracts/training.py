@@ -154,8 +154,8 @@ def _differing(first: dict[str, str], second: dict[str, str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
-
 # The same encoder in another process: its initial weights, and its predictions once it was saved.
+
 
 @dataclass(frozen=True)
 class Elsewhere:

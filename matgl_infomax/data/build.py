@@ -70,7 +70,9 @@ def _some(crystals: Sequence[Crystal], rows: range) -> list[Crystal]:
     return [crystals[row] for row in rows]
 
 
-def build_folder(crystals: Sequence[Crystal], rule: EdgeRule, folder: Path, *, progress: bool, workers: int | None) -> Path:
+def build_folder(
+    crystals: Sequence[Crystal], rule: EdgeRule, folder: Path, *, progress: bool, workers: int | None
+) -> Path:
     """Build a store unless it is there, and say in which folder it is.
 
     Args:
@@ -209,7 +211,6 @@ def _publish(draft: Path, final: Path) -> None:
         if not _is_store(final):
             raise
         shutil.rmtree(draft, ignore_errors=True)
-
 
 
 # From a few thousand crystals to one finished file of a store: computed, written as a draft, renamed when complete.

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Crystal:
     """An ordered crystal: lattice, elements, positions and whatever was measured on it."""
@@ -77,7 +76,6 @@ class Crystal:
             labels=dict(labels or {}),
             source=source,
         )
-
 
 
 # What a file reader hands on: crystals not yet checked, or the reason why there is none.
@@ -274,7 +272,6 @@ def decode_atoms(atoms: Atoms) -> Arrays:
         return np.array(atoms.numbers, dtype=np.int64), lattice, np.zeros((len(atoms), 3))
     frac = np.linalg.solve(lattice.T, atoms.positions.T).T
     return np.array(atoms.numbers, dtype=np.int64), lattice, np.ascontiguousarray(frac)
-
 
 
 # Whether a crystal can be one: finite numbers, known elements, a volume, and no two atoms in one place.

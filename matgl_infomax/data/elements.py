@@ -135,7 +135,6 @@ def _mean_of_similar(raw: NDArray[np.float64], z: int, k: int) -> float:
     return float(raw[known, k].mean())
 
 
-
 # Does a network know the elements of the data? Asked before anything is trained, embedded or predicted.
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -274,7 +273,6 @@ def _with_rows(value: Tensor, n: int, generator: torch.Generator) -> Tensor:
 def say(sentence: str) -> None:
     """Tell the user something that is no mistake, where it does not get into tables or pipes."""
     sys.stderr.write(f"matgl-infomax: {sentence}\n")
-
 
 
 # Physical numbers of an element that a network may be asked for: valence electrons, and stiffness of its solid.

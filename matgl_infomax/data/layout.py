@@ -129,7 +129,6 @@ def checksum(data: bytes | memoryview) -> int:
     return zlib.crc32(data)
 
 
-
 # Reading the records of some crystals from the shards of a store.
 #
 # Records are read into memory of our own instead of being mapped: the pages of a map would count as memory of the

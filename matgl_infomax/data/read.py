@@ -282,8 +282,8 @@ def _complaint(bad: Sequence[BadEntry], n_good: int, *, stop: bool) -> str:
     return "\n".join([head, *lines, remedy])
 
 
-
 # From what the user names (a file, a folder, a glob) to the files to read.
+
 
 @dataclass(frozen=True)
 class Files:
@@ -367,7 +367,6 @@ def _fixed_part(pattern: Path) -> Path:
 def _same(file: Path, other: Path) -> bool:
     """Whether two paths are one file."""
     return file.resolve() == other.expanduser().resolve()
-
 
 
 # Measured values: from the columns beside the crystals, or from a CSV with one row per crystal.

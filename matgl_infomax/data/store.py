@@ -183,7 +183,6 @@ def build_store(
     return Store.open(build_folder(crystals, rule, Path(folder).expanduser(), progress=progress, workers=workers))
 
 
-
 # From the records of some crystals to the flat tensors of a batch.
 
 Ints = NDArray[np.int64]

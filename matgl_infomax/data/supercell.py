@@ -193,7 +193,6 @@ def _maps_all(step, tolerance, numbers, frac):  # type: ignore[no-untyped-def]
     return True
 
 
-
 # Compiled loops of the supercell view: how often the cell is repeated, and the nearest image of every site.
 
 TIE = 1e-6
@@ -360,7 +359,6 @@ def _inverse(steps):  # type: ignore[no-untyped-def]
         for k in range(3):
             out[i, k] /= determinant
     return out
-
 
 
 # Shapes of a lattice for compiled code: its triangular form and its short, nearly orthogonal basis.

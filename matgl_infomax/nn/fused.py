@@ -291,7 +291,6 @@ class _Gradient:
         return grad
 
 
-
 # Work on independent pieces in as many threads as torch has, each with one thread of its own.
 #
 # Many small matrix products gain nothing from threads inside them; whole pieces side by side do.

@@ -268,8 +268,8 @@ def distinct_rows(raw):  # type: ignore[no-untyped-def]
     return first[:count], index
 
 
-
 # Softmax over the neighbours of a site and the weighted sum of their values, compiled for the CPU.
+
 
 @njit(**INSIDE)
 def _softmax(logits, h, copies, start, stop, weight):  # type: ignore[no-untyped-def]
@@ -335,7 +335,6 @@ def attend_backward(grad, logits, value, copies, first, grad_logits, grad_value)
                 grad_logits[p, h] = weight[p - start] * (grad_logits[p, h] - mean)
 
 
-
 # When the compiled kernels take the place of the plain formulas, and the one every layer uses.
 
 _PLAIN: ContextVar[bool] = ContextVar("plain", default=False)
@@ -395,7 +394,6 @@ class Standardise(Function):
 def one_group(x: Tensor) -> NDArray[np.int64]:
     """All columns as one group."""
     return np.array([0, x.shape[1]])
-
 
 
 # Activation functions by name.

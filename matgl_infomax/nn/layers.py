@@ -96,8 +96,8 @@ def segment_softmax(logits: Tensor, segment: Tensor, n_segments: int, copies: Te
     return weight / total.index_select(0, segment)
 
 
-
 # From a crystal's vector to its properties.
+
 
 class TransparentReLU(torch.autograd.Function):
     """max(0, y) whose gradient is one everywhere, so that a negative band gap can still be corrected."""

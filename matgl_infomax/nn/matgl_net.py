@@ -264,8 +264,8 @@ class MatGLNet(PropertyModel):
         return {name: parameters for name, parameters in groups.items() if parameters}
 
 
-
 # What has to be known of each of MatGL's property networks: where its vectors are, what comes before what.
+
 
 @dataclass(frozen=True)
 class Tap:

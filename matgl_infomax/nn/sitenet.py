@@ -32,7 +32,6 @@ class Level:
     vector: Tensor  # (N or B, D)
 
 
-
 # Site-Net's published shapes, and the elements it knows.
 
 # fmt: off
@@ -246,7 +245,6 @@ def _linear_or_identity(width_in: int, width_out: int) -> nn.Module:
     return nn.Linear(width_in, width_out) if width_out else nn.Identity()
 
 
-
 # From site vectors to the crystal's vector: layers, mean over the unique sites, layers.
 
 POOLINGS = {"mean": 1, "mean_spread": 2}
@@ -295,7 +293,6 @@ class GlobalEncoder(nn.Module):
         away = (before - mean.index_select(0, batch.owner)) ** 2  # (N, P)
         variance = segment_mean(away, batch.owner, batch.atoms, batch.weight)  # (B, P)
         return self.after(torch.cat([mean, (variance + LEAST_VARIANCE).sqrt()], dim=1))  # (B, width)
-
 
 
 # What the network is told: elemental properties of a site, distance and Coulomb repulsion of a pair.

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from matgl_infomax.settings.training import LabelColumns
 
 
-
 class LevelLike(Protocol):
     """A hidden vector and the vector that is a linear map of it."""
 
@@ -124,8 +123,8 @@ class Objective(nn.Module, ABC):
         return {}
 
 
-
 # Both levels of a crystal network for an objective, whichever way the network makes them.
+
 
 @dataclass(frozen=True)
 class _Level:

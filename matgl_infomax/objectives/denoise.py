@@ -29,10 +29,21 @@ BASIS = 16
 class DenoiseSettings(Settings):
     """How strong the noise is, and what is to be told of the clean crystal."""
 
-    answer: Literal["distances", "coordinates"] = Field(default="distances", description="What is told of the clean crystal: its distances, or the displacement of each site.")  # noqa: E501
-    least_angstrom: float = Field(default=0.02, gt=0, description="Weakest noise on positions; every crystal draws its own strength, evenly in the logarithm.")  # noqa: E501
+    answer: Literal["distances", "coordinates"] = Field(
+        default="distances",
+        description="What is told of the clean crystal: its distances, or the displacement of each site.",
+    )
+    least_angstrom: float = Field(
+        default=0.02,
+        gt=0,
+        description="Weakest noise on positions; every crystal draws its own strength, evenly in the logarithm.",
+    )
     most_angstrom: float = Field(default=0.5, gt=0, description="Strongest noise on positions.")
-    strain: float = Field(default=0.08, ge=0, description="Standard deviation of the strain of the cell; 0 leaves cells alone. Without it a one-atom cell has nothing to be denoised.")  # noqa: E501
+    strain: float = Field(
+        default=0.08,
+        ge=0,
+        description="Standard deviation of the strain of the cell; 0 leaves cells alone. Without it a one-atom cell has nothing to be denoised.",
+    )
     reach_angstrom: float = Field(default=5.0, gt=0, description="Pairs up to this clean distance are asked for.")
     hidden_width: int = Field(default=64, ge=1, description="Hidden width of the answering head.")
 

@@ -33,19 +33,43 @@ from matgl_infomax.settings.base import Settings, chosen
 class DualSettings(Settings):
     """What is hidden and moved, what is compared with what, and how much each part counts."""
 
-    share: float = Field(default=0.15, gt=0, le=1, description="Share of each crystal's sites whose element is hidden, at least one.")  # noqa: E501
-    rounding: Rounding = Field(default="nearest", description="How that share becomes a whole number: nearest, down, or down and one more (up).")  # noqa: E501
+    share: float = Field(
+        default=0.15, gt=0, le=1, description="Share of each crystal's sites whose element is hidden, at least one."
+    )
+    rounding: Rounding = Field(
+        default="nearest",
+        description="How that share becomes a whole number: nearest, down, or down and one more (up).",
+    )
     single: bool = Field(default=False, description="Also hide the only site of a one-atom cell, as published.")
-    least_angstrom: float = Field(default=0.0, ge=0, description="Shortest displacement of a site in a copy; lengths are even, directions random.")  # noqa: E501
+    least_angstrom: float = Field(
+        default=0.0, ge=0, description="Shortest displacement of a site in a copy; lengths are even, directions random."
+    )
     most_angstrom: float = Field(default=0.1, gt=0, description="Longest displacement of a site in a copy.")
-    contrast: Literal["nt_xent", "barlow", "cosine"] = Field(default="nt_xent", description="Agreement of the copies: against all other crystals, by Barlow Twins, or the cosine alone, as published.")  # noqa: E501
+    contrast: Literal["nt_xent", "barlow", "cosine"] = Field(
+        default="nt_xent",
+        description="Agreement of the copies: against all other crystals, by Barlow Twins, or the cosine alone, as published.",
+    )
     temperature: float = Field(default=0.1, gt=0, description="NT-Xent: smaller is sharper.")
     redundancy: float = Field(default=0.0051, gt=0, description="Barlow Twins: weight of what two dimensions say both.")
-    projector_layers: int = Field(default=2, ge=0, description="Layers between the crystal's vector and the compared one; 0 compares the vector itself.")  # noqa: E501
-    micro: Literal["none", "valence", "stiffness", "curvature", "hessian"] = Field(default="none", description="Physical number that is told of hidden sites: none, valence electrons, the stiffness of the element, or that of the site by a potential: curvature of its energy with volume, or trace of its Hessian.")  # noqa: E501
-    potential: str | None = Field(default=None, description="Folder of the potential that curvature or hessian come from; any that MatGL opens.")  # noqa: E501
-    micro_raw: bool = Field(default=False, description="Stiffness: absolute error in its unit, as published, instead of the smooth error of its standardised logarithm.")  # noqa: E501
-    hidden_width: int = Field(default=64, ge=0, description="Hidden width of the heads of hidden sites; 0 for linear ones.")  # noqa: E501
+    projector_layers: int = Field(
+        default=2,
+        ge=0,
+        description="Layers between the crystal's vector and the compared one; 0 compares the vector itself.",
+    )
+    micro: Literal["none", "valence", "stiffness", "curvature", "hessian"] = Field(
+        default="none",
+        description="Physical number that is told of hidden sites: none, valence electrons, the stiffness of the element, or that of the site by a potential: curvature of its energy with volume, or trace of its Hessian.",
+    )
+    potential: str | None = Field(
+        default=None, description="Folder of the potential that curvature or hessian come from; any that MatGL opens."
+    )
+    micro_raw: bool = Field(
+        default=False,
+        description="Stiffness: absolute error in its unit, as published, instead of the smooth error of its standardised logarithm.",
+    )
+    hidden_width: int = Field(
+        default=64, ge=0, description="Hidden width of the heads of hidden sites; 0 for linear ones."
+    )
     mask_weight: float = Field(default=1.0, ge=0, description="Weight of the hidden elements.")
     contrast_weight: float = Field(default=1.0, ge=0, description="Weight of the agreement of the copies.")
     micro_weight: float = Field(default=0.5, gt=0, description="Weight of the physical number.")
@@ -148,7 +172,6 @@ class Dual(Objective):
         if s.contrast == "nt_xent":
             return nt_xent(one, other, s.temperature), width
         return (barlow_twins(one, other, s.redundancy) if s.contrast == "barlow" else cosine(one, other)), width
-
 
 
 # Heads that tell a physical number of a site, and what an answer costs; sites without a number cost nothing.

@@ -30,9 +30,20 @@ LEAST_SPREAD = 1e-2
 class FingerprintSettings(Settings):
     """What is asked of the surroundings, and what is shown of the crystal."""
 
-    share: float = Field(default=0.0, ge=0, le=1, description="Share of each crystal's sites whose element is hidden from the network; 0 shows the clean crystal.")  # noqa: E501
-    reach_angstrom: float = Field(default=5.0, gt=0, description="Neighbours up to this distance count, the farther the less; never beyond the network's own cut-off.")  # noqa: E501
-    gaussians: int = Field(default=8, ge=2, description="Shells of neighbours that are told apart, Gaussians along the distance.")  # noqa: E501
+    share: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Share of each crystal's sites whose element is hidden from the network; 0 shows the clean crystal.",
+    )
+    reach_angstrom: float = Field(
+        default=5.0,
+        gt=0,
+        description="Neighbours up to this distance count, the farther the less; never beyond the network's own cut-off.",
+    )
+    gaussians: int = Field(
+        default=8, ge=2, description="Shells of neighbours that are told apart, Gaussians along the distance."
+    )
     hidden_width: int = Field(default=64, ge=0, description="Hidden width of the answering head; 0 for a linear one.")
 
 

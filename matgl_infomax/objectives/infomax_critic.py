@@ -102,9 +102,7 @@ class _Recognise(Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
         """Gradients of query, bias, element and by_distance."""
         score, query, bias, element, by_distance = ctx.saved_tensors
-        to_query, to_bias, to_element, to_distance = (
-            torch.zeros_like(x) for x in (query, bias, element, by_distance)
-        )
+        to_query, to_bias, to_element, to_distance = (torch.zeros_like(x) for x in (query, bias, element, by_distance))
         pairs = _PairRows.of(ctx.shown)
         _recognise_backward(
             pairs.receiver, pairs.neighbour, pairs.distance, pairs.weight,

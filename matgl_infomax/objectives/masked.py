@@ -27,8 +27,13 @@ ELEMENT_CLASSES = 119
 class MaskedSettings(Settings):
     """How much is hidden, and who guesses it."""
 
-    share: float = Field(default=0.15, gt=0, le=1, description="Share of each crystal's sites whose element is hidden, at least one.")  # noqa: E501
-    single: bool = Field(default=False, description="Also hide the only site of a one-atom cell, as published; nothing but its distances is left to guess from.")  # noqa: E501
+    share: float = Field(
+        default=0.15, gt=0, le=1, description="Share of each crystal's sites whose element is hidden, at least one."
+    )
+    single: bool = Field(
+        default=False,
+        description="Also hide the only site of a one-atom cell, as published; nothing but its distances is left to guess from.",
+    )
     hidden_width: int = Field(default=64, ge=0, description="Hidden width of the guessing head; 0 for a linear one.")
 
 

@@ -101,11 +101,11 @@ def recast(shown: Shown, akin: Tensor) -> Shown:
     return replace(shown, neighbour=akin[shown.neighbour])
 
 
-
 # Wrong versions of crystals for networks that read positions: real crystals, and no more of them than one can pay.
 #
 # A network of MatGL reads a wrong crystal at the price of a right one. So at each step only some crystals get a wrong
 # version, and only one; weights make up for it, so that the loss is on average that of all versions of all crystals.
+
 
 @dataclass(frozen=True)
 class Wrong:
@@ -171,7 +171,6 @@ def encode_wrong(encoder: TwoLevelEncoder, wrong: Wrong, share: Share) -> Tensor
     vectors = found.new_zeros(own.n_sites, found.shape[1])
     vectors[chosen[own.owner]] = found
     return vectors
-
 
 
 # How many "negatives" are no negatives: corrupted crystals that look exactly like the true ones.

@@ -247,11 +247,11 @@ def _geometry(batch: SiteBatch) -> tuple[Tensor, Tensor, Tensor]:
     return batch.frac, batch.lattice, batch.offset
 
 
-
 # Wrong crystals to tell the right one from: foreign sites, wrong or exchanged elements, wrong distances, and more.
 #
 # Every function returns indices or a changed batch; nothing here knows a network. "Position" is a pair's place in
 # its receiver's list; for supercells it names the supercell's site.
+
 
 def foreign_sites(batch: SiteBatch, generator: torch.Generator) -> Tensor:
     """For each site a site of another crystal, (N,): the crystals are deranged at random.

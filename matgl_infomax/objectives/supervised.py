@@ -49,8 +49,7 @@ class Supervised(Objective):
         reason = getattr(encoder, "wrong_forces", None)
         if self._derives and reason:
             raise InputError(
-                f"{reason} Learn from energies alone (force_weight=0 stress_weight=0), or take another "
-                "network."
+                f"{reason} Learn from energies alone (force_weight=0 stress_weight=0), or take another network."
             )
         by_distance = encoder.separable and not self._derives
         self.view: View = "merged" if by_distance else "full"
@@ -163,17 +162,27 @@ def supervised_settings(preset: str, options: Mapping[str, Any]) -> SupervisedSe
     return chosen("supervised", SupervisedSettings, SUPERVISED_PRESETS, preset, options)
 
 
-
 # Settings of supervised pretraining; no label is read that is not named here.
+
 
 class SupervisedSettings(LabelColumns):
     """Which labels are learnt, and how much each counts; all in units of the spread of the energies."""
 
     energy_weight: float = Field(default=1.0, ge=0, description="Weight of the error of the energy per atom.")
-    force_weight: float = Field(default=1.0, ge=0, description="Weight of the error of the forces; 0 takes no derivatives.")
-    stress_weight: float = Field(default=1.0, ge=0, description="Weight of the error of the stress times volume per atom.")
-    relaxed: bool = Field(default=False, description="Take the forces and stresses of crystals without such labels for zero, as they are where a structure was relaxed.")
-    level: Literal["crystal", "site"] = Field(default="crystal", description="What the energy is made from: the crystal vector, so that the whole network learns, or what each site contributes, as in force fields.")
+    force_weight: float = Field(
+        default=1.0, ge=0, description="Weight of the error of the forces; 0 takes no derivatives."
+    )
+    stress_weight: float = Field(
+        default=1.0, ge=0, description="Weight of the error of the stress times volume per atom."
+    )
+    relaxed: bool = Field(
+        default=False,
+        description="Take the forces and stresses of crystals without such labels for zero, as they are where a structure was relaxed.",
+    )
+    level: Literal["crystal", "site"] = Field(
+        default="crystal",
+        description="What the energy is made from: the crystal vector, so that the whole network learns, or what each site contributes, as in force fields.",
+    )
     hidden_width: int = Field(default=64, ge=1, description="Hidden width of the energy head.")
 
     @property

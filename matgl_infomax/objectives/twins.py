@@ -38,17 +38,45 @@ class TwinsSettings(Settings):
 
     method: Literal["barlow", "simsiam"] = Field(default="barlow", description="Barlow Twins, or SimSiam.")
     redundancy: float = Field(default=0.0051, gt=0, description="Barlow Twins: weight of what two dimensions say both.")
-    move_angstrom: float = Field(default=0.05, ge=0, description="Longest displacement of a site; lengths are even from zero, directions random.")  # noqa: E501
-    hidden_share: float = Field(default=0.1, ge=0, lt=1, description="Share of each crystal's sites whose element is hidden in a view, at least one; 0 hides none.")  # noqa: E501
-    rounding: Rounding = Field(default="nearest", description="How that share becomes a whole number: nearest, down, or down and one more (up).")  # noqa: E501
+    move_angstrom: float = Field(
+        default=0.05, ge=0, description="Longest displacement of a site; lengths are even from zero, directions random."
+    )
+    hidden_share: float = Field(
+        default=0.1,
+        ge=0,
+        lt=1,
+        description="Share of each crystal's sites whose element is hidden in a view, at least one; 0 hides none.",
+    )
+    rounding: Rounding = Field(
+        default="nearest",
+        description="How that share becomes a whole number: nearest, down, or down and one more (up).",
+    )
     single: bool = Field(default=False, description="Also hide the only site of a one-atom cell, as published.")
-    dropped_share: float = Field(default=0.1, ge=0, lt=1, description="Share of pairs that a view leaves out: of each site, or of each crystal of a network that reads positions, where a pair goes with its way back.")  # noqa: E501
-    projector_layers: int = Field(default=3, ge=0, description="Layers between the crystal's vector and the compared one; 0 compares the vector itself.")  # noqa: E501
-    projector_factor: int = Field(default=4, ge=1, description="Width of the projector in widths of the crystal vector.")  # noqa: E501
-    activation: Literal["relu", "softplus"] = Field(default="relu", description="Activation of projector and predictor.")  # noqa: E501
+    dropped_share: float = Field(
+        default=0.1,
+        ge=0,
+        lt=1,
+        description="Share of pairs that a view leaves out: of each site, or of each crystal of a network that reads positions, where a pair goes with its way back.",
+    )
+    projector_layers: int = Field(
+        default=3,
+        ge=0,
+        description="Layers between the crystal's vector and the compared one; 0 compares the vector itself.",
+    )
+    projector_factor: int = Field(
+        default=4, ge=1, description="Width of the projector in widths of the crystal vector."
+    )
+    activation: Literal["relu", "softplus"] = Field(
+        default="relu", description="Activation of projector and predictor."
+    )
     batch_norm: bool = Field(default=True, description="Batch norm in projector and predictor.")
-    unit_length: bool = Field(default=False, description="Barlow Twins: bring each vector to length one before columns are standardised, as published.")  # noqa: E501
-    predictor_factor: float = Field(default=0.25, gt=0, description="SimSiam: hidden width of the predictor in widths of the compared vector.")  # noqa: E501
+    unit_length: bool = Field(
+        default=False,
+        description="Barlow Twins: bring each vector to length one before columns are standardised, as published.",
+    )
+    predictor_factor: float = Field(
+        default=0.25, gt=0, description="SimSiam: hidden width of the predictor in widths of the compared vector."
+    )
 
     @model_validator(mode="after")
     def _only_what_the_method_reads(self) -> TwinsSettings:
@@ -139,9 +167,7 @@ class Twins(Objective):
         if s.move_angstrom:
             view = moved(view, nudges(batch, 0.0, s.move_angstrom, generator))
         if s.hidden_share:
-            view = with_hidden(
-                view, some_sites(batch, s.hidden_share, generator, single=s.single, rounding=s.rounding)
-            )
+            view = with_hidden(view, some_sites(batch, s.hidden_share, generator, single=s.single, rounding=s.rounding))
         return keep_pairs(view, self.drop(batch, s.dropped_share, generator)) if s.dropped_share else view
 
 

@@ -315,7 +315,6 @@ def _known(settings_class: Any, path: tuple[Any, ...]) -> list[str]:
     return list(settings_class.model_fields)
 
 
-
 # From the options a user gives to the settings of an objective; what is unknown is refused with what there is.
 
 Kind = TypeVar("Kind", bound=Settings)

@@ -13,7 +13,9 @@ from pydantic import Field, field_validator, model_validator
 
 from matgl_infomax.settings.base import Heading, Settings
 
-Target = Annotated[list[str], Field(description="Column(s) that hold the measured value(s); missing values are allowed.")]
+Target = Annotated[
+    list[str], Field(description="Column(s) that hold the measured value(s); missing values are allowed.")
+]
 CommonTarget = Annotated[Target, Field(json_schema_extra={"common": True})]
 """For commands that do nothing without a target."""
 
@@ -22,31 +24,71 @@ class DataSettings(Settings):
     """Which crystals to read, and what to do with the bad ones."""
 
     heading: ClassVar[Heading] = "Data"
-    data: str = Field(json_schema_extra={"decides": False, "common": True}, description="File, folder or glob with crystals: CIF, POSCAR, JSON, extxyz, ASE db, parquet, json.gz.")
+    data: str = Field(
+        json_schema_extra={"decides": False, "common": True},
+        description="File, folder or glob with crystals: CIF, POSCAR, JSON, extxyz, ASE db, parquet, json.gz.",
+    )
     target: Target = []
-    labels_file: Path | None = Field(default=None, json_schema_extra={"decides": False}, description="CSV with a column 'id' and one column per target, for formats without labels.")
-    id_column: str | None = Field(default=None, json_schema_extra={"decides": False}, description="Column that names each crystal; found by itself when left out.")
-    on_error: Literal["stop", "skip"] = Field(default="stop", json_schema_extra={"decides": False}, description="What a bad file does: stop with the list of all bad files, or skip them and list them at the end.")
-    cache: Path = Field(default=Path("~/.cache/matgl_infomax"), json_schema_extra={"decides": False}, description="Folder for the stores of prepared crystals, each under a hash of its content.")
+    labels_file: Path | None = Field(
+        default=None,
+        json_schema_extra={"decides": False},
+        description="CSV with a column 'id' and one column per target, for formats without labels.",
+    )
+    id_column: str | None = Field(
+        default=None,
+        json_schema_extra={"decides": False},
+        description="Column that names each crystal; found by itself when left out.",
+    )
+    on_error: Literal["stop", "skip"] = Field(
+        default="stop",
+        json_schema_extra={"decides": False},
+        description="What a bad file does: stop with the list of all bad files, or skip them and list them at the end.",
+    )
+    cache: Path = Field(
+        default=Path("~/.cache/matgl_infomax"),
+        json_schema_extra={"decides": False},
+        description="Folder for the stores of prepared crystals, each under a hash of its content.",
+    )
 
 
 class StoreSettings(DataSettings):
     """Which crystals to read, and how they are prepared."""
 
     heading: ClassVar[Heading] = "Machine"
-    prepare_processes: int = Field(default=0, ge=0, json_schema_extra={"decides": False}, description="Processes that prepare crystals for the store; 0 means one per core.")
+    prepare_processes: int = Field(
+        default=0,
+        ge=0,
+        json_schema_extra={"decides": False},
+        description="Processes that prepare crystals for the store; 0 means one per core.",
+    )
 
 
 class ModelSettings(Settings):
     """Which encoder, and how a crystal becomes pairs."""
 
     heading: ClassVar[Heading] = "Model"
-    name: Literal["sitenet", "megnet", "m3gnet", "tensornet", "chgnet", "so3net"] = Field(default="sitenet", json_schema_extra={"common": True, "flag": "model"}, description="Architecture of the encoder: Site-Net, or one of MatGL's own networks.")
-    options: dict[str, Any] = Field(default={}, description="Arguments of the network that differ from its defaults; unknown ones are refused with the list of those it has.")
-    preset: Literal["compact", "published", "rich"] = Field(default="rich", description="Site-Net with richer inputs and read-out (rich, 169,737 weights), of the Deep InfoMax paper (compact, 55,777) or of the 2023 paper (published, 304,085).")
-    supercell_atoms: int = Field(default=50, ge=1, description="Largest number of atoms in the near-cubic supercell that each site attends to.")
+    name: Literal["sitenet", "megnet", "m3gnet", "tensornet", "chgnet", "so3net"] = Field(
+        default="sitenet",
+        json_schema_extra={"common": True, "flag": "model"},
+        description="Architecture of the encoder: Site-Net, or one of MatGL's own networks.",
+    )
+    options: dict[str, Any] = Field(
+        default={},
+        description="Arguments of the network that differ from its defaults; unknown ones are refused with the list of those it has.",
+    )
+    preset: Literal["compact", "published", "rich"] = Field(
+        default="rich",
+        description="Site-Net with richer inputs and read-out (rich, 169,737 weights), of the Deep InfoMax paper (compact, 55,777) or of the 2023 paper (published, 304,085).",
+    )
+    supercell_atoms: int = Field(
+        default=50, ge=1, description="Largest number of atoms in the near-cubic supercell that each site attends to."
+    )
     primitive: bool = Field(default=True, description="Reduce each crystal to its primitive cell first, as published.")
-    merge_angstrom: float = Field(default=1e-4, ge=0, description="Sites and pairs that differ by no more than this distance are computed once and counted as often as they occur; 0 merges only what is identical.")
+    merge_angstrom: float = Field(
+        default=1e-4,
+        ge=0,
+        description="Sites and pairs that differ by no more than this distance are computed once and counted as often as they occur; 0 merges only what is identical.",
+    )
 
     @model_validator(mode="after")
     def _only_what_the_network_reads(self) -> ModelSettings:
@@ -63,12 +105,24 @@ OBJECTIVE_NAMES = ("infomax", "masked", "denoise", "fingerprint", "twins", "dual
 
 
 Steps = Annotated[int, Field(ge=1, json_schema_extra={"common": True}, description="Optimiser steps.")]
-BatchSites = Annotated[int, Field(ge=1, description="Sites per batch: crystals are added until the next one would exceed it.")]
+BatchSites = Annotated[
+    int, Field(ge=1, description="Sites per batch: crystals are added until the next one would exceed it.")
+]
 LearningRate = Annotated[float, Field(gt=0, description="Peak learning rate of AdamW.")]
 GradientClip = Annotated[float, Field(gt=0, description="Largest gradient norm.")]
 ValidateEvery = Annotated[int, Field(ge=1, description="Steps between validations, and between checkpoints.")]
-EncoderRate = Annotated[float, Field(gt=0, le=1, description="Learning rate of pretrained weights as a share of the head's; weights from scratch move at the full rate.")]
-EmaDecay = Annotated[float, Field(ge=0, lt=1, description="Decay of the running average of the weights that predicts; 0 switches it off.")]
+EncoderRate = Annotated[
+    float,
+    Field(
+        gt=0,
+        le=1,
+        description="Learning rate of pretrained weights as a share of the head's; weights from scratch move at the full rate.",
+    ),
+]
+EmaDecay = Annotated[
+    float,
+    Field(ge=0, lt=1, description="Decay of the running average of the weights that predicts; 0 switches it off."),
+]
 
 
 class OptimiserSettings(Settings):
@@ -79,36 +133,87 @@ class OptimiserSettings(Settings):
     batch_sites: BatchSites = 400
     learning_rate: LearningRate = 1e-3
     weight_decay: float = Field(default=1e-4, ge=0, description="Weight decay of AdamW.")
-    warmup_fraction: float = Field(default=0.05, ge=0, lt=1, description="Share of the steps with a rising learning rate; a cosine to zero follows.")
+    warmup_fraction: float = Field(
+        default=0.05,
+        ge=0,
+        lt=1,
+        description="Share of the steps with a rising learning rate; a cosine to zero follows.",
+    )
     gradient_clip: GradientClip = 1.0
-    validation_fraction: float | None = Field(default=0.1, ge=0, lt=0.5, description="Share of the crystals held out to choose the checkpoint.")
+    validation_fraction: float | None = Field(
+        default=0.1, ge=0, lt=0.5, description="Share of the crystals held out to choose the checkpoint."
+    )
     validate_every: ValidateEvery = 100
-    seed: int = Field(default=0, ge=0, json_schema_extra={"common": True}, description="Seed of initial weights, data order and validation part.")
+    seed: int = Field(
+        default=0,
+        ge=0,
+        json_schema_extra={"common": True},
+        description="Seed of initial weights, data order and validation part.",
+    )
 
 
 class ProcessSettings(Settings):
     """How one training is shared among processes, and how exact its numbers are."""
 
     heading: ClassVar[Heading] = "Machine"
-    processes: int = Field(default=1, ge=1, json_schema_extra={"decides": False}, description="Processes of one training, each with a share of every batch: GPUs, or CPU processes where there is no GPU; under torchrun or SLURM the number that they started.")
-    accumulate: int = Field(default=1, ge=1, description="Batches per optimiser step; the gradient is that of the mean of their losses.")
-    precision: Literal["32", "bf16"] = Field(default="32", description="Matrix products in single precision, or in bfloat16 (faster on a GPU); weights, softmax and losses stay in single precision.")
+    processes: int = Field(
+        default=1,
+        ge=1,
+        json_schema_extra={"decides": False},
+        description="Processes of one training, each with a share of every batch: GPUs, or CPU processes where there is no GPU; under torchrun or SLURM the number that they started.",
+    )
+    accumulate: int = Field(
+        default=1, ge=1, description="Batches per optimiser step; the gradient is that of the mean of their losses."
+    )
+    precision: Literal["32", "bf16"] = Field(
+        default="32",
+        description="Matrix products in single precision, or in bfloat16 (faster on a GPU); weights, softmax and losses stay in single precision.",
+    )
 
 
 class PretrainSettings(ProcessSettings, OptimiserSettings):
     """How an encoder learns before the labels of its task: from structures alone, unless the objective names labels."""
 
     heading: ClassVar[Heading] = "Pretraining"
-    objective: str = Field(default="denoise", json_schema_extra={"common": True}, description=f"What is learnt before the labels: {', '.join(OBJECTIVE_NAMES)}, or several joined by plus signs.")
-    objective_preset: str = Field(default="default", description="A set of options of the objective: default with the recommended corrections, published as in its paper.")
-    objective_options: dict[str, Any] = Field(default={}, description="Options of the objective that differ from its preset, of a combination by part; unknown ones are refused.")
-    objective_weights: dict[str, float] = Field(default={}, description="Weights of the parts of a combination; 1 where none is given.")
+    objective: str = Field(
+        default="denoise",
+        json_schema_extra={"common": True},
+        description=f"What is learnt before the labels: {', '.join(OBJECTIVE_NAMES)}, or several joined by plus signs.",
+    )
+    objective_preset: str = Field(
+        default="default",
+        description="A set of options of the objective: default with the recommended corrections, published as in its paper.",
+    )
+    objective_options: dict[str, Any] = Field(
+        default={},
+        description="Options of the objective that differ from its preset, of a combination by part; unknown ones are refused.",
+    )
+    objective_weights: dict[str, float] = Field(
+        default={}, description="Weights of the parts of a combination; 1 where none is given."
+    )
     steps: Steps = 5000
-    batch_sites: int = Field(default=1200, ge=2, description="Sites per batch: crystals are added until the next one would exceed it.")
-    validation_fraction: float = Field(default=0.05, gt=0, lt=0.5, description="Share of the crystals held out for the self-supervised validation loss.")
+    batch_sites: int = Field(
+        default=1200, ge=2, description="Sites per batch: crystals are added until the next one would exceed it."
+    )
+    validation_fraction: float = Field(
+        default=0.05,
+        gt=0,
+        lt=0.5,
+        description="Share of the crystals held out for the self-supervised validation loss.",
+    )
     validate_every: ValidateEvery = 250
-    probe_every: int = Field(default=0, ge=0, json_schema_extra={"decides": False}, description="Validations from one look of linear probes at the held-out crystals' vectors to the next (element, shells, symmetry, density; no label), written into the history; 0 never looks.")
-    seed: int = Field(default=0, ge=0, json_schema_extra={"common": True}, description="Seed of initial weights, data order and noise.")
+    probe_every: int = Field(
+        default=0,
+        ge=0,
+        json_schema_extra={"decides": False},
+        description="Validations from one look of linear probes at the held-out crystals' vectors to the next (element, shells, symmetry, density; no label), written into the history; 0 never looks.",
+    )
+    seed: int = Field(
+        default=0,
+        ge=0,
+        json_schema_extra={"common": True},
+        description="Seed of initial weights, data order and noise.",
+    )
 
     @field_validator("objective")
     @classmethod
@@ -125,22 +230,71 @@ class FinetuneSettings(ProcessSettings, OptimiserSettings):
     """How a model learns from the few labels."""
 
     heading: ClassVar[Heading] = "Fine-tuning"
-    steps: int = Field(default=0, ge=0, json_schema_extra={"common": True}, description="Optimiser steps, the same for every arm; 0 takes what the number of labels was found to need: 600 up to 250 labels, 1,800 up to 2,500, 3,000 up to 25,000, 10,000 beyond.")
-    learning_rate: float = Field(default=0.0, ge=0, description="Peak learning rate of AdamW; 0 takes what the start was found to need: 0.001 from scratch, 0.002 with pretrained weights.")
+    steps: int = Field(
+        default=0,
+        ge=0,
+        json_schema_extra={"common": True},
+        description="Optimiser steps, the same for every arm; 0 takes what the number of labels was found to need: 600 up to 250 labels, 1,800 up to 2,500, 3,000 up to 25,000, 10,000 beyond.",
+    )
+    learning_rate: float = Field(
+        default=0.0,
+        ge=0,
+        description="Peak learning rate of AdamW; 0 takes what the start was found to need: 0.001 from scratch, 0.002 with pretrained weights.",
+    )
     encoder_rate: EncoderRate = 0.3
-    layer_decay: float = Field(default=1.0, gt=0, le=1, description="Factor on the learning rate of pretrained weights from each layer group to the next deeper one: the head moves at the full rate, the input slowest; 1 switches it off.")
-    unfreeze_every: int = Field(default=0, ge=0, description="Gradual unfreezing of pretrained weights: the head trains alone, and after every so many steps one more layer group joins, the deepest first; 0 trains all from the start.")
-    task: Literal["regression", "classification"] = Field(default="regression", description="Learn numbers, or classes labelled 0 and 1 (or false and true); a classifier predicts the probability of 1.")
-    loss: Literal["l1", "mse", "huber", "bce"] | None = Field(default=None, description="Regression: l1 (when left out), mse or huber on normalised labels. Classification: bce, binary cross-entropy on logits.")
-    class_weight: Literal["none", "balanced"] = Field(default="none", description="Classification: all labels count the same, or both classes of a target count the same in total; then probabilities are those of equally frequent classes.")
+    layer_decay: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="Factor on the learning rate of pretrained weights from each layer group to the next deeper one: the head moves at the full rate, the input slowest; 1 switches it off.",
+    )
+    unfreeze_every: int = Field(
+        default=0,
+        ge=0,
+        description="Gradual unfreezing of pretrained weights: the head trains alone, and after every so many steps one more layer group joins, the deepest first; 0 trains all from the start.",
+    )
+    task: Literal["regression", "classification"] = Field(
+        default="regression",
+        description="Learn numbers, or classes labelled 0 and 1 (or false and true); a classifier predicts the probability of 1.",
+    )
+    loss: Literal["l1", "mse", "huber", "bce"] | None = Field(
+        default=None,
+        description="Regression: l1 (when left out), mse or huber on normalised labels. Classification: bce, binary cross-entropy on logits.",
+    )
+    class_weight: Literal["none", "balanced"] = Field(
+        default="none",
+        description="Classification: all labels count the same, or both classes of a target count the same in total; then probabilities are those of equally frequent classes.",
+    )
     freeze: list[str] = Field(default=[], description="Layer groups of the encoder whose weights stay as they are.")
-    validation_fraction: float | None = Field(default=None, ge=0, lt=0.5, description="Share of the labelled crystals held out to choose the checkpoint; left out: none up to 2,500 labels, where every label is worth more in training, and a tenth beyond, with patience, for several models and in a benchmark, which need labels that none was trained on. Below 10 such crystals none is held out. Where none is, the last weights count.")
-    validate_every: int = Field(default=0, ge=0, description="Steps between validations, and between checkpoints; 0 is a tenth of all steps.")
-    patience: int = Field(default=0, ge=0, description="Validations without improvement before training stops; 0 never stops early.")
+    validation_fraction: float | None = Field(
+        default=None,
+        ge=0,
+        lt=0.5,
+        description="Share of the labelled crystals held out to choose the checkpoint; left out: none up to 2,500 labels, where every label is worth more in training, and a tenth beyond, with patience, for several models and in a benchmark, which need labels that none was trained on. Below 10 such crystals none is held out. Where none is, the last weights count.",
+    )
+    validate_every: int = Field(
+        default=0, ge=0, description="Steps between validations, and between checkpoints; 0 is a tenth of all steps."
+    )
+    patience: int = Field(
+        default=0, ge=0, description="Validations without improvement before training stops; 0 never stops early."
+    )
     ema_decay: EmaDecay = 0.99
-    noisy_nodes: float = Field(default=0.0, ge=0, description="Weight of denoising beside the labels (Noisy Nodes): atoms are moved a little in training, and their sites tell the clean distances; 0 switches it off.")
-    noise_angstrom: float | None = Field(default=None, gt=0, description="Noisy Nodes: standard deviation of the displacements along each axis; 0.02 when left out.")
-    seed: int = Field(default=0, ge=0, json_schema_extra={"common": True}, description="Seed of the head, the data order and the validation part.")
+    noisy_nodes: float = Field(
+        default=0.0,
+        ge=0,
+        description="Weight of denoising beside the labels (Noisy Nodes): atoms are moved a little in training, and their sites tell the clean distances; 0 switches it off.",
+    )
+    noise_angstrom: float | None = Field(
+        default=None,
+        gt=0,
+        description="Noisy Nodes: standard deviation of the displacements along each axis; 0.02 when left out.",
+    )
+    seed: int = Field(
+        default=0,
+        ge=0,
+        json_schema_extra={"common": True},
+        description="Seed of the head, the data order and the validation part.",
+    )
 
     @model_validator(mode="after")
     def _noise_for_somebody(self) -> FinetuneSettings:
@@ -153,7 +307,9 @@ class FinetuneSettings(ProcessSettings, OptimiserSettings):
     def _patience_for_something(self) -> FinetuneSettings:
         """Patience waits for held-out labels."""
         if self.patience and self.validation_fraction == 0:
-            raise ValueError("patience waits for an error on held-out labels. Give validation_fraction a share, or leave it out")
+            raise ValueError(
+                "patience waits for an error on held-out labels. Give validation_fraction a share, or leave it out"
+            )
         return self
 
 
@@ -161,16 +317,32 @@ class EnsembleSettings(Settings):
     """How many models are fine-tuned, and how their spread becomes an uncertainty."""
 
     heading: ClassVar[Heading] = "Uncertainty"
-    ensemble: int = Field(default=1, ge=1, json_schema_extra={"common": True}, description="Models with seeds of their own, from seed on, that predict together: mean and standard deviation.")
-    calibration: Literal["gaussian", "conformal"] | None = Field(default=None, description="How the factor on the standard deviation of a regression ensemble is fitted on the validation part: by maximum likelihood (when left out), or so that intervals of the wanted coverage hold it.")
-    coverage: float | None = Field(default=None, gt=0, lt=1, description="Share of labels that an interval of a regression ensemble is to hold, for the conformal factor and the report; 0.9 when left out.")
+    ensemble: int = Field(
+        default=1,
+        ge=1,
+        json_schema_extra={"common": True},
+        description="Models with seeds of their own, from seed on, that predict together: mean and standard deviation.",
+    )
+    calibration: Literal["gaussian", "conformal"] | None = Field(
+        default=None,
+        description="How the factor on the standard deviation of a regression ensemble is fitted on the validation part: by maximum likelihood (when left out), or so that intervals of the wanted coverage hold it.",
+    )
+    coverage: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="Share of labels that an interval of a regression ensemble is to hold, for the conformal factor and the report; 0.9 when left out.",
+    )
 
 
 class PretrainConfig(StoreSettings, PretrainSettings):
     """Everything that ``matgl-infomax pretrain`` reads."""
 
     model: ModelSettings = ModelSettings()
-    out: Path = Field(json_schema_extra={"decides": False}, description="Folder for the encoder; a run that was stopped goes on where it was.")
+    out: Path = Field(
+        json_schema_extra={"decides": False},
+        description="Folder for the encoder; a run that was stopped goes on where it was.",
+    )
 
 
 class FinetuneConfig(StoreSettings, FinetuneSettings, EnsembleSettings):
@@ -179,23 +351,39 @@ class FinetuneConfig(StoreSettings, FinetuneSettings, EnsembleSettings):
     heading: ClassVar[Heading] = "Model"
     target: CommonTarget = []
     model: ModelSettings = ModelSettings()
-    init: Path | None = Field(default=None, json_schema_extra={"decides": False, "common": True}, description="Folder of a pretrained encoder; without it the model starts from scratch.")
-    extend_elements: bool = Field(default=False, description="Give the pretrained encoder vectors for elements of the data that it does not know (near the mean of those it has), instead of stopping.")
-    out: Path = Field(json_schema_extra={"decides": False}, description="Folder for the model; a run that was stopped goes on where it was.")
+    init: Path | None = Field(
+        default=None,
+        json_schema_extra={"decides": False, "common": True},
+        description="Folder of a pretrained encoder; without it the model starts from scratch.",
+    )
+    extend_elements: bool = Field(
+        default=False,
+        description="Give the pretrained encoder vectors for elements of the data that it does not know (near the mean of those it has), instead of stopping.",
+    )
+    out: Path = Field(
+        json_schema_extra={"decides": False},
+        description="Folder for the model; a run that was stopped goes on where it was.",
+    )
 
 
 class PredictConfig(StoreSettings):
     """Everything that ``matgl-infomax predict`` reads."""
 
-    checkpoint: Path = Field(json_schema_extra={"decides": False}, description="Folder of a fine-tuned model, or of an ensemble.")
+    checkpoint: Path = Field(
+        json_schema_extra={"decides": False}, description="Folder of a fine-tuned model, or of an ensemble."
+    )
     out: Path = Field(json_schema_extra={"decides": False}, description="CSV or parquet file for the predictions.")
 
 
 class EmbedConfig(StoreSettings):
     """Everything that ``matgl-infomax embed`` reads."""
 
-    checkpoint: Path = Field(json_schema_extra={"decides": False}, description="Folder of a pretrained or fine-tuned model.")
-    level: Literal["crystal", "site"] = Field(default="crystal", json_schema_extra={"common": True}, description="One vector per crystal, or one per site.")
+    checkpoint: Path = Field(
+        json_schema_extra={"decides": False}, description="Folder of a pretrained or fine-tuned model."
+    )
+    level: Literal["crystal", "site"] = Field(
+        default="crystal", json_schema_extra={"common": True}, description="One vector per crystal, or one per site."
+    )
     out: Path = Field(json_schema_extra={"decides": False}, description="CSV or parquet file for the vectors.")
 
 
@@ -207,22 +395,39 @@ class CheckConfig(DataSettings):
     supercell_atoms: int = Field(default=50, ge=1, description="Limit of the supercell, for the estimate of the cost.")
 
 
-
 # Settings of everything that learns energies, forces and stresses.
 #
 # Like ``config.py`` it imports neither torch nor MatGL.
+
 
 class LabelColumns(Settings):
     """Which columns hold energies, forces and stresses, and what is written there."""
 
     heading: ClassVar[Heading] = "Labels"
-    energy: str | None = Field(default=None, json_schema_extra={"common": True}, description="Column with the energy of each crystal, eV.")
-    energy_kind: Literal["total", "per_atom"] = Field(default="total", description="Energy of the whole cell, of which the part that is linear in the composition is fitted and taken off; or energy per atom, such as a formation energy, learnt as it is.")
-    forces: str | None = Field(default=None, json_schema_extra={"common": True}, description="Column with the forces on the sites, N x 3 numbers, eV/angstrom.")
-    stress: str | None = Field(default=None, json_schema_extra={"common": True}, description="Column with the stress, six numbers or 3 x 3.")
+    energy: str | None = Field(
+        default=None, json_schema_extra={"common": True}, description="Column with the energy of each crystal, eV."
+    )
+    energy_kind: Literal["total", "per_atom"] = Field(
+        default="total",
+        description="Energy of the whole cell, of which the part that is linear in the composition is fitted and taken off; or energy per atom, such as a formation energy, learnt as it is.",
+    )
+    forces: str | None = Field(
+        default=None,
+        json_schema_extra={"common": True},
+        description="Column with the forces on the sites, N x 3 numbers, eV/angstrom.",
+    )
+    stress: str | None = Field(
+        default=None, json_schema_extra={"common": True}, description="Column with the stress, six numbers or 3 x 3."
+    )
     stress_unit: Literal["GPa", "kBar", "eV/A3"] = Field(default="GPa", description="Unit of the stress.")
-    compression: Literal["negative", "positive"] = Field(default="negative", description="Sign of the stress of a compressed crystal: negative as in MatGL and ASE, or positive as in the output of VASP.")
-    stress_order: Literal["yz_xz_xy", "xy_yz_xz", "xy_xz_yz"] = Field(default="yz_xz_xy", description="Order of the last three of six numbers, after xx, yy and zz: as in ASE, as in VASP, or the third one.")
+    compression: Literal["negative", "positive"] = Field(
+        default="negative",
+        description="Sign of the stress of a compressed crystal: negative as in MatGL and ASE, or positive as in the output of VASP.",
+    )
+    stress_order: Literal["yz_xz_xy", "xy_yz_xz", "xy_xz_yz"] = Field(
+        default="yz_xz_xy",
+        description="Order of the last three of six numbers, after xx, yy and zz: as in ASE, as in VASP, or the third one.",
+    )
 
     @property
     def names(self) -> tuple[list[str], list[str]]:
@@ -234,12 +439,23 @@ class ForceFieldSettings(OptimiserSettings):
     """How a force field learns."""
 
     heading: ClassVar[Heading] = "Force field"
-    energy_weight: float = Field(default=1.0, ge=0, description="Weight of the mean absolute error of the energy, eV/atom.")
-    force_weight: float = Field(default=1.0, ge=0, description="Weight of the mean absolute error of the force components, eV/angstrom.")
-    stress_weight: float = Field(default=0.1, ge=0, description="Weight of the mean absolute error of the stress components, GPa.")
+    energy_weight: float = Field(
+        default=1.0, ge=0, description="Weight of the mean absolute error of the energy, eV/atom."
+    )
+    force_weight: float = Field(
+        default=1.0, ge=0, description="Weight of the mean absolute error of the force components, eV/angstrom."
+    )
+    stress_weight: float = Field(
+        default=0.1, ge=0, description="Weight of the mean absolute error of the stress components, GPa."
+    )
     encoder_rate: EncoderRate = 1.0
     gradient_clip: GradientClip = 10.0
-    validation_fraction: float = Field(default=0.1, ge=0, lt=0.5, description="Share of the crystals held out to choose the checkpoint; below 10 such crystals none is held out and the last weights count.")
+    validation_fraction: float = Field(
+        default=0.1,
+        ge=0,
+        lt=0.5,
+        description="Share of the crystals held out to choose the checkpoint; below 10 such crystals none is held out and the last weights count.",
+    )
     ema_decay: EmaDecay = 0.99
     processes: ClassVar[int] = 1
     accumulate: ClassVar[int] = 1
@@ -251,5 +467,12 @@ class ForceFieldConfig(StoreSettings, LabelColumns, ForceFieldSettings):
 
     heading: ClassVar[Heading] = "Model"
     model: ModelSettings = ModelSettings(name="m3gnet")
-    init: Path | None = Field(default=None, json_schema_extra={"decides": False, "common": True}, description="Folder of a pretrained encoder or of a potential; without it the network starts from scratch.")
-    out: Path = Field(json_schema_extra={"decides": False}, description="Folder for the potential; a run that was stopped goes on where it was.")
+    init: Path | None = Field(
+        default=None,
+        json_schema_extra={"decides": False, "common": True},
+        description="Folder of a pretrained encoder or of a potential; without it the network starts from scratch.",
+    )
+    out: Path = Field(
+        json_schema_extra={"decides": False},
+        description="Folder for the potential; a run that was stopped goes on where it was.",
+    )

@@ -153,7 +153,9 @@ def train_ensemble(
     for k, name in enumerate(names):
         own = settings.model_copy(update={"seed": settings.seed + k})
         members.append(train_one(start, data, own, out / name, split_seed=settings.seed, progress=progress)[0])
-    predicted = np.stack([predict_rows(fitted.model, data.store, data.rows[held_out]) for fitted in members])  # (M, n, T)
+    predicted = np.stack(
+        [predict_rows(fitted.model, data.store, data.rows[held_out]) for fitted in members]
+    )  # (M, n, T)
     truth = data.labels[held_out]
     calibration = {
         target: calibrate(truth[:, k], predicted[:, :, k], method, coverage)
@@ -249,7 +251,6 @@ class Predictor:
             known = self.calibration.get(name)
             found |= {name: mean[:, k], f"{name}_std": known.std(spread[:, k]) if known else spread[:, k]}
         return found
-
 
 
 # From the spread of an ensemble to an uncertainty that can be trusted: one factor, fitted on held-out labels.

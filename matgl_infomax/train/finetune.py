@@ -268,7 +268,9 @@ def _normalise(
     return (labels - mean) / std
 
 
-def hold_out(n: int, settings: FinetuneSettings, seed: int | None = None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def hold_out(
+    n: int, settings: FinetuneSettings, seed: int | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Positions that give gradients, and positions that choose the checkpoint (none if they would be too few).
 
     Args:
@@ -281,7 +283,6 @@ def hold_out(n: int, settings: FinetuneSettings, seed: int | None = None) -> tup
     if held_out < FEWEST_FOR_VALIDATION:
         held_out = 0
     return np.sort(order[held_out:]), np.sort(order[:held_out])
-
 
 
 # How fast each layer group moves, and from which step on.
@@ -354,8 +355,8 @@ class Thawing:
                 parameter.requires_grad_(group["name"] in names)
 
 
-
 # Which weights stay as they are: read from the groups that the model itself declares.
+
 
 class Grouped(Protocol):
     """A model that names its parameters by depth, from the input to the head."""
@@ -376,7 +377,6 @@ def freeze(model: Grouped, names: Sequence[str]) -> None:
     for name, parameters in groups.items():
         for parameter in parameters:
             parameter.requires_grad_(name not in names)
-
 
 
 # Noisy Nodes: fine-tune on crystals whose atoms are moved a little, and have the sites tell by how much.
@@ -408,9 +408,7 @@ class NoisyNodes(nn.Module):
             options = {"least_angstrom": size, "most_angstrom": size, "strain": 0.0}
             self.denoise = Denoise.for_encoder(model, "default", options)
 
-    def forward(
-        self, model: Encoder, share: Share, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, model: Encoder, share: Share, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Vectors of the own noisy crystals, (b, C), and the weighted loss of the noise.
 
         Args:
@@ -423,7 +421,6 @@ class NoisyNodes(nn.Module):
         encoding = model.encode(shown)
         loss, _ = self.denoise.told(encoding.site, noise, share)
         return encoding.crystal, self.weight * loss
-
 
 
 # How long, how fast and on how many labels to fine-tune: what a number of labels and a start were found to need.

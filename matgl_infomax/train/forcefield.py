@@ -201,8 +201,8 @@ def _finished(out: Path) -> FittedForces:
     return FittedForces(out, potential.eval(), **record)
 
 
-
 # One training of a force field: errors of energy, forces and stress, and the running average that predicts.
+
 
 class ForceModule(AveragedModule):
     """One step on labelled crystals; labels that are missing are left out of the loss."""

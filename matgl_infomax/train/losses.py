@@ -258,8 +258,8 @@ def _known(truth: NDArray[np.float64], other: NDArray[np.float64]) -> tuple[NDAr
     return truth[present], other[present]
 
 
-
 # The label normaliser: fitted on the unmasked training labels only, stored in the model.
+
 
 def fit_scale(labels: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and standard deviation of each target over the labels that are there.

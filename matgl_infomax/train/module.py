@@ -163,8 +163,8 @@ class StepModule(LightningModule):
             setattr(self, name, value)
 
 
-
 # A running average of the weights, whose predictions are steadier than those of the last step.
+
 
 class WeightAverage:
     """Exponential moving average of a model's parameters.
@@ -230,8 +230,8 @@ class WeightAverage:
             raise RuntimeError("The averaged weights are in the model; leave `applied()` first.")
 
 
-
 # A training whose running average of the weights is what is validated, kept and used in the end.
+
 
 class AveragedModule(StepModule):
     """Steps on the weights themselves, validation on their running average; a subclass sets ``average``."""

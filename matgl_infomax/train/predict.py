@@ -95,8 +95,8 @@ def _over_batches(
     return np.concatenate([pieces[place] for place in np.argsort(by_size)])
 
 
-
 # Which batches a network reads: whole crystals with their geometry, or pairs alone, equal sites counted once.
+
 
 def view_for(model: Encoder, *, sites: bool = False) -> View:
     """The view of a store that a network's batches take.

@@ -316,8 +316,8 @@ def _finished(out: Path) -> Pretrained:
     return Pretrained(out, record["history"], record["seconds"], record["best_step"])
 
 
-
 # Do the parts of a combination pull together? The gradient of each on the encoder, and the angles between them.
+
 
 @torch.enable_grad()
 def pulls(encoder: Encoder, objective: Objective, batch: SiteBatch, generator: torch.Generator) -> dict[str, float]:
@@ -346,7 +346,6 @@ def _flat(loss: Tensor, weights: list[torch.nn.Parameter]) -> Tensor:
     found = torch.autograd.grad(loss, weights, retain_graph=True, allow_unused=True)
     pieces = [torch.zeros_like(w) if g is None else g for g, w in zip(found, weights, strict=True)]
     return torch.cat([piece.flatten() for piece in pieces])
-
 
 
 # Probes on held-out crystals while an encoder learns: they read its vectors, and nothing goes back.

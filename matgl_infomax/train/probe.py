@@ -181,7 +181,6 @@ def _r2(truth: NDArray[np.float64], errors: NDArray[np.float64]) -> float:
     return 1.0 - float((errors**2).sum()) / total if total > 0 else float("nan")
 
 
-
 # What a probe asks of frozen vectors: facts that every crystal structure holds, and features that know no structure.
 #
 # No measured value is among them. Shells of neighbours follow one stated rule: the first shell of a site is every

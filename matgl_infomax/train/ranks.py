@@ -128,7 +128,6 @@ def _enough_gpus(here: int) -> None:
         )
 
 
-
 # Lightning without its advice, in this process and in those that it starts.
 
 LOGGERS = ("lightning.pytorch", "lightning.fabric")

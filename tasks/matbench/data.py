@@ -144,7 +144,6 @@ def _row(card: Card, k: int, draft: Draft, reason: str | None) -> Crystal | BadE
     return Crystal(card.mbid(k), draft.numbers, draft.lattice, draft.frac, labels, draft.source)
 
 
-
 # Files from the internet: with a checked hash, a bar, and going on where an interrupted download was.
 
 _BLOCK = 1 << 14
@@ -270,8 +269,8 @@ def _write(response: Response, part: Path, have: int, progress: bool) -> None:
             bar.update(len(block))
 
 
-
 # Whether crystals are the official rows of a task, and which row is the first that is not.
+
 
 def difference(card: Card, rows: Sequence[Crystal | BadEntry]) -> str | None:
     """The first row that is not the official one and what is wrong with it; None where all rows are official.
@@ -337,7 +336,6 @@ class _Official:
         text = f"{' and '.join(wrong)} {'differs' if len(wrong) == 1 else 'differ'}"
         elsewhere = np.flatnonzero(same & equal)
         return f"{text}; row {elsewhere[0]} would fit, so is the order another one?" if len(elsewhere) else f"{text}."
-
 
 
 # Facts about the crystals of a task by which errors are split: formula, elements, size, symmetry.

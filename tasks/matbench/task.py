@@ -255,7 +255,6 @@ def split(ids: Sequence[str], labelled: NDArray[np.bool_], task: str | None, fol
     return found
 
 
-
 # Task cards: what is known of each Matbench v0.1 task, one YAML file per task in ``cards/``.
 
 _PREFIX = "matbench_"
@@ -298,7 +297,6 @@ def read_task_card(text: str, place: str) -> Card:
     if f"{card.name}.yaml" != place:
         raise InputError(f"{place} is no task card: it names the task {card.name}.")
     return card
-
 
 
 # The official folds of Matbench v0.1, computed: of a regression task from its number of rows alone.
@@ -368,7 +366,6 @@ def _ascending(parts: Iterable[tuple[NDArray[np.intp], NDArray[np.intp]]]) -> li
     return [Split(np.sort(train).astype(np.int64), np.sort(test).astype(np.int64)) for train, test in parts]
 
 
-
 # What the official rows of each task hold, as fingerprints: enough to check data, too little to be data.
 #
 # ``cards/official.npz`` keeps, for every task with structures, two bytes for the composition and two for the target
@@ -434,8 +431,8 @@ def two_byte_hash(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=2).digest(), "big")
 
 
-
 # Label masks: which few labels a model may see, the smaller set always within the larger; and hashes of all of it.
+
 
 def nested_masks(
     ids: Sequence[str], available: Sequence[int] | NDArray[np.int64], counts: Sequence[int], seed: int

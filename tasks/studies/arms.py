@@ -111,7 +111,6 @@ def without_network(head: Head, task: ArmTask) -> ArmAnswer:
     return ArmAnswer(predict_from(head, features[task.rows], task.labels, features[task.test], task.seed))
 
 
-
 # Models without a network on descriptors: extremely randomised trees, a random forest, a Gaussian process.
 
 Head = Literal["trees", "forest", "gaussian"]
@@ -328,7 +327,6 @@ def _gaussian_process() -> Any:
     return GaussianProcessRegressor(kernel, normalize_y=True)
 
 
-
 # Classes from vectors: logistic regression, its penalty chosen on the labels it may see.
 
 STRENGTHS = np.logspace(-4, 2, 13)
@@ -379,7 +377,6 @@ def logistic(
         model = GridSearchCV(model, choices, scoring="neg_log_loss", cv=parts)
     found = model.fit(known, classes).predict_proba(wanted)
     return np.asarray(found[:, 1], dtype=np.float64)
-
 
 
 # One fit of a representation study: frozen vectors, a simple model on top, a few labels.

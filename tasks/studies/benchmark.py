@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from matgl_infomax.tasks.matbench.task import Task
 
 
-
 def benchmark(config: BenchmarkConfig | None = None, *, progress: bool = True, **options: Any) -> BenchmarkResult:
     """Answer a Matbench task: one model per official fold and seed, each test part predicted once.
 
@@ -113,7 +112,6 @@ def collect_benchmark(bench: Bench) -> BenchmarkResult:
         atomic_write(out / "calibration.csv", fold_calibration_table(folds).to_csv(index=False))
     atomic_write(out / "summary.md", f"# {bench.card.name}, {bench.arm}\n\n{result.to_text()}\n")
     return result
-
 
 
 # The models of a fold predict together: their mean, and their spread as an uncertainty that can be trusted.

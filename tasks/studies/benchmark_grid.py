@@ -298,9 +298,7 @@ def _learnt_starts(bench: Bench, crystals: Crystals, store: Store, progress: boo
             continue
         folder = config.out / "starts"
         own = folder / f"fold_{fold}" if bench.arm in PER_FOLD else folder
-        start = start_weights(
-            bench.arm, StartRequest.of(config, crystals, part, store, folder=own, progress=progress)
-        )
+        start = start_weights(bench.arm, StartRequest.of(config, crystals, part, store, folder=own, progress=progress))
         if start is None:
             raise ValueError(f"the arm {bench.arm} got no weights")
         found[fold] = start
@@ -310,7 +308,6 @@ def _learnt_starts(bench: Bench, crystals: Crystals, store: Store, progress: boo
 def _listed(values: Sequence[float]) -> str:
     """Numbers as they would be typed."""
     return " ".join(f"{value:g}" for value in values)
-
 
 
 # One model of a benchmark: learning rates are tried on the labels of its fold, the best one trains it.
@@ -423,8 +420,8 @@ def _card(bench: Bench, run: BenchmarkRun, answer: ArmAnswer, tried: Sequence[Tr
     }
 
 
-
 # Which learning rate the models of a fold train with: each is tried on most of the mask and judged on the rest.
+
 
 @dataclass(frozen=True)
 class RateTrial:

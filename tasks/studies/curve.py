@@ -63,7 +63,6 @@ if TYPE_CHECKING:
     from matgl_infomax.data.store import Store
 
 
-
 @dataclass(frozen=True)
 class CurveResult:
     """The numbers of a study; it draws and prints them on demand."""
@@ -211,7 +210,6 @@ def _write(result: CurveResult, out: Path) -> None:
     atomic_write(out / "verdict.json", result.verdict.model_dump_json(indent=1) + "\n")
 
 
-
 # Studies that come with the package: settings of a learning curve under a name, one YAML file each.
 
 OFFICIAL = "official"
@@ -327,7 +325,6 @@ def _dotted(options: dict[str, Any]) -> dict[str, Any]:
         else:
             flat[name] = value
     return flat
-
 
 
 # One learning-curve study: what is asked, of which data, and what a finished run must match to count.
@@ -529,8 +526,8 @@ def file_stamp(config: CurveConfig) -> tuple[tuple[str, int, int], ...]:
     return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
 
 
-
 # One run of a learning curve: an arm sees the labels of its mask and nothing else, and is tested once.
+
 
 def run_arm(study: CurveStudy, run: CurveRun) -> Outcome:
     """Let an arm learn from its mask and predict the test part, and score that.

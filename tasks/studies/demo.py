@@ -215,7 +215,6 @@ def _prototype(name: str, structure: Structure) -> Prototype:
     return Prototype(name, np.array(structure.lattice.matrix), np.array(structure.frac_coords), species, closest)
 
 
-
 # The main job in a few minutes, without data of your own: does pretraining help when labels are few?
 #
 # A demonstration on generated crystals. It shows what the tool does and what its answer looks like; the answer itself
@@ -252,6 +251,7 @@ def run_demo(settings: CurveConfig, n_crystals: int, *, seed: int = 0) -> CurveR
     """
     from matgl_infomax.data.read import read_crystals
     from matgl_infomax.tasks.studies.curve import learning_curve
+
     write_crystals(demo_crystals(n_crystals, seed), Path(settings.data))
     crystals = read_crystals(settings.data, targets=settings.target, progress=True)
     return learning_curve(crystals, settings.target[0], settings)
@@ -286,7 +286,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0 when done; 2 after a mistake that the user can repair; 130 after Ctrl-C.
     """
-    parser = argparse.ArgumentParser(prog="python -m matgl_infomax.tasks.studies.demo", description=f"The main job: {TITLE}.")
+    parser = argparse.ArgumentParser(
+        prog="python -m matgl_infomax.tasks.studies.demo", description=f"The main job: {TITLE}."
+    )
     parser.add_argument("--out", type=Path, default=Path("demo"), help="folder for everything it writes")
     out = parser.parse_args(arguments).out
     started = perf_counter()

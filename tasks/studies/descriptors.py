@@ -162,7 +162,9 @@ def recipe(name: str) -> str:
 
 def _numbers(name: str, crystal: Crystal) -> NDArray[np.float32]:
     """Descriptors of one crystal, (D,)."""
-    values = np.array(_structure_featurizer(name).featurize(crystal.to_structure()), dtype=np.float64).astype(np.float32)
+    values = np.array(_structure_featurizer(name).featurize(crystal.to_structure()), dtype=np.float64).astype(
+        np.float32
+    )
     if not np.isfinite(values).all():
         raise UnreadableError("matminer gives no finite number")
     return values
@@ -174,7 +176,6 @@ def _structure_featurizer(name: str) -> Any:
     from matminer.featurizers.structure import OrbitalFieldMatrix, XRDPowderPattern
 
     return OrbitalFieldMatrix(period_tag=True, flatten=True) if name == "orbital_field" else XRDPowderPattern()
-
 
 
 # What a chemist would use without a network: statistics of elemental properties, computed once per data set.

@@ -222,9 +222,7 @@ class ForceTable:
         for element, share, arm in groups:
             cells = []
             for kind, (_, factor) in KINDS.items():
-                line = next(
-                    x for x in self.lines if (x.element, x.share, x.arm, x.kind) == (element, share, arm, kind)
-                )
+                line = next(x for x in self.lines if (x.element, x.share, x.arm, x.kind) == (element, share, arm, kind))
                 cells += ["" if line.mae is None else f"{line.mae * factor:.3g}", _ratio(line)]
             rows.append(f"| {element} | {share:.0%} | {arm} | {' | '.join(cells)} |")
         return "\n".join(rows)
@@ -272,7 +270,6 @@ def _lines(study: ForceStudy) -> pd.DataFrame:
     for run, table in zip(study.runs, study.tables(), strict=True):
         parts.append(table.assign(share=shares[study.counts(run.element).index(run.frames)]))
     return pd.concat(parts, ignore_index=True)
-
 
 
 # One run of a force study: train on some frames, test on others, leave predictions and a card.
@@ -390,7 +387,6 @@ def _scored(study: ForceStudy, run: ForceRun, told: tuple[Reals, list[Reals], Re
     return scores, pd.DataFrame(lines)
 
 
-
 # Errors of force fields in one table: each arm by element and share of the frames, and its ratio to scratch.
 
 BASELINE = "scratch"
@@ -476,7 +472,6 @@ def _made(
     """A line from a comparison."""
     ratio, low, high = (None, None, None) if c is None else (c.ratio, c.ratio_low, c.ratio_high)
     return ForceLine(element, share, arm, kind, mae, ratio, low, high, shape[0], shape[1])
-
 
 
 # The mlearn force-field data: six elements, energies, forces and stresses of DFT (Zuo et al., J. Phys. Chem. A 2020).

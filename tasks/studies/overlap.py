@@ -138,7 +138,10 @@ def _by_formula(crystals: Sequence[Crystal]) -> dict[tuple[tuple[int, int], ...]
 
 
 def _pairs(
-    blocks: Sequence[FormulaBlock], found: Sequence[BlockComparison], crystals: Sequence[Crystal], corpus: Sequence[Crystal]
+    blocks: Sequence[FormulaBlock],
+    found: Sequence[BlockComparison],
+    crystals: Sequence[Crystal],
+    corpus: Sequence[Crystal],
 ) -> pd.DataFrame:
     """One line per pair, in the order of the crystals, then of the corpus."""
     import pandas as pd
@@ -157,7 +160,6 @@ def _pairs(
             "decided": ~undecided[order],
         }
     )
-
 
 
 # The work of comparing crystals: cut into batches, done by one or several processes, each kept when done.
@@ -286,7 +288,9 @@ def _batches(blocks: Sequence[FormulaBlock], crystals: Sequence[Crystal], corpus
     return [range(*ends) for ends in pairwise(cuts)]
 
 
-def _pieces(batch: range, blocks: Sequence[FormulaBlock], crystals: Sequence[Crystal], corpus: Sequence[Crystal]) -> Pieces:
+def _pieces(
+    batch: range, blocks: Sequence[FormulaBlock], crystals: Sequence[Crystal], corpus: Sequence[Crystal]
+) -> Pieces:
     """The crystals of a batch."""
     chosen = [blocks[number] for number in batch]
     return [([crystals[int(k)] for k in b.rows], [corpus[int(k)] for k in b.corpus_rows]) for b in chosen]

@@ -162,8 +162,8 @@ def _number(value: float) -> str:
     return "–" if math.isnan(value) else f"{value:.4g}"
 
 
-
 # The report on what a pretraining corpus and the test folds of a task share, and what it did to the scores.
+
 
 @dataclass(frozen=True, eq=False)
 class OverlapReport:
@@ -268,7 +268,6 @@ def _write(out: Path, report: OverlapReport, facts: dict[str, Any]) -> None:
     atomic_write(out / "summary.md", report.text + "\n")
 
 
-
 # Tables of an overlap: one line per crystal of the task, and one per test fold.
 
 SHARED = LEVELS[1:]
@@ -337,7 +336,6 @@ def strata(level: NDArray[np.int8]) -> dict[str, NDArray[np.bool_]]:
     """
     kinds = {name: level == k for k, name in enumerate(LEVELS)}
     return {**kinds, "seen": level > 0, "all": np.ones(len(level), dtype=np.bool_)}
-
 
 
 # Errors of benchmarks, split by how close the pretraining corpus comes to each test crystal.

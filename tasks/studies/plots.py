@@ -231,7 +231,6 @@ def _electronegativities() -> tuple[tuple[str, ...], NDArray[np.float64]]:
     return table.symbols, np.where(table.imputed[:, column], -1.0, table.values[:, column])
 
 
-
 # The picture of a study: error against number of labels, one curve per arm.
 
 ARM_COLOURS = {
@@ -317,7 +316,6 @@ def _label_axes(axes: Axes, curve: pd.DataFrame, target: str, unit: str | None) 
         axes.spines[side].set_visible(False)
 
 
-
 # The picture for many arms: each one's error beside scratch, with its interval, a panel per number of labels.
 
 FINDING_COLOURS = {"better": "#00798c", "worse": "#d1495b", "open": "#8d96a3"}
@@ -357,7 +355,9 @@ def plot_ratios(verdict: Verdict, path: Path, *, title: str) -> None:
     panels[0].invert_yaxis()
     figure.suptitle(title, fontsize=10)
     handles = [
-        Line2D([], [], color=FINDING_COLOURS[name], marker=FINDING_MARKERS[name], label=SAID[name].format(verdict.baseline))
+        Line2D(
+            [], [], color=FINDING_COLOURS[name], marker=FINDING_MARKERS[name], label=SAID[name].format(verdict.baseline)
+        )
         for name in FINDING_COLOURS
         if any(pair.finding == name for pair in found.values())
     ]
@@ -375,14 +375,15 @@ def _draw_ratios(axes: Axes, pairs: list[Paired | None]) -> None:
             continue
         colour = FINDING_COLOURS[pair.finding]
         axes.plot([pair.ratio_low, pair.ratio_high], [row, row], color=colour, linewidth=1.6)
-        axes.plot([pair.ratio], [row], color=colour, marker=FINDING_MARKERS[pair.finding], markersize=5, linestyle="none")
+        axes.plot(
+            [pair.ratio], [row], color=colour, marker=FINDING_MARKERS[pair.finding], markersize=5, linestyle="none"
+        )
     axes.grid(True, axis="x", linewidth=0.4, alpha=0.5)
     axes.tick_params(labelsize=8)
     axes.tick_params(axis="y", length=0)
     axes.margins(y=0.08)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
-
 
 
 # The picture of a representation study: error against number of labels, one panel per head.
@@ -488,7 +489,6 @@ def _label(axes: Axes, part: pd.DataFrame, head: str, guess: float, top: float) 
         axes.spines[side].set_visible(False)
 
 
-
 # The picture of a study with probes: one row per target, what each kind of vectors scores.
 
 COMPOSITION = ("#00798c", "s")
@@ -556,11 +556,15 @@ def _draw_probes(axes: Axes, part: pd.DataFrame) -> None:
         axes.spines[side].set_visible(False)
 
 
-
 # The picture of an overlap: how much of each test fold the corpus holds, and the error on each kind of crystal.
 
 LEVEL_COLOURS = {"novel": "#c9d6df", "formula": "#8fb8c9", "twin": "#edae49", "match": "#d1495b"}
-LEVEL_NAMES = {"novel": "novel", "formula": "same formula", "twin": "same formula and space group", "match": "same structure"}
+LEVEL_NAMES = {
+    "novel": "novel",
+    "formula": "same formula",
+    "twin": "same formula and space group",
+    "match": "same structure",
+}
 BENCHMARK_COLOURS = ["#4d4d4d", "#d1495b", "#00798c", "#edae49", "#5f4bb6", "#66a182", "#b5651d", "#2e86ab"]
 
 

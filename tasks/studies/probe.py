@@ -277,9 +277,7 @@ def _collect_probes(study: ProbeStudy, store: Store) -> ProbeResult:
     )
 
 
-def _targets(
-    prepared: Sequence[Crystal], sites: NDArray[np.int64], owner: NDArray[np.int64]
-) -> list[Target]:
+def _targets(prepared: Sequence[Crystal], sites: NDArray[np.int64], owner: NDArray[np.int64]) -> list[Target]:
     """What the structures say, shells only of crystals that hold a chosen site."""
     used = np.unique(owner)
     first = np.concatenate([[0], np.cumsum([crystal.n_sites for crystal in prepared])])
@@ -349,7 +347,6 @@ def _write(result: ProbeResult) -> None:
     title = f"What the vectors of {result.facts['crystals']} crystals know, {FOLDS}-fold cross-validation"
     plot_probes(result.scores, out / "probes.png", title=title)
     atomic_write(out / "summary.md", result.summary())
-
 
 
 # The numbers of a study with probes: one line per score, paired comparisons, and tables to read.

@@ -233,7 +233,6 @@ def _write(study: Representation, result: RepresentResult) -> None:
     atomic_write(out / "summary.md", result.summary())
 
 
-
 # One representation study: which vectors, which label masks, and what a finished fit must match to count.
 
 CODE_VERSION = 1
@@ -522,7 +521,6 @@ def _described(study: Representation, name: str, progress: bool) -> Vectors:
     return Vectors(name, file, lines, found.values.shape[1], recipe(name), failures)
 
 
-
 # The numbers of a representation study: one line per fit, paired comparisons, and a page to read.
 
 FIT_COLUMNS = [
@@ -636,8 +634,8 @@ def _interval(line: dict[Any, Any]) -> str:
     return f"{line['ratio']:.3f} ({line['ratio_low']:.3f}–{line['ratio_high']:.3f})"
 
 
-
 # The maps of a representation study: which crystals, which arms, where they lie.
+
 
 def map_points(study: Representation, progress: bool) -> pd.DataFrame:
     """Coordinates of test crystals, of the pretrained encoder and, for comparison, of the first untrained one.

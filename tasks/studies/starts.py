@@ -301,8 +301,8 @@ def _weights(folder: Path, model: ModelSettings) -> str:
     return state_hash(open_encoder(folder, model))
 
 
-
 # Pretraining on a corpus, without the crystals that are too close to those of the task.
+
 
 def on_corpus(request: StartRequest) -> Start:
     """Pretrain on a corpus, or find that it was done.
@@ -380,7 +380,6 @@ def _draw(request: StartRequest, corpus: Crystals) -> tuple[NDArray[np.int64], N
 def _rank(seed: int, id: str) -> bytes:
     """Place of a crystal in the draw of a seed."""
     return blake2b(f"{seed}\0{id}".encode(), digest_size=16, person=b"corpus draw").digest()
-
 
 
 # Transfer: a network trained on labels of another property, without the crystals that it will be tested on.
@@ -500,8 +499,8 @@ def training_settings(
     return FinetuneSettings(**settings, task="classification" if classes else "regression")
 
 
-
 # Crystals that a setting names: files, wherever they lie, or the official data of a Matbench task.
+
 
 def located(name: str, data_dir: Path | None) -> str:
     """A path or glob as it was given, or below the data folder where nothing is found as given.

@@ -15,9 +15,7 @@ from matgl_infomax.data.store import Store, build_store
 from matgl_infomax.data.supercell import SupercellRule
 
 
-def store_of(
-    crystals: Sequence[Crystal], folder: Path, max_atoms: int = 20, primitive: bool = True
-) -> Store:
+def store_of(crystals: Sequence[Crystal], folder: Path, max_atoms: int = 20, primitive: bool = True) -> Store:
     """A store with small supercells, without a progress bar."""
     return build_store(crystals, SupercellRule(max_atoms, primitive), folder, progress=False)
 

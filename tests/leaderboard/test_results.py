@@ -31,7 +31,9 @@ def write(folder: Path, kind="regression", seeds=(0, 1), folds=(0, 1)) -> Path:
     rng, tables, cards = np.random.default_rng(0), [], []
     classes = kind == "classification"
     about = {"task": "matbench_small", "target": "y", "unit": None, "arm": "scratch", "settings": SETTINGS}
-    asked = BenchmarkSpec(**about, kind=kind, model={"name": "megnet"}, folds=list(folds), seeds=list(seeds), labels=None)
+    asked = BenchmarkSpec(
+        **about, kind=kind, model={"name": "megnet"}, folds=list(folds), seeds=list(seeds), labels=None
+    )
     for fold in folds:
         ids = [f"mb-small-{fold}-{k}" for k in range(6)]
         target = np.array([0.0, 1.0] * 3) if classes else rng.standard_normal(6)

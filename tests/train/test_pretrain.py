@@ -31,7 +31,9 @@ def store(crystals, tmp_path):
 
 
 def run(store, out, settings=SHORT, model=MODEL, rows=None):
-    return pretrain_encoder(store, np.arange(len(store)) if rows is None else rows, out, settings, model, progress=False)
+    return pretrain_encoder(
+        store, np.arange(len(store)) if rows is None else rows, out, settings, model, progress=False
+    )
 
 
 def weights(folder):
@@ -206,9 +208,7 @@ def test_setting_does_something(name, store, tmp_path):
     assert plain != other
 
 
-@pytest.mark.parametrize(
-    ("name", "value"), [("preset", "published"), ("supercell_atoms", 12), ("primitive", False)]
-)
+@pytest.mark.parametrize(("name", "value"), [("preset", "published"), ("supercell_atoms", 12), ("primitive", False)])
 def test_model_setting_reaches_the_model(name, value):
     changed = module.new_model(ModelSettings(**{name: value}), 1, 0)
     plain = module.new_model(ModelSettings(), 1, 0)

@@ -19,7 +19,10 @@ DRAWN = [name for name in NAMES if name not in ("ink", "line", "page")]
 
 def schemes():
     """Variables of the light and of the dark scheme."""
-    blocks = [dict(re.findall(r"--([a-z0-9-]+): (#[0-9a-f]{6})", block)) for block in re.findall(r":root \{(.*?)\}", STYLE, re.DOTALL)]  # noqa: E501
+    blocks = [
+        dict(re.findall(r"--([a-z0-9-]+): (#[0-9a-f]{6})", block))
+        for block in re.findall(r":root \{(.*?)\}", STYLE, re.DOTALL)
+    ]  # noqa: E501
     light, dark = blocks
     return {"light": light, "dark": dark}
 

@@ -101,7 +101,6 @@ def test_predictions_of_a_study_have_the_errors_of_its_cards(folder):
         report([folder / "study"])
 
 
-
 KEPT = [
     (lambda f: one_less(f / "cards.jsonl"), "cards of the folds and seeds"),
     (lambda f: change_table(f / "scores.csv", put("mae", 0.01)), "does not follow from its 1 run card"),

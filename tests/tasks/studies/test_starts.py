@@ -83,7 +83,9 @@ def learnt(monkeypatch):
 
     monkeypatch.setattr("matgl_infomax.train.pretrain.pretrain_encoder", pretrain)
     monkeypatch.setattr("matgl_infomax.tasks.studies.starts._train", train)
-    monkeypatch.setattr("matgl_infomax.tasks.studies.starts._weights", lambda folder, model: f"weights in {folder.name}")
+    monkeypatch.setattr(
+        "matgl_infomax.tasks.studies.starts._weights", lambda folder, model: f"weights in {folder.name}"
+    )
     return seen
 
 
