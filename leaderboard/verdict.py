@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
 from matgl_infomax.leaderboard.statistics import DRAWS, Comparison, compare
+from matgl_infomax.record import Part
 from matgl_infomax.settings.arms import ARM_FACTS, BASELINE
 
 if TYPE_CHECKING:
@@ -37,12 +37,6 @@ ALTERNATIVES = {
     "untrained": "Neither network learns enough: ridge regression on an untrained encoder beats both",
     "frozen": "Use the frozen encoder: ridge regression on its vectors beats both trained networks",
 }
-
-
-class Part(BaseModel):
-    """Base of the verdict's parts: immutable, unknown keys refused, no NaN."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Paired(Part):

@@ -193,12 +193,13 @@ def checked_crystal(structure: Structure, known: frozenset[int]) -> Crystal:
         raise InputError(f"Unknown element {', '.join(strange)} in {structure.formula}. Leave this crystal out.")
     lattice = np.array(structure.lattice.matrix, dtype=np.float64)  # (3, 3)
     frac = np.array(structure.frac_coords, dtype=np.float64)  # (N, 3)
-    if not np.isfinite(frac).all() or not _has_volume(*lattice.tolist()):
+    if not np.isfinite(frac).all() or not _has_volume(lattice.tolist()):
         raise InputError(f"Received {structure.formula} with zero volume or coordinates that are no numbers.")
     return Crystal("structure", np.array(numbers), lattice, frac)
 
 
-def _has_volume(a: list[float], b: list[float], c: list[float]) -> bool:
-    """Whether three vectors span any volume; numpy's cross product takes ten times longer."""
+def _has_volume(lattice: list[list[float]]) -> bool:
+    """Whether the three rows of a lattice span any volume; numpy's cross product takes ten times longer."""
+    a, b, c = lattice
     x, y, z = b[1] * c[2] - b[2] * c[1], b[2] * c[0] - b[0] * c[2], b[0] * c[1] - b[1] * c[0]
     return 0 < abs(a[0] * x + a[1] * y + a[2] * z) < math.inf

@@ -38,7 +38,7 @@ from matgl_infomax.record import Metrics, RunCard
 
 MAIN = {"regression": "mae", "classification": "rocauc"}
 """The score that ranks."""
-RIGHT = 1e-6
+SAME_SCORE = 1e-6
 """Largest relative difference of a score from the one computed again; true values in a table may be rounded."""
 
 
@@ -155,7 +155,9 @@ def _folds_agree(folder: Path, predictions: pd.DataFrame, scores: pd.DataFrame) 
 def _right_scores(folder: Path, written: pd.DataFrame, again: pd.DataFrame) -> None:
     """Scores computed again from true values are those that were written."""
     for name in again.columns:
-        if name not in written or not np.allclose(written[name], again[name], rtol=RIGHT, atol=1e-9, equal_nan=True):
+        if name not in written or not np.allclose(
+            written[name], again[name], rtol=SAME_SCORE, atol=1e-9, equal_nan=True
+        ):
             # Rounded true values near zero change percentages, and nothing else.
             if name == "mape":
                 continue
@@ -172,8 +174,8 @@ def _scores_have_cards(folder: Path, asked: BenchmarkSpec, scores: pd.DataFrame,
         if not errors:
             raise InputError(f"{folder / SCORES_FILE}: fold {fold} has no run card in {CARDS}. No number without one.")
         mean = float(np.mean(errors))
-        low = (1 - RIGHT) * mean if len(errors) == 1 else 0.0
-        if not low <= mae <= (1 + RIGHT) * mean:
+        low = (1 - SAME_SCORE) * mean if len(errors) == 1 else 0.0
+        if not low <= mae <= (1 + SAME_SCORE) * mean:
             raise InputError(
                 f"{folder / SCORES_FILE}: the error of fold {fold} is {mae}, which does not follow from its "
                 f"{len(errors)} run card(s) of mean {mean}."
@@ -188,7 +190,7 @@ def _classes_have_cards(folder: Path, scores: pd.DataFrame, cards: Sequence[RunC
             continue
         said = here[0].model_dump()
         for name in {str(column) for column in line} - {"fold"}:
-            if name not in said or not np.isclose(line[name], said[name], rtol=RIGHT, atol=1e-9):
+            if name not in said or not np.isclose(line[name], said[name], rtol=SAME_SCORE, atol=1e-9):
                 raise InputError(
                     f"{folder / SCORES_FILE}: {name} of fold {line['fold']} is {line[name]}, its run card says "
                     f"{said.get(name)}."
@@ -197,7 +199,7 @@ def _classes_have_cards(folder: Path, scores: pd.DataFrame, cards: Sequence[RunC
 
 # A learning-curve study as a report shows it: read, and every number traced to its run card.
 
-VERDICT, CURVE, STUDY_CARDS, STUDY_PREDICTIONS = "verdict.json", "curve.csv", "cards.jsonl", "predictions.parquet"
+VERDICT, CURVE = "verdict.json", "curve.csv"
 EXACT = 1e-9
 """Largest relative difference between a number and that of its card: both were written from the same one."""
 
@@ -238,11 +240,11 @@ def read_study(folder: Path, name: str) -> StudyNumbers:
     """
     import pandas as pd
 
-    cards = read_cards(folder / STUDY_CARDS)
+    cards = read_cards(folder / CARDS)
     verdict = _read_verdict(folder / VERDICT)
     try:
         curve = pd.read_csv(folder / CURVE)
-        table = pd.read_parquet(folder / STUDY_PREDICTIONS) if (folder / STUDY_PREDICTIONS).is_file() else None
+        table = pd.read_parquet(folder / PREDICTIONS) if (folder / PREDICTIONS).is_file() else None
     except (OSError, ValueError) as error:
         raise InputError(f"{folder} holds no finished study ({error}). Run it again.") from error
     if list(curve.columns) != CURVE_COLUMNS:
@@ -279,12 +281,12 @@ def _by_run(folder: Path, cards: Sequence[RunCard]) -> dict[Run, RunCard]:
     for card in cards:
         run = (card.arm, card.mask.asked, card.seed, card.fold)
         if run in found:
-            raise InputError(f"{folder / STUDY_CARDS} has two cards of {_words(run)}.")
+            raise InputError(f"{folder / CARDS} has two cards of {_words(run)}.")
         if (card.task, card.target, card.unit) != (cards[0].task, cards[0].target, cards[0].unit):
-            raise InputError(f"{folder / STUDY_CARDS}: the card of {_words(run)} belongs to another study.")
+            raise InputError(f"{folder / CARDS}: the card of {_words(run)} belongs to another study.")
         found[run] = card
     if not found:
-        raise InputError(f"{folder / STUDY_CARDS} holds no run card. Run the study again.")
+        raise InputError(f"{folder / CARDS} holds no run card. Run the study again.")
     return found
 
 
@@ -295,9 +297,7 @@ def _curve_has_cards(folder: Path, curve: pd.DataFrame, by_run: dict[Run, RunCar
         run = (str(line["arm"]), int(line["labels_asked"]), int(line["seed"]), int(line["fold"]))
         card = by_run.get(run)
         if card is None:
-            raise InputError(
-                f"{folder / CURVE}: {_words(run)} has no run card in {STUDY_CARDS}. No number without a card."
-            )
+            raise InputError(f"{folder / CURVE}: {_words(run)} has no run card in {CARDS}. No number without a card.")
         if run in seen:
             raise InputError(f"{folder / CURVE} has two lines of {_words(run)}.")
         seen.add(run)
@@ -322,7 +322,7 @@ def _verdict_has_cards(folder: Path, verdict: Verdict, cards: Sequence[RunCard])
         for arm, mae in ((pair.arm, pair.mae), (pair.against, pair.against_mae)):
             known = errors.get((arm, pair.labels))
             if known is None:
-                raise InputError(f"{folder / VERDICT}: {arm} at {pair.labels} labels has no run card in {STUDY_CARDS}.")
+                raise InputError(f"{folder / VERDICT}: {arm} at {pair.labels} labels has no run card in {CARDS}.")
             if not same(mae, float(np.mean(known))):
                 raise InputError(
                     f"{folder / VERDICT}: the error of {arm} at {pair.labels} labels is {mae}, the mean of its run "
@@ -340,7 +340,7 @@ def _verdict_has_cards(folder: Path, verdict: Verdict, cards: Sequence[RunCard])
 def _predictions_have_cards(folder: Path, table: pd.DataFrame, by_run: dict[Run, RunCard]) -> None:
     """Each run's predictions have the error that its card says."""
     if not set(PREDICTION_COLUMNS) <= set(table.columns):
-        raise InputError(f"{folder / STUDY_PREDICTIONS} needs the columns {', '.join(PREDICTION_COLUMNS)}.")
+        raise InputError(f"{folder / PREDICTIONS} needs the columns {', '.join(PREDICTION_COLUMNS)}.")
     error = (table["prediction"] - table["target"]).abs()
     mean = error.groupby([table[name] for name in ("arm", "labels", "seed", "fold")], observed=True).mean()
     for key, value in mean.items():
@@ -348,10 +348,10 @@ def _predictions_have_cards(folder: Path, table: pd.DataFrame, by_run: dict[Run,
         run = (str(arm), int(labels), int(seed), int(fold))
         card = by_run.get(run)
         if card is None:
-            raise InputError(f"{folder / STUDY_PREDICTIONS}: {_words(run)} has no run card in {STUDY_CARDS}.")
+            raise InputError(f"{folder / PREDICTIONS}: {_words(run)} has no run card in {CARDS}.")
         if isinstance(card.metrics, Metrics) and not np.isclose(value, card.metrics.mae, rtol=1e-5, atol=1e-9):
             raise InputError(
-                f"{folder / STUDY_PREDICTIONS}: the error of {_words(run)} is {value}, its run card says {card.metrics.mae}."
+                f"{folder / PREDICTIONS}: the error of {_words(run)} is {value}, its run card says {card.metrics.mae}."
             )
 
 
@@ -365,7 +365,6 @@ def _words(run: Run) -> str:
 OVERLAP_FACTS, OVERLAP_FOLDS, OVERLAP_SCORES = "overlap.json", "folds.csv", "scores.csv"
 LEVELS = ("novel", "formula", "twin", "match")
 """How close the corpus comes to a crystal of the task."""
-RIGHT_OVERLAP = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -444,16 +443,16 @@ def _scores_fit(folder: Path, scores: pd.DataFrame, benchmark: BenchmarkNumbers)
     sizes = benchmark.predictions.groupby("fold").size()
     mean = float(np.average(benchmark.scores["mae"], weights=sizes[benchmark.scores["fold"]]))
     whole = scores[scores["level"] == "all"]
-    if len(whole) != 1 or not np.isclose(whole["error"].iloc[0], mean, rtol=RIGHT_OVERLAP):
+    if len(whole) != 1 or not np.isclose(whole["error"].iloc[0], mean, rtol=SAME_SCORE):
         raise InputError(
-            f"{folder / OVERLAP_SCORES}: the error of {benchmark.name} on all crystals is not {mean}, as its scores and run "
-            "cards say. Run the overlap report again."
+            f"{folder / OVERLAP_SCORES}: the error of {benchmark.name} on all crystals is not {mean}, as its scores "
+            "and run cards say. Run the overlap report again."
         )
 
 
 # The map of a representation study as a report shows it: test crystals in the plane, with the cards of its fits.
 
-MAP, FITS, MAP_CARDS = "map.csv", "fits.csv", "cards.jsonl"
+MAP, FITS = "map.csv", "fits.csv"
 MAP_COLUMNS = ("arm", "id", "target", "crystal_system", "element")
 METHODS = {"tsne": "t-SNE", "umap": "UMAP", "pca": "principal components"}
 """Kinds of maps, the most telling one first."""
@@ -485,7 +484,7 @@ def read_map(folder: Path, name: str) -> MapNumbers:
     """
     import pandas as pd
 
-    cards = read_cards(folder / MAP_CARDS)
+    cards = read_cards(folder / CARDS)
     try:
         points, fits = pd.read_csv(folder / MAP), pd.read_csv(folder / FITS)
     except (OSError, ValueError) as error:
@@ -507,15 +506,12 @@ def _fits_have_cards(folder: Path, fits: pd.DataFrame, cards: tuple[RunCard, ...
         card = known.get(fit)
         words = f"arm {fit[0]}, head {fit[1]}, {fit[3]} labels, draw {fit[4]}"
         if card is None or not isinstance(card.metrics, Metrics):
-            raise InputError(f"{folder / FITS}: {words} has no run card in {MAP_CARDS}. No number without a card.")
+            raise InputError(f"{folder / FITS}: {words} has no run card in {CARDS}. No number without a card.")
         if not same(line["mae"], card.metrics.mae):
             raise InputError(f"{folder / FITS}: the error of {words} is {line['mae']}, its card says another.")
 
 
 # A comparison with published entries, read from its folder, our scores in it traced to run cards.
-
-RIGHT_COMPARISON = 1e-6
-"""Largest relative difference between a score of the comparison, kept to ten digits, and that of the benchmark."""
 
 
 def read_comparison(folder: Path, name: str, benchmarks: Sequence[BenchmarkNumbers]) -> LeaderboardComparison:
@@ -614,9 +610,9 @@ def _has_cards(task: TaskComparison, run: RunStanding, name: str, benchmarks: Se
         )
     scores = dict(zip(known.scores["fold"], known.scores[known.main], strict=True))
     ours = [scores.get(fold, float("nan")) for fold in task.folds]
-    same = len(ours) == len(run.fold_scores) and np.allclose(ours, run.fold_scores, rtol=RIGHT_COMPARISON, atol=1e-9)
-    if not (same and np.isclose(np.mean(ours), run.score, rtol=RIGHT_COMPARISON, atol=1e-9)):
+    same = len(ours) == len(run.fold_scores) and np.allclose(ours, run.fold_scores, rtol=SAME_SCORE, atol=1e-9)
+    if not (same and np.isclose(np.mean(ours), run.score, rtol=SAME_SCORE, atol=1e-9)):
         raise InputError(f"{name}: the scores of {run.name} are not those of its benchmark. Compare again.")
     for duel in [*run.duels, *(duel for duel in task.own if duel.ours == run.name)]:
-        if not np.isclose(duel.score, run.score, rtol=RIGHT_COMPARISON, atol=1e-9):
+        if not np.isclose(duel.score, run.score, rtol=SAME_SCORE, atol=1e-9):
             raise InputError(f"{name}: {run.name} against {duel.other} has another score than {run.name}.")

@@ -221,8 +221,8 @@ def _forest(caption: str, duels: Sequence[PairedDifference], other: str) -> Tabl
     for duel in duels:
         closer = Cell("–", np.inf) if np.isnan(duel.closer) else Cell(f"{duel.closer:.0%}", duel.closer)
         rows.append([
-            word(duel.ours), word(duel.other), *difference_cells(duel, axis), number(duel.score), number(duel.other_score),
-            closer, word(duel.way),
+            word(duel.ours), word(duel.other), *difference_cells(duel, axis), number(duel.score),
+            number(duel.other_score), closer, word(duel.way),
         ])  # fmt: skip
     columns = ("answer", other, "difference", "drawn", "finding", "95 % interval", "p (Holm)", "score",
                "other's score", "closer on", "compared")  # fmt: skip

@@ -153,10 +153,8 @@ def train_ensemble(
     for k, name in enumerate(names):
         own = settings.model_copy(update={"seed": settings.seed + k})
         members.append(train_one(start, data, own, out / name, split_seed=settings.seed, progress=progress)[0])
-    predicted = np.stack(
-        [predict_rows(fitted.model, data.store, data.rows[held_out]) for fitted in members]
-    )  # (M, n, T)
-    truth = data.labels[held_out]
+    rows, truth = data.rows[held_out], data.labels[held_out]
+    predicted = np.stack([predict_rows(fitted.model, data.store, rows) for fitted in members])  # (M, n, T)
     calibration = {
         target: calibrate(truth[:, k], predicted[:, :, k], method, coverage)
         for k, target in enumerate(data.targets)

@@ -232,7 +232,7 @@ def compare_blocks(
     todo: dict[int, Path | None] = {}
     with tqdm(total=sum(sizes), desc="Comparing crystals", unit="pair", disable=not progress, smoothing=0) as bar:
 
-        def told(batch: range, results: Sequence[BlockComparison]) -> Iterator[tuple[int, BlockComparison]]:
+        def ready(batch: range, results: Sequence[BlockComparison]) -> Iterator[tuple[int, BlockComparison]]:
             yield from zip(batch, results, strict=True)
             bar.update(sum(sizes[number] for number in batch))
 
@@ -242,11 +242,11 @@ def compare_blocks(
             if known is None:
                 todo[name] = file
             else:
-                yield from told(batch, known)
+                yield from ready(batch, known)
         jobs = ((name, _pieces(work[name], blocks, crystals, corpus), match) for name in todo)
         for name, results in _done(jobs, min(workers, len(todo))):
             _write(todo[name], results)
-            yield from told(work[name], results)
+            yield from ready(work[name], results)
 
 
 def compare_batch(name: int, pieces: Pieces, match: bool) -> tuple[int, list[BlockComparison]]:
@@ -257,14 +257,18 @@ def compare_batch(name: int, pieces: Pieces, match: bool) -> tuple[int, list[Blo
         pieces: crystals and corpus crystals of each block.
         match: compare structures as well.
     """
-    return name, [BlockComparison(*compare_block(ours, theirs, match)) for ours, theirs in pieces]
+    results = []
+    for ours, theirs in pieces:
+        level, undecided, no_group = compare_block(ours, theirs, match)
+        results.append(BlockComparison(level=level, undecided=undecided, no_group=no_group))
+    return name, results
 
 
 def _done(jobs: Iterator[tuple[int, Pieces, bool]], workers: int) -> Iterator[tuple[int, list[BlockComparison]]]:
     """Results of all jobs: in this process, or in several others."""
     if workers <= 1:
-        for job in jobs:
-            yield compare_batch(*job)
+        for name, pieces, match in jobs:
+            yield compare_batch(name, pieces, match)
         return
     try:
         yield from run_jobs(compare_batch, jobs, workers)

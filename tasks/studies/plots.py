@@ -639,8 +639,18 @@ def _draw_errors(axes: Axes, scores: pd.DataFrame) -> None:
         sides = np.nan_to_num(np.stack([error - part["low"].to_numpy(), part["high"].to_numpy() - error]))  # (2, kinds)
         arm = part["arm"].iloc[0]
         label = name if name == arm else f"{name} ({arm})"
-        axes.errorbar(x, error, yerr=sides, color=BENCHMARK_COLOURS[number % len(BENCHMARK_COLOURS)], marker=ARM_MARKERS[number % len(ARM_MARKERS)],
-                      markersize=5, linestyle="", capsize=2, linewidth=1.2, label=label)  # fmt: skip
+        axes.errorbar(
+            x,
+            error,
+            yerr=sides,
+            color=BENCHMARK_COLOURS[number % len(BENCHMARK_COLOURS)],
+            marker=ARM_MARKERS[number % len(ARM_MARKERS)],
+            markersize=5,
+            linestyle="",
+            capsize=2,
+            linewidth=1.2,
+            label=label,
+        )
         guess = part["guess"].to_numpy()
         axes.plot(
             x, guess, "_", color="0.6", markersize=9, label="knowing nothing" if number == len(names) - 1 else None

@@ -44,7 +44,7 @@ def test_it_is_the_bootstrap_that_draws_materials_again():
 def test_blocks_of_draws_change_nothing(monkeypatch):
     errors = np.random.default_rng(5).gamma(2, 1, (3, 100))
     whole = resample(errors, np.arange(100) % 2, draws=64, generator=np.random.default_rng(6))
-    monkeypatch.setattr(statistics, "_BLOCK", 500)
+    monkeypatch.setattr(statistics, "_MATERIALS_AT_ONCE", 500)
     small = resample(errors, np.arange(100) % 2, draws=64, generator=np.random.default_rng(6))
     assert small.deviations == pytest.approx(whole.deviations, rel=1e-4, abs=1e-6)
 

@@ -105,7 +105,7 @@ def test_the_order_in_which_matgl_made_its_blocks_decides_nothing(name: str, mon
         return network
 
     monkeypatch.setattr(host, "native_class", lambda _: backwards)
-    network = matgl_net.build  # the function itself stays
+    network = matgl_net.build_network  # the function itself stays
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
         turned = network(name, usual.element_types, usual.init_args["arguments"])

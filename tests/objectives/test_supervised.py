@@ -219,7 +219,7 @@ def test_labels_that_nobody_named_are_not_seen(crystals, tmp_path):
 def test_pretraining_without_labels_is_refused(crystals, tmp_path):
     store = store_of(crystals, tmp_path / "cache")
     with pytest.raises(InputError, match="learns from labels, and was given none"):
-        training.pretrain(store, np.arange(12), tmp_path / "out", SHORT, ModelSettings(supercell_atoms=20))
+        training.pretrain_encoder(store, np.arange(12), tmp_path / "out", SHORT, ModelSettings(supercell_atoms=20))
 
 
 def test_command_reads_the_columns_its_objective_names(crystals, tmp_path, capsys):

@@ -66,7 +66,7 @@ def test_normaliser_is_fitted_on_training_labels_without_the_validation_part(dat
     _, labels = data
     fitted = run(data)
     assert fitted.n_train + fitted.n_validation == 60 and fitted.n_validation == 15
-    train, held_out = module.split(60, SHORT)
+    train, held_out = module.hold_out(60, SHORT)
     assert not set(train) & set(held_out)
     assert float(fitted.model.target_mean) == pytest.approx(labels[train].mean(), rel=1e-5)
     assert float(fitted.model.target_std) == pytest.approx(labels[train].std(), rel=1e-5)
@@ -117,14 +117,14 @@ def test_missing_labels_of_several_targets_are_left_out(data):
     both[::2, 0] = np.nan
     fitted = run(data, labels=both)
     assert all(torch.isfinite(value).all() for value in state(fitted).values())
-    train, _ = module.split(60, SHORT)
+    train, _ = module.hold_out(60, SHORT)
     assert float(fitted.model.target_mean[0]) == pytest.approx(np.nanmean(both[train, 0]), rel=1e-5)
     assert predict_rows(fitted.model, store, np.arange(5)).shape == (5, 2)
 
 
 def test_target_without_any_label_gets_a_sentence(data):
     _, labels = data
-    _, held_out = module.split(60, SHORT)
+    _, held_out = module.hold_out(60, SHORT)
     sparse = np.full((60, 2), np.nan)
     sparse[:, 0] = labels[:, 0]
     sparse[held_out, 1] = 1.0  # labels that only choose the checkpoint teach nothing

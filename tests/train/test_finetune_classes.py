@@ -135,7 +135,7 @@ def test_balanced_weights_find_more_of_the_rare_class(data):
 
 def test_several_targets_with_batches_that_have_none_of_one(data):
     both = np.concatenate([data[1], np.full((60, 1), np.nan)], axis=1)
-    train, _ = module.split(60, CLASSES)
+    train, _ = module.hold_out(60, CLASSES)
     both[train[:2], 1] = [0.0, 1.0]
     fitted = run(data, CLASSES.model_copy(update={"batch_sites": 4}), both)
     assert all(torch.isfinite(value).all() for value in fitted.model.state_dict().values())

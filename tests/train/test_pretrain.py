@@ -14,6 +14,7 @@ import torch
 
 from matgl_infomax.errors import InputError
 from matgl_infomax.host import load_model
+from matgl_infomax.nn.build import new_model
 from matgl_infomax.settings.training import ModelSettings, PretrainSettings
 from matgl_infomax.train import pretrain as module
 from matgl_infomax.train.loop import CHECKPOINT, read_checkpoint
@@ -210,8 +211,8 @@ def test_setting_does_something(name, store, tmp_path):
 
 @pytest.mark.parametrize(("name", "value"), [("preset", "published"), ("supercell_atoms", 12), ("primitive", False)])
 def test_model_setting_reaches_the_model(name, value):
-    changed = module.new_model(ModelSettings(**{name: value}), 1, 0)
-    plain = module.new_model(ModelSettings(), 1, 0)
+    changed = new_model(ModelSettings(**{name: value}), 1, 0)
+    plain = new_model(ModelSettings(), 1, 0)
     assert changed.init_args != plain.init_args
 
 

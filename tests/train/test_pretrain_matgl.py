@@ -19,7 +19,7 @@ from matgl_infomax.data.store import build_store
 from matgl_infomax.errors import InputError
 from matgl_infomax.host import BACKEND, load_model
 from matgl_infomax.nn import build
-from matgl_infomax.nn.build import load_encoder
+from matgl_infomax.nn.build import load_encoder, new_model
 from matgl_infomax.nn.matgl_net import MatGLNet
 from matgl_infomax.settings.training import ModelSettings, PretrainSettings
 from matgl_infomax.train import pretrain as module
@@ -110,7 +110,7 @@ def test_matgl_opens_it_where_this_package_is_unknown(crystals, tmp_path):
 
 def test_training_moves_the_network_and_leaves_its_head(crystals, tmp_path):
     result = run(items_of(crystals), tmp_path / "run")
-    fresh, learnt = module.new_model(MEGNET, 1, SHORT.seed), load_encoder(result.path)
+    fresh, learnt = new_model(MEGNET, 1, SHORT.seed), load_encoder(result.path)
     assert isinstance(learnt, MatGLNet)
     pairs = [(name, a, b) for (name, a), b in zip(
         fresh.network.named_parameters(), learnt.network.parameters(), strict=True
@@ -165,7 +165,7 @@ def test_mistakes_leave_the_folder_unclaimed(crystals, tmp_path):
 def test_store_of_supercells_is_refused(crystals, tmp_path):
     store = store_of(items_of(crystals), tmp_path)
     with pytest.raises(InputError, match=r"needs pairs by RadiusRule\(cutoff_angstrom=4.0"):
-        module.pretrain(store, np.arange(24), tmp_path / "run", SHORT, MEGNET, progress=False)
+        module.pretrain_encoder(store, np.arange(24), tmp_path / "run", SHORT, MEGNET, progress=False)
 
 
 def test_cutoff_of_the_network_decides_the_pairs(crystals, tmp_path):

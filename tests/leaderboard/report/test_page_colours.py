@@ -22,7 +22,7 @@ def schemes():
     blocks = [
         dict(re.findall(r"--([a-z0-9-]+): (#[0-9a-f]{6})", block))
         for block in re.findall(r":root \{(.*?)\}", STYLE, re.DOTALL)
-    ]  # noqa: E501
+    ]
     light, dark = blocks
     return {"light": light, "dark": dark}
 

@@ -32,7 +32,7 @@ class Counter:
 def counter(monkeypatch):
     def use(**options) -> Counter:
         made = Counter(**options)
-        monkeypatch.setattr(module, "_featurizer", lambda name: made)
+        monkeypatch.setattr(module, "_structure_featurizer", lambda name: made)
         return made
 
     return use

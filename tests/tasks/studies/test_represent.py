@@ -58,7 +58,7 @@ class Volume:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """No matminer, and no pictures: one test draws them."""
-    monkeypatch.setattr(descriptors, "_featurizer", lambda name: Volume())
+    monkeypatch.setattr(descriptors, "_structure_featurizer", lambda name: Volume())
     monkeypatch.setattr(module, "plot_heads", lambda *_, **__: None)
     monkeypatch.setattr(plots, "plot_map", lambda *_, **__: None)
 
