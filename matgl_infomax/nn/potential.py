@@ -69,7 +69,7 @@ def energy_network(name: str, element_types: Sequence[str], arguments: Mapping[s
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return matgl_net.build(name, element_types, arguments)
+        return matgl_net.build_network(name, element_types, arguments)
 
 
 def take_over(network: nn.Module, name: str, pretrained: Any) -> list[nn.Parameter]:
