@@ -10,9 +10,11 @@ from matgl_infomax.data.elements import (
     INFOMAX_SCALE,
     MORE_NAMES,
     PROPERTY_NAMES,
+    element_stiffness,
     elemental_properties,
     imputed_elements,
     standardised_properties,
+    valence_class,
 )
 from matgl_infomax.errors import InputError
 
@@ -132,3 +134,20 @@ def test_imputed_elements_names_each_gap_once() -> None:
 def test_number_of_no_element_is_refused(number: int) -> None:
     with pytest.raises(InputError, match=str(number)):
         imputed_elements([8, number])
+
+
+def test_valence_electrons():
+    found = valence_class()
+    known = {1: 1, 2: 2, 6: 4, 10: 8, 11: 1, 18: 8, 26: 8, 29: 11, 30: 12, 31: 3, 36: 8, 48: 12, 54: 8, 57: 3, 58: 4}
+    known |= {71: 17, 72: 4, 79: 11, 80: 12, 81: 3, 82: 4, 86: 8, 92: 6, 103: 17, 104: 4}
+    assert {z: int(found[z]) + 1 for z in known} == known
+    assert found[0] == -1 and set(found[1:]) == set(range(17))
+
+
+def test_stiffness_of_elements_is_bulk_modulus_times_volume_and_missing_is_missing():
+    """K and V from a handbook: Fe 170 GPa, 7.09 cm3/mol; the numbers are K V in eV."""
+    found = element_stiffness()
+    known = {4: 6.53, 13: 7.88, 22: 12.13, 26: 12.49, 28: 12.29, 29: 10.32, 41: 19.08, 74: 30.43, 75: 33.98, 82: 8.71}
+    assert {z: round(float(found[z]), 2) for z in known} == known
+    nothing = [1, 2, 6, 7, 8, 9, 10, 14, 15, 16, 17, 18, 34, 35, 53, 54, 80, 85, 86, 100, 118]
+    assert np.isnan(found[nothing]).all() and not (found == 0).any()

@@ -147,31 +147,3 @@ def test_unknown_preset_and_option_are_refused(name, encoder):
         new_objective(encoder, name, "clever")
     with pytest.raises(InputError, match=r"'tempature'.*Known options"):
         new_objective(encoder, name, "default", {"tempature": 0.1})
-
-
-@pytest.mark.parametrize(
-    ("name", "options"),
-    [
-        ("twins", {"method": "simsiam", "redundancy": 0.1}),
-        ("twins", {"predictor_factor": 1.0}),
-        ("twins", {"projector_layers": 0, "projector_factor": 2}),
-        ("dual", {"contrast": "cosine", "temperature": 0.5}),
-        ("dual", {"redundancy": 0.1}),
-        ("dual", {"micro_weight": 0.3}),
-        ("dual", {"micro": "valence", "micro_raw": True}),
-        ("dual", {"micro": "valence", "potential": "somewhere"}),
-    ],
-)
-def test_options_that_would_do_nothing_are_refused(name, options, encoder):
-    with pytest.raises(InputError, match="does nothing with"):
-        new_objective(encoder, name, "default", options)
-
-
-def test_options_that_contradict_each_other_are_refused(encoder):
-    for name in ("dual", "denoise"):
-        with pytest.raises(InputError, match=r"least_angstrom 0\.4 is above most_angstrom 0\.2"):
-            new_objective(encoder, name, "default", {"least_angstrom": 0.4, "most_angstrom": 0.2})
-    with pytest.raises(InputError, match="micro hessian comes from a potential"):
-        new_objective(encoder, "dual", "default", {"micro": "hessian"})
-    with pytest.raises(InputError, match="nothing is left"):
-        new_objective(encoder, "dual", "default", {"mask_weight": 0, "contrast_weight": 0})
