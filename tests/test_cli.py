@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
 
 from matgl_infomax import cli
 from matgl_infomax.errors import InputError
@@ -72,15 +71,6 @@ def options_of(settings_class):
     return [word or f"--{name.replace('_', '-')}" for name, word in words.items()]
 
 
-@pytest.mark.parametrize("order", [["a", "b", "--info", "i", "--out", "o"], ["--info", "i", "--out", "o", "a", "b"]])
-def test_folders_of_submit_are_plain_words(order, tmp_path):
-    parser = base.build_parser({"submit": (commands.SubmitConfig, "")})
-    given = vars(parser.parse_args(["submit", *order]))
-    assert given.pop("command") == "submit"
-    settings = base.read_settings(commands.SubmitConfig, given)
-    assert (settings.run, settings.info, settings.out) == ([Path("a"), Path("b")], Path("i"), Path("o"))
-
-
 def test_plain_words_may_stand_in_the_settings_file(tmp_path, capsys):
     file = tmp_path / "submit.yaml"
     file.write_text("run: [a, b]\ninfo: i\n")
@@ -96,22 +86,6 @@ def test_help_imports_no_heavy_library():
     code += "print([m for m in ('torch', 'matgl', 'pymatgen', 'pandas', 'sklearn') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip().endswith("[]")
-
-
-def test_every_field_is_an_option_and_every_option_a_field():
-    parser = base.build_parser({name: (cls, "") for name, (cls, _) in cli.COMMANDS.items()})
-    text = ["curve", "--data", "d", "--out", "o", "--labels", "5", "7", "--model", "sitenet", "--finetune.steps", "9"]
-    given = vars(parser.parse_args(text))
-    assert given.pop("command") == "curve"
-    settings = base.read_settings(commands.CurveConfig, given)
-    assert (settings.labels, settings.finetune.steps, settings.model.name) == ([5, 7], 9, "sitenet")
-
-
-def test_yaml_and_options_agree_and_options_win(tmp_path):
-    file = tmp_path / "study.yaml"
-    file.write_text(yaml.safe_dump({"data": "a", "out": "b", "labels": [5], "finetune": {"steps": 3, "loss": "mse"}}))
-    settings = base.read_settings(commands.CurveConfig, {"config": file, "finetune.steps": 4})
-    assert (settings.finetune.steps, settings.finetune.loss, settings.labels) == (4, "mse", [5])
 
 
 @pytest.mark.parametrize(
@@ -204,23 +178,6 @@ def test_interrupt_is_told_and_exits_130(monkeypatch, capsys, table):
     monkeypatch.setitem(cli.COMMANDS, "check", (training.CheckConfig, interrupt))
     assert cli.main(["check", "--data", str(table)]) == 130
     assert "goes on where it was" in capsys.readouterr().err
-
-
-def test_full_disk_is_told(monkeypatch, capsys, table):
-    def full(_):
-        raise OSError(28, "No space left on device", "/somewhere")
-
-    monkeypatch.setitem(cli.COMMANDS, "check", (training.CheckConfig, full))
-    assert "cannot write /somewhere: No space left on device" in refused(capsys, "check", "--data", table)
-
-
-def test_programming_errors_are_not_hidden(monkeypatch, table):
-    def broken(_):
-        raise OSError(5, "Input/output error")
-
-    monkeypatch.setitem(cli.COMMANDS, "check", (training.CheckConfig, broken))
-    with pytest.raises(OSError, match="Input/output"):
-        cli.main(["check", "--data", str(table)])
 
 
 def test_version(capsys):

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import torch
 
 from matgl_infomax.contracts import in_cell
 from matgl_infomax.data.crystal import Crystal
-from matgl_infomax.nn.sitenet import SiteNet
 from tests.helpers.build import batch_of
 from tests.helpers.encoders import Compact, HouseContract, Published, Rich
 
@@ -53,13 +51,3 @@ class TestPublished(Published, SiteNetContract):
 
 class TestRich(Rich, SiteNetContract):
     """Site-Net with richer inputs and read-out."""
-
-
-def test_transparent_relu_is_zero_in_physical_units_and_keeps_its_gradient(crystals, tmp_path):
-    model = SiteNet.from_preset("compact", output="transparent_relu").double()
-    model.target_mean.fill_(-5.0)
-    model.target_std.fill_(0.1)
-    prediction = model(batch_of(crystals, tmp_path, double=True))
-    torch.testing.assert_close(prediction, torch.zeros_like(prediction), atol=1e-12, rtol=0)
-    prediction.sum().backward()
-    assert float(model.head.out.bias.grad) == pytest.approx(0.1 * len(crystals))

@@ -134,11 +134,6 @@ def test_far_images_and_long_names_are_exact(tmp_path):
     assert store.ids[0] == skewed.id
 
 
-def test_too_large_numbers_get_a_sentence():
-    with pytest.raises(InputError, match=r"too large.*sites up to 40000"):
-        layout.narrow(np.array([1, 40_000]), "<i2", "sites")
-
-
 def test_files_are_read_not_mapped_and_not_pickled(crystals, tmp_path, small_shards):
     store = build(many(crystals, 200), tmp_path)
     assert len(pickle.dumps(store)) < 2_000

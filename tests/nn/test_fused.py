@@ -7,25 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional
 
 from matgl_infomax.data.batch import SiteBatch
-from matgl_infomax.errors import InputError
 from matgl_infomax.nn import fused
 from matgl_infomax.nn.fused import in_threads
-from matgl_infomax.nn.kernels import (
-    ACTIVATION_CODES,
-    ACTIVATIONS,
-    Standardise,
-    activation_named,
-    compiled_for,
-    distinct_rows,
-    kernels_for,
-    plain_formulas,
-)
-from matgl_infomax.nn.layers import Layer
+from matgl_infomax.nn.kernels import plain_formulas
 from matgl_infomax.nn.sitenet import SiteNet
-from tests.helpers.build import generator, store_of
+from tests.helpers.build import store_of
 
 CASES = {
     "compact": {},
@@ -122,68 +110,6 @@ def test_forces_still_flow_through_distances(crystals, tmp_path):
     assert distance.grad is not None and distance.grad.abs().sum() > 0
 
 
-def test_what_is_compiled_and_what_is_not():
-    single = torch.zeros(2, 2)
-    assert compiled_for(single)
-    assert not compiled_for(single.double())
-    assert not compiled_for(single, torch.zeros(1, requires_grad=True))
-    with plain_formulas():
-        assert not compiled_for(single)
-    assert compiled_for(single)
-    with torch.autocast("cpu", torch.bfloat16):
-        assert not compiled_for(single)
-
-
-@pytest.mark.parametrize("name", ACTIVATION_CODES)
-def test_activation_and_norm_against_torch(name):
-    x = 8 * torch.randn(64, 37, generator=generator(1))
-    x[0] = 0.0
-    x[1] = torch.linspace(-100, 100, 37)
-    exact = x.double().requires_grad_()
-    expected = functional.layer_norm(ACTIVATIONS[name](exact), (37,))
-    single = x.clone().requires_grad_()
-    found = Standardise.apply(single, name)
-    torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-5)
-    grad = torch.randn(64, 37, generator=generator(2))
-    expected.backward(grad.double())
-    found.backward(grad)
-    # A row of zeros has the largest factor that the epsilon allows.
-    torch.testing.assert_close(single.grad.double(), exact.grad, rtol=1e-3, atol=2e-4)
-
-
-@pytest.mark.parametrize("name", ACTIVATION_CODES)
-def test_no_number_stays_no_number(name):
-    """A network that has diverged must show it."""
-    x = torch.ones(3, 8)
-    x[1, 4] = torch.nan
-    out = Standardise.apply(x, name)
-    assert out[1].isnan().all() and not out[0].isnan().any() and not out[2].isnan().any()
-
-
-def test_a_layer_is_the_same_layer(crystals):
-    layer = Layer(12, 20, "mish")
-    x = torch.randn(9, 12, generator=generator())
-    compiled = layer(x)
-    with plain_formulas():
-        torch.testing.assert_close(compiled, layer(x), rtol=1e-5, atol=1e-5)
-    assert layer(x.view(3, 3, 12)).shape == (3, 3, 20)
-
-
-def test_distinct_rows_are_found():
-    rng = np.random.default_rng(0)
-    raw = rng.integers(0, 5, (400, 2)).astype(np.float32)
-    first, index = distinct_rows(raw)
-    assert len(first) == len(np.unique(raw, axis=0))
-    np.testing.assert_array_equal(raw[first][index], raw)
-    assert (np.diff(first) > 0).all()
-    assert len(distinct_rows(np.empty((0, 1), np.float32))[0]) == 0
-
-
-def test_an_unknown_activation_is_refused():
-    with pytest.raises(InputError, match=r"gelu.*relu, mish, silu"):
-        kernels_for("gelu", False)
-
-
 @pytest.fixture
 def two_threads():
     before = torch.get_num_threads()
@@ -218,8 +144,3 @@ def test_a_thread_that_fails_is_heard(two_threads):
     with pytest.raises(ValueError, match="three"):
         in_threads(work, [0, 1, 2, 3])
     assert torch.get_num_threads() == 2
-
-
-def test_an_unknown_activation_has_no_formula():
-    with pytest.raises(InputError, match=r"gelu.*mish, relu, silu"):
-        activation_named("gelu")

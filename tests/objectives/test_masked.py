@@ -84,9 +84,7 @@ def test_commonest_element_of_the_rest_needs_no_network(monkeypatch):
     hidden = kept["some_sites"][0]
 
     def right(i):
-        rest = [
-            int(batch.number[j]) for j in range(batch.n_sites) if batch.owner[j] == batch.owner[i] and not hidden[j]
-        ]
+        rest = [int(batch.number[j]) for j in rows_of(batch, int(batch.owner[i])) if not hidden[j]]
         most = max(rest.count(z) for z in rest)
         return float(min(z for z in rest if rest.count(z) == most) == int(batch.number[i]))
 

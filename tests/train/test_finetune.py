@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from matgl_infomax.errors import InputError
-from matgl_infomax.nn.build import new_model, with_new_head
+from matgl_infomax.nn.build import new_model
 from matgl_infomax.settings.training import FinetuneSettings, ModelSettings
 from matgl_infomax.train import finetune as module
 from matgl_infomax.train.finetune import Labelled, fit
@@ -203,56 +203,3 @@ def test_setting_does_something(name, data):
     base = SHORT.model_copy(update={"learning_rate": 0.05, "validate_every": 2})
     plain, other = (run(data, s, pretrained=True) for s in (base, base.model_copy(update={name: OTHER[name]})))
     assert plain.history != other.history or not same(state(plain), state(other))
-
-
-def test_scale_ignores_missing_and_survives_constants():
-    mean, std = fit_scale(np.array([[1.0, 5.0], [3.0, np.nan], [np.nan, 5.0]]))
-    np.testing.assert_allclose(mean, [2.0, 5.0])
-    np.testing.assert_allclose(std, [1.0, 1.0])
-
-
-def test_average_forgets_the_start_and_refuses_a_double_swap():
-    layer = torch.nn.Linear(1, 1, bias=False)
-    average = WeightAverage(layer, 0.5)
-    for value in (1.0, 1.0, 1.0, 1.0, 1.0, 1.0):
-        torch.nn.init.constant_(layer.weight, value)
-        average.update()
-    own = layer.weight.clone()
-    with average.applied():
-        assert float(layer.weight.detach()) == pytest.approx(1.0, abs=0.02)
-        with pytest.raises(RuntimeError, match="leave `applied"):
-            average.update()
-    assert torch.equal(layer.weight, own)
-
-
-def test_schedule_rises_then_falls_to_zero():
-    factor = warmup_cosine(100, 0.1)
-    assert [factor(0), factor(9)] == pytest.approx([0.1, 1.0])
-    assert factor(55) == pytest.approx(0.5)
-    assert factor(100) == pytest.approx(0.0)
-    assert all(factor(k) >= factor(k + 1) for k in range(10, 100))
-
-
-def test_prediction_does_not_depend_on_batching_or_order(data, monkeypatch):
-    store, _ = data
-    model = new_model(MODEL, 1, 0)
-    rows = np.array([7, 3, 59, 0, 22])
-    whole = predict_rows(model, store, np.arange(60))
-    monkeypatch.setattr("matgl_infomax.train.predict.BATCH_SITES", 6)
-    np.testing.assert_allclose(predict_rows(model, store, rows), whole[rows], rtol=1e-5, atol=1e-6)
-    sites = embed_rows(model, store, rows, level="site")
-    assert [len(s) for s in sites] == store.n_sites[rows].tolist()
-    alone = [embed_rows(model, store, [row], level="site")[0] for row in rows]
-    for a, b in zip(sites, alone, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
-
-
-def test_new_head_keeps_the_encoder_and_nothing_else():
-    encoder = new_model(MODEL, 1, 0)
-    encoder.target_mean.fill_(9.0)
-    model = with_new_head(encoder, 3, seed=4)
-    assert model.n_targets == 3 and float(model.target_mean.abs().sum()) == 0.0
-    for name, value in encoder.state_dict().items():
-        if not name.startswith(("head", "target")):
-            assert torch.equal(value, model.state_dict()[name])
-    assert torch.equal(with_new_head(encoder, 3, seed=4).head.out.bias, model.head.out.bias)

@@ -89,8 +89,3 @@ def test_labels_are_held_out_where_they_can_be_spared_or_are_needed(labels, aske
 def test_an_uncertainty_gets_labels_held_out_unless_the_user_said_how_many():
     assert with_held_out(FinetuneSettings()).validation_fraction == budget.HELD_OUT
     assert with_held_out(FinetuneSettings(validation_fraction=0.0)).validation_fraction == 0.0
-
-
-def test_patience_without_held_out_labels_would_do_nothing():
-    with pytest.raises(ValueError, match="patience waits for an error on held-out labels"):
-        FinetuneSettings(patience=2, validation_fraction=0.0)

@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional
 
 from matgl_infomax import api
 from matgl_infomax.data.read import to_label
@@ -52,11 +51,6 @@ def run(data, settings=CLASSES, labels=None, network=SMALL, **more):
     return fit(new_model(network, labels.shape[1], 0), Labelled(data[0], np.arange(60), labels), settings, **more)
 
 
-def goal(labels, **changes):
-    labels = np.asarray(labels, dtype=float)
-    return GOALS["classification"](CLASSES.model_copy(update=changes), labels, ["a", "b"][: labels.shape[1]])
-
-
 def test_learns_what_can_be_learnt(data):
     changes = {"steps": 200, "batch_sites": 60, "learning_rate": 3e-3, "validate_every": 50}
     fitted = run(data, CLASSES.model_copy(update=changes))
@@ -77,50 +71,6 @@ def test_validation_numbers_are_those_of_the_predictions(data):
         metrics.balanced_accuracy_score(truth, probability > 0.5)
     )
     assert best["validation/score"] == pytest.approx(metrics.log_loss(truth, probability), rel=1e-4)
-
-
-def test_area_under_the_curve_is_of_scores_and_not_of_decisions():
-    truth, score = np.array([0.0, 0.0, 1.0, 1.0, np.nan]), np.array([0.1, 0.2, 0.3, 0.4, 0.0])
-    found = classification_metrics(truth, score)
-    assert found["roc_auc"] == 1.0 and found["balanced_accuracy"] == 0.5
-    pairs = [(a > b) + 0.5 * (a == b) for a in (0.3, 0.3) for b in (0.3, 0.1)]
-    tied = score_metrics(np.array([1.0, 1, 0, 0]), np.array([0.3, 0.3, 0.3, 0.1]), 0.5)
-    assert tied["roc_auc"] == pytest.approx(np.mean(pairs))
-
-
-def test_undefined_numbers_are_none():
-    one_class = classification_metrics(np.ones(3), np.array([0.2, 0.5, 1.0]))
-    assert one_class["roc_auc"] is None and one_class["balanced_accuracy"] is None and one_class["log_loss"] > 0
-    assert set(classification_metrics(np.full(3, np.nan), np.zeros(3)).values()) == {None}
-    assert regression_metrics(np.full(3, 2.0), np.array([1.0, 2.0, 3.0]))["r2"] is None
-    assert set(regression_metrics(np.full(3, np.nan), np.zeros(3)).values()) == {None}
-
-
-def test_numbers_of_regression():
-    truth, prediction = np.array([0.0, 1, 2, np.nan]), np.array([0.0, 1, 5, 9])
-    found = regression_metrics(truth, prediction)
-    assert found == pytest.approx({"mae": 1.0, "rmse": 3**0.5, "r2": 1 - 9 / 2})
-
-
-def test_loss_is_cross_entropy_of_the_labels_that_are_there():
-    labels = torch.tensor([[1.0, float("nan")], [0.0, 1.0]])
-    logits = torch.tensor([[2.0, 9.0], [1.0, -1.0]])
-    expected = [functional.softplus(torch.tensor(x)) for x in (-2.0, 1.0, 1.0)]
-    assert float(goal(labels.numpy()).total(logits, labels)) == pytest.approx(float(sum(expected)))
-
-
-def test_balanced_classes_count_the_same_and_one_on_average():
-    labels = np.array([[0.0, 1], [0, 1], [0, 1], [1, np.nan]])
-    weight = balanced_weights(labels)
-    np.testing.assert_allclose(weight[:, 0], [4 / 6, 2.0])
-    np.testing.assert_allclose(weight[:, 1], [1.0, 0.5])  # a class that does not occur
-    even = goal(labels, class_weight="balanced").total(torch.zeros(4, 2), torch.from_numpy(labels).float())
-    assert float(even) == pytest.approx((4 + 1.5) * np.log(2))
-    plain, balanced = (
-        goal(labels[:, :1], class_weight=kind).total(torch.tensor([[0.0], [0], [0], [-3]]), torch.tensor(labels[:, :1]))
-        for kind in ("none", "balanced")
-    )
-    assert float(balanced - plain) == pytest.approx((4 / 6 - 1) * 3 * np.log(2) + np.log1p(np.exp(3)), rel=1e-5)
 
 
 def test_balanced_weights_find_more_of_the_rare_class(data):
@@ -167,13 +117,6 @@ def test_two_processes_classify_like_one(data):
     one, two = (run(data, settings.model_copy(update={"processes": n})) for n in (1, 2))
     for ours, theirs in zip(two.history, one.history, strict=True):
         assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-4)
-
-
-def test_other_labels_are_shown():
-    with pytest.raises(InputError, match=r"Target b: .* 0 or 1 .*Received: -1, 0.5, 2\. Make two classes"):
-        goal([[0, 0.5], [1, 2.0], [0, -1.0], [1, 1.0]])
-    with pytest.raises(InputError, match=r"Target a: .*Received: 2, 3, 4, 5, 6 and 3 other values"):
-        goal(np.arange(2.0, 10.0)[:, None])
 
 
 def test_true_and_false_are_labels():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from pydantic import ValidationError
 
 from matgl_infomax.data.share import Share
 from matgl_infomax.data.store import build_store
@@ -93,8 +92,3 @@ def test_off_nothing_of_it_is_made(data, monkeypatch):
     monkeypatch.setattr(type(data[1]), "batch", watched)
     run(data, SHORT)
     assert asked and not any(asked)
-
-
-def test_strength_of_noise_that_nobody_adds_is_refused():
-    with pytest.raises(ValidationError, match="noise_angstrom is for Noisy Nodes"):
-        FinetuneSettings(noise_angstrom=0.1)

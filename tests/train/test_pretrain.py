@@ -207,22 +207,3 @@ def test_setting_does_something(name, store, tmp_path):
     plain = run(store, tmp_path / "plain").history
     other = run(store, tmp_path / "other", SHORT.model_copy(update={name: OTHER[name]})).history
     assert plain != other
-
-
-@pytest.mark.parametrize(("name", "value"), [("preset", "published"), ("supercell_atoms", 12), ("primitive", False)])
-def test_model_setting_reaches_the_model(name, value):
-    changed = new_model(ModelSettings(**{name: value}), 1, 0)
-    plain = new_model(ModelSettings(), 1, 0)
-    assert changed.init_args != plain.init_args
-
-
-def test_training_sums_in_an_order_that_does_not_change(monkeypatch):
-    """M3GNet's scatter with two threads gave other bits each time."""
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    from matgl_infomax.train.loop import repeatable
-
-    assert not torch.are_deterministic_algorithms_enabled()
-    with repeatable():
-        assert torch.are_deterministic_algorithms_enabled() != torch.cuda.is_available()
-    assert not torch.are_deterministic_algorithms_enabled()
-    assert torch.utils.deterministic.fill_uninitialized_memory
