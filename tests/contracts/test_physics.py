@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import torch
 
 from matgl_infomax.contracts import BatchMates, CellChoice, Precision, SiteOrder
-from tests.helpers.bite import assert_exactly_the_right_ones_fail, each_fault, run, contracts_of
+from tests.helpers.bite import assert_exactly_the_right_ones_fail, contracts_of, each_fault, run
 from tests.helpers.broken import BREAKS, Sound
 
 

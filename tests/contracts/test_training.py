@@ -9,10 +9,10 @@ from matgl_infomax.contracts.training import fingerprint, hashes, moved_weights
 from tests.helpers.bite import (
     IN_OTHER_PROCESSES,
     assert_exactly_the_right_ones_fail,
+    contracts_of,
     each_fault,
     failing,
     run,
-    contracts_of,
 )
 from tests.helpers.broken import BREAKS, Sound
 from tests.helpers.toy import Toy
