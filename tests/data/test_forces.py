@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -84,3 +86,20 @@ def test_units_of_stress():
         pressed = salt(s=value * np.eye(3).ravel())
         labels = force_labels([pressed], columns.model_copy(update={"stress_unit": unit}))
         np.testing.assert_allclose(labels.stress[0] * GPA_OF["eV/A3"] / 32.0, -np.eye(3), rtol=1e-6)
+
+
+BULK = Crystal("bulk", np.array([29]), 2.0 * np.eye(3), np.zeros((1, 3)))
+
+
+def test_stress_has_the_sign_and_unit_of_matgl():
+    """A compressed crystal has a negative stress, and stress times volume is the slope of the energy with strain."""
+    bulk = replace(BULK, labels={"e": 1.0}, arrays={"s": np.array([10.0, 20, 30, 4, 5, 6])})
+    columns = LabelColumns(energy="e", stress="s", stress_unit="kBar", compression="positive")
+    ev = GPA_OF["eV/A3"]
+    orders = {"yz_xz_xy": (1, 2, 0, 2, 0, 1), "xy_yz_xz": (0, 1, 1, 2, 0, 2), "xy_xz_yz": (0, 1, 0, 2, 1, 2)}
+    for order, places in orders.items():
+        stress = force_labels([bulk], columns.model_copy(update={"stress_order": order})).stress[0] * ev / 8.0
+        np.testing.assert_allclose(np.diag(stress), [-1.0, -2.0, -3.0])
+        a, b, c = (stress[places[k], places[k + 1]] for k in (0, 2, 4))
+        np.testing.assert_allclose([a, b, c], [-0.4, -0.5, -0.6])
+        np.testing.assert_allclose(stress, stress.T)

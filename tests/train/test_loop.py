@@ -1,0 +1,228 @@
+"""The loop around Lightning: checkpoints whole or not at all, one bar, interrupts, sums in a fixed order."""
+
+from __future__ import annotations
+
+import signal
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
+from torch.utils.data import DataLoader
+
+from matgl_infomax.errors import InputError
+from matgl_infomax.settings.training import PretrainSettings
+from matgl_infomax.train import loop
+from matgl_infomax.train.loop import CHECKPOINT, AtomicCheckpoint, Findings, StepBar, read_checkpoint, run_steps
+from matgl_infomax.train.module import StepModule
+
+SETTINGS = PretrainSettings(steps=6, validate_every=4)
+
+
+class Line(StepModule):
+    """The slope of a line, learnt from its points; remembers the steps that it took."""
+
+    def __init__(self):
+        slope = nn.Parameter(torch.zeros(1))
+        super().__init__([{"params": [slope], "lr": 0.1}], steps=6, weight_decay=0.0, warmup_fraction=0.0)
+        self.slope, self.taken = slope, []
+
+    def training_step(self, batch, batch_idx):
+        self.taken.append(self.global_step)
+        loss = (self.slope * batch - 2 * batch).square().mean()
+        self.count({"loss": loss})
+        return loss
+
+    def validate(self):
+        return {"score": float((self.slope - 2).abs())}, self
+
+
+class Chunks(torch.utils.data.Sampler):
+    """Batches of a chunk of four steps, of the last chunk two."""
+
+    def __init__(self):
+        self.epoch = 0
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+    def __len__(self):
+        return 4 if self.epoch == 0 else 2
+
+    def __iter__(self):
+        for k in range(len(self)):
+            yield [4 * self.epoch + k]
+
+
+def points():
+    return DataLoader(torch.linspace(1, 2, 6), sampler=Chunks(), batch_size=None)
+
+
+def test_a_run_takes_its_steps_validates_after_each_chunk_and_keeps_a_checkpoint(tmp_path):
+    module = Line()
+    run_steps(module, points(), SETTINGS, out=tmp_path, description=None)
+    assert module.taken == list(range(6)) and [entry["step"] for entry in module.history] == [4.0, 6.0]
+    assert [file.name for file in tmp_path.iterdir()] == [CHECKPOINT]
+    checkpoint = read_checkpoint(tmp_path / CHECKPOINT)
+    assert checkpoint["global_step"] == 6 and checkpoint["progress"]["history"] == module.history
+
+
+def test_a_run_goes_on_from_its_checkpoint_to_the_same_weights(tmp_path):
+    whole = Line()
+    run_steps(whole, points(), SETTINGS, out=None, description=None)
+
+    class Dies(Line):
+        def training_step(self, batch, batch_idx):
+            if self.global_step == 5:
+                raise KeyError("killed")
+            return super().training_step(batch, batch_idx)
+
+    with pytest.raises(KeyError, match="killed"):
+        run_steps(Dies(), points(), SETTINGS, out=tmp_path, description=None)
+    resumed = Line()
+    run_steps(resumed, points(), SETTINGS, out=tmp_path, description=None)
+    assert resumed.taken == [4, 5] and torch.equal(resumed.slope, whole.slope)
+    assert resumed.history == whole.history and resumed.best_step == whole.best_step
+
+
+def test_nothing_is_kept_without_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run_steps(Line(), points(), SETTINGS, out=None, description=None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_bar_over_all_steps(capsys):
+    run_steps(Line(), points(), SETTINGS, out=None, description="Drawing")
+    shown = capsys.readouterr().err
+    assert "Drawing: 100%" in shown and "6/6" in shown
+
+
+def test_the_bar_starts_where_a_run_goes_on_and_one_process_shows_it(capsys):
+    bar, trainer = StepBar("Drawing", 6), SimpleNamespace(is_global_zero=True, global_step=4)
+    bar.on_train_start(trainer, None)
+    assert bar.bar.n == 4
+    trainer.global_step = 6
+    bar.on_train_batch_end(trainer)
+    assert bar.bar.n == 6
+    bar.on_train_end(trainer, None)
+    capsys.readouterr()
+    other = StepBar("Drawing", 6)
+    other.on_train_start(SimpleNamespace(is_global_zero=False, global_step=0), None)
+    other.on_train_batch_end(trainer)
+    other.on_train_end(trainer, None)
+    assert other.bar is None and capsys.readouterr().err == ""
+
+
+def test_half_a_checkpoint_never_replaces_a_good_one(tmp_path, monkeypatch):
+    file = tmp_path / "last.ckpt"
+    AtomicCheckpoint().save_checkpoint({"step": 1}, file)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(InputError, match="No space"):
+        AtomicCheckpoint().save_checkpoint({"step": 2}, file)
+    assert torch.load(file, weights_only=True) == {"step": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+class Harmful:
+    """Would write a file wherever it is unpickled."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def __reduce__(self):
+        return open, (str(self.file), "w")
+
+
+def test_nothing_in_a_checkpoint_is_executed(tmp_path):
+    torch.save({"progress": Harmful(tmp_path / "owned")}, tmp_path / CHECKPOINT)
+    with pytest.raises(InputError, match=r"last\.ckpt is no readable checkpoint\. Delete it to start again\."):
+        run_steps(Line(), points(), SETTINGS, out=tmp_path, description=None)
+    assert not (tmp_path / "owned").exists()
+
+
+def test_a_damaged_checkpoint_gets_a_sentence(tmp_path):
+    (tmp_path / CHECKPOINT).write_bytes(b"half of it")
+    with pytest.raises(InputError, match="is no readable checkpoint"):
+        read_checkpoint(tmp_path / CHECKPOINT)
+
+
+def failing(monkeypatch, error):
+    """A trainer that fails so, and the signals that its launcher sends."""
+    sent = []
+
+    class Fails:
+        default_root_dir = "the folder"
+        strategy = SimpleNamespace(launcher=SimpleNamespace(kill=sent.append))
+
+        def fit(self, *_, **__):
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            raise error
+
+    monkeypatch.setattr(loop, "_trainer", lambda *_: Fails())
+    return sent
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (OSError(28, "No space left on device"), "Cannot write the checkpoint in the folder: No space left on device"),
+        (ProcessExitedException("signal 9", 0, 1, -9), "A process of the training ended early.*smaller batch_sites"),
+        (ProcessRaisedException("Trace\nmatgl_infomax.errors.InputError: Give 4.\n", 0, 1), "^Give 4\\.$"),
+    ],
+)
+def test_what_a_user_can_repair_is_a_sentence(error, sentence, monkeypatch):
+    before = signal.getsignal(signal.SIGINT)
+    sent = failing(monkeypatch, error)
+    try:
+        with pytest.raises(InputError, match=sentence):
+            run_steps(Line(), points(), SETTINGS, out=None, description=None)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert sent == [signal.SIGKILL], "no process is left behind"
+
+
+def test_other_errors_of_processes_stay_what_they_are(monkeypatch):
+    before = signal.getsignal(signal.SIGINT)
+    failing(monkeypatch, ProcessRaisedException("Trace\nKeyError: 3\n", 0, 1))
+    try:
+        with pytest.raises(ProcessRaisedException, match="KeyError"):
+            run_steps(Line(), points(), SETTINGS, out=None, description=None)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_is_one_again_and_the_next_is_heard(monkeypatch):
+    before = signal.getsignal(signal.SIGINT)
+    failing(monkeypatch, SystemExit(0))
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_steps(Line(), points(), SETTINGS, out=None, description=None)
+        assert signal.getsignal(signal.SIGINT) is before
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_findings_go_from_the_first_process_to_the_one_that_started_it(tmp_path):
+    module, file = Line(), tmp_path / "findings.pt"
+    module.history, module.best_step, module.best_score = [{"step": 4.0}], 4, 0.5
+    Findings(file).on_train_end(SimpleNamespace(is_global_zero=False), module)
+    assert not file.exists()
+    Findings(file).on_train_end(SimpleNamespace(is_global_zero=True), module)
+    other = Line()
+    other.take_up(torch.load(file, weights_only=True))
+    assert other.progress() == module.progress()
+
+
+def test_training_sums_in_an_order_that_does_not_change(monkeypatch):
+    """M3GNet's scatter with two threads gave other bits each time."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert not torch.are_deterministic_algorithms_enabled()
+    with loop.repeatable():
+        assert torch.are_deterministic_algorithms_enabled() != torch.cuda.is_available()
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert torch.utils.deterministic.fill_uninitialized_memory
