@@ -11,9 +11,7 @@ from matgl_infomax.nn.build import new_model
 from matgl_infomax.settings.training import FinetuneSettings, ModelSettings
 from matgl_infomax.train import finetune as module
 from matgl_infomax.train.finetune import Labelled, fit
-from matgl_infomax.train.losses import fit_scale
-from matgl_infomax.train.module import WeightAverage, warmup_cosine
-from matgl_infomax.train.predict import embed_rows, predict_rows
+from matgl_infomax.train.predict import predict_rows
 from tests.helpers.build import many, store_of
 
 SHORT = FinetuneSettings(steps=20, validate_every=8, batch_sites=20, validation_fraction=0.25)

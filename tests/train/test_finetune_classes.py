@@ -18,12 +18,7 @@ from matgl_infomax.settings.training import FinetuneSettings, ModelSettings
 from matgl_infomax.train import finetune as module
 from matgl_infomax.train.finetune import Labelled, fit
 from matgl_infomax.train.losses import (
-    GOALS,
-    balanced_weights,
     check_goal,
-    classification_metrics,
-    regression_metrics,
-    score_metrics,
 )
 from matgl_infomax.train.predict import predict_rows
 from tests.helpers.build import many, store_of

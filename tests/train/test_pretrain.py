@@ -14,7 +14,6 @@ import torch
 
 from matgl_infomax.errors import InputError
 from matgl_infomax.host import load_model
-from matgl_infomax.nn.build import new_model
 from matgl_infomax.settings.training import ModelSettings, PretrainSettings
 from matgl_infomax.train import pretrain as module
 from matgl_infomax.train.loop import CHECKPOINT, read_checkpoint
