@@ -17,32 +17,11 @@ from matgl_infomax.tasks.studies.demo import TARGET, demo_crystals, write_crysta
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "CONTRIBUTING.md").read_text()
 FILE_BLOCK = re.compile(r"(?:^`([^`\n]+)`:\n\n)?^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
-MOVED = {
-    "from matgl_infomax.objectives.base import Objective, TwoLevelEncoder, site_vectors": (
-        "from matgl_infomax.objectives.base import Objective, TwoLevelEncoder\n"
-        "from matgl_infomax.objectives.base import site_vectors"
-    ),
-    "from matgl_infomax.settings.base import Settings, chosen": (
-        "from matgl_infomax.settings.training import Settings\nfrom matgl_infomax.settings.base import chosen"
-    ),
-    "from matgl_infomax.nn.layers import Head": "from matgl_infomax.nn.layers import Head",
-    "from matgl_infomax.nn.sitenet import ELEMENTS": "from matgl_infomax.nn.sitenet import ELEMENTS",
-    "from matgl_infomax.tasks.matbench.task.task import composition_text, content_sha256, fold_sha256, kfolds, steps": (
-        "from matgl_infomax.tasks.matbench.task import fold_sha256, kfolds\n"
-        "from matgl_infomax.tasks.matbench.task import composition_text, content_sha256, steps"
-    ),
-    "matgl_infomax/settings/training.py": "matgl_infomax/config.py",
-    "tasks/matbench/cards": "tasks/cards",
-}
-"""Places of the ground plan that the page names, and where they are in the old layout. Goes with the move."""
-OLD_LAYOUT = (ROOT / "matgl_infomax" / "config.py").is_file()
 
 
 def section(name: str) -> list[tuple[str, str, str]]:
     """Blocks of a section: the file that a block stands for (none for one that is run), its language, its text."""
     text = PAGE.split(f"\n## {name}\n")[1].split("\n## ")[0]
-    for new, old in MOVED.items() if OLD_LAYOUT else ():
-        text = text.replace(new, old)
     return FILE_BLOCK.findall(text)
 
 

@@ -210,21 +210,22 @@ def untrained(monkeypatch):
 @pytest.mark.usefixtures("untrained")
 def test_trainings(tmp_path):
     store, rows = exact.store(tmp_path / "cache"), np.arange(exact.N)
+    data = Labelled(store, rows, LABELS)
     assert store.key == KNOWN["store"]
     settings = PretrainSettings(**exact.SHORT, objective="masked", processes=2)
     with pytest.raises(Stopped):
         pretrain_encoder(store, rows, tmp_path / "pretrain", settings, ModelSettings(**exact.MODEL), progress=False)
     tuned = FinetuneSettings(**exact.SHORT, validation_fraction=0.25, processes=2)
     with pytest.raises(Stopped):
-        fit(exact.network(), store, rows, LABELS, tuned, pretrained=True, split_seed=7, out=tmp_path / "finetune")
+        fit(exact.network(), data, tuned, pretrained=True, split_seed=7, out=tmp_path / "finetune")
     with pytest.raises(Stopped):
-        fit(exact.network(), store, rows, LABELS, FinetuneSettings(**exact.SHORT), out=tmp_path / "finetune scratch")
+        fit(exact.network(), data, FinetuneSettings(**exact.SHORT), out=tmp_path / "finetune scratch")
     for name in ("pretrain", "finetune", "finetune scratch"):
         assert claimed(tmp_path / name) == KNOWN[f"{name} claim"]
 
 
 def test_ensemble(tmp_path):
-    data = Labelled(exact.store(tmp_path / "cache"), LABELS, ("y",))
+    data = Labelled(exact.store(tmp_path / "cache"), np.arange(exact.N), LABELS, ("y",))
     settings = FinetuneSettings(**exact.SHORT, validation_fraction=0.3)
     start = InitialNetwork(exact.network, True)
     train_ensemble(start, data, settings, EnsembleSettings(ensemble=2), tmp_path / "out", progress=False)

@@ -129,7 +129,7 @@ def test_an_ensemble_trained_on_two_processes_grows(data, tmp_path, monkeypatch)
     """A third member joins two that are finished; those are read, not trained."""
     settings = FINETUNE.model_copy(update={"processes": 2, "steps": 4, "validate_every": 2, "batch_sites": 30})
     start = InitialNetwork(lambda seed: new_model(MODEL, 1, seed), pretrained=False)
-    labelled, trained, fit_ = Labelled(data[0], data[1], ("y",)), [], loop._fit
+    labelled, trained, fit_ = Labelled(data[0], np.arange(60), data[1], ("y",)), [], loop._fit
 
     def grow(size):
         several = EnsembleSettings(ensemble=size)

@@ -14,7 +14,7 @@ import pytest
 from matgl_infomax.errors import InputError
 from matgl_infomax.io import sha256_of
 from matgl_infomax.record import RunCard
-from matgl_infomax.settings.commands import LaunchSettings, ProbeConfig
+from matgl_infomax.settings.commands import ProbeConfig
 from matgl_infomax.tasks.studies.engine import (
     CardGrid,
     Grid,
@@ -28,11 +28,14 @@ from matgl_infomax.tasks.studies.engine import (
 )
 
 
-class Settings(LaunchSettings):
+@dataclass(frozen=True)
+class Settings:
     """Settings of a grid that only counts."""
 
     out: Path
     factor: float = 2.0
+    workers: int = 1
+    launcher: str = "local"
 
 
 @dataclass(frozen=True)
