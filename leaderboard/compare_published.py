@@ -158,8 +158,8 @@ def _published(task: Task, truth: pd.Series | None, config: CompareConfig) -> Pu
     """Scores and predictions of the entries that ours are compared with; true values by id check the predictions."""
     table = published_scores(task.card.name)
     ranked = ranked_rows(table, config.ranked)
-    asked = chosen_rows(published_scores(), config.entries)[(published_scores()["task"] == task.card.name).to_numpy()]
-    table = table.assign(ranked=ranked, asked=asked.to_numpy() if config.entries else ranked)
+    spec = chosen_rows(published_scores(), config.entries)[(published_scores()["task"] == task.card.name).to_numpy()]
+    table = table.assign(ranked=ranked, spec=spec.to_numpy() if config.entries else ranked)
     notes = []
     if not len(table):
         notes.append("No published scores of this task come with the package; only our answers are compared.")
@@ -188,20 +188,20 @@ def _compare_folds(
     card = task.card
     ids = answers[0].table["id"]
     entries = {name: column[ids].to_numpy(dtype=np.float64) for name, column in published.predictions.items()}
-    contest = gather_answers(answers, entries, draws=config.draws, seed=config.seed)
-    by_fold = scores_on(card.name, contest.folds)
-    duels = _duels(contest, published, by_fold)
-    order = np.argsort(contest.resampled.means, kind="stable")
-    groups = _groups(contest, order)
-    table = entry_table(contest, published.table, by_fold, groups)
+    task_answers = gather_answers(answers, entries, draws=config.draws, seed=config.seed)
+    by_fold = scores_on(card.name, task_answers.folds)
+    duels = _duels(task_answers, published, by_fold)
+    order = np.argsort(task_answers.resampled.means, kind="stable")
+    groups = _groups(task_answers, order)
+    table = entry_table(task_answers, published.table, by_fold, groups)
     ours = [int(a) for a in order if a < len(answers)]
     best = next((int(a) for a in order if a >= len(answers)), None)
-    strata = details.strata(contest, best)
-    runs = [_standing(a, contest, duels[a], table, (strata[a], best), details) for a in ours]
-    own = [contest.duel(a, b) for a, b in combinations(ours, 2)]
+    strata = details.strata(task_answers, best)
+    runs = [_standing(a, task_answers, duels[a], table, (strata[a], best), details) for a in ours]
+    own = [task_answers.difference(a, b) for a, b in combinations(ours, 2)]
     notes = [*published.notes, *details.notes]
-    if len(contest.folds) < N_FOLDS:
-        said = ", ".join(map(str, contest.folds))
+    if len(task_answers.folds) < N_FOLDS:
+        said = ", ".join(map(str, task_answers.folds))
         notes.append(f"Only fold {said} was answered: places and differences are those of this part alone.")
     return TaskComparison(
         task=card.name,
@@ -209,39 +209,39 @@ def _compare_folds(
         unit=card.unit,
         kind=card.kind,
         metric=card.metric,
-        folds=contest.folds,
+        folds=task_answers.folds,
         materials=len(ids),
         runs=tuple(runs),
         own=tuple(_corrected(own)),
         table=table,
-        groups=tuple(tuple(contest.names[k] for k in group) for group in groups),
+        groups=tuple(tuple(task_answers.names[k] for k in group) for group in groups),
         notes=tuple(notes),
     )
 
 
-def _duels(contest: ReadyBenchmarks, published: Published, by_fold: pd.DataFrame) -> list[list[PairedDifference]]:
+def _duels(task_answers: ReadyBenchmarks, published: Published, by_fold: pd.DataFrame) -> list[list[PairedDifference]]:
     """Each answer of ours against every entry asked for; corrected for their number, the best entry first."""
-    place = {name: k for k, name in enumerate(contest.names)}
-    asked = published.table.loc[published.table["asked"], "algorithm"]
+    place = {name: k for k, name in enumerate(task_answers.names)}
+    spec = published.table.loc[published.table["asked"], "algorithm"]
     found = []
-    for a in range(len(contest.own)):
-        mine = [contest.duel(a, place[name]) for name in asked if name in published.predictions]
-        mine += [contest.fold_duel(a, name, by_fold.loc[name].to_numpy(dtype=np.float64))
-                 for name in asked if name not in published.predictions and name in by_fold.index]  # fmt: skip
-        sign = 1 if contest.metric == "mae" else -1
-        found.append(sorted(_corrected(mine), key=lambda duel: sign * duel.other_score))
+    for a in range(len(task_answers.own)):
+        mine = [task_answers.difference(a, place[name]) for name in spec if name in published.predictions]
+        mine += [task_answers.fold_difference(a, name, by_fold.loc[name].to_numpy(dtype=np.float64))
+                 for name in spec if name not in published.predictions and name in by_fold.index]  # fmt: skip
+        sign = 1 if task_answers.metric == "mae" else -1
+        found.append(sorted(_corrected(mine), key=lambda paired: sign * paired.other_score))
     return found
 
 
 def _corrected(duels: Sequence[PairedDifference]) -> list[PairedDifference]:
     """The p-values of one family, corrected by Holm."""
-    return [replace(duel, p_holm=p) for duel, p in zip(duels, holm([duel.p for duel in duels]), strict=True)]
+    return [replace(paired, p_holm=p) for paired, p in zip(duels, holm([paired.p for paired in duels]), strict=True)]
 
 
-def _groups(contest: ReadyBenchmarks, order: Any) -> list[list[int]]:
+def _groups(task_answers: ReadyBenchmarks, order: Any) -> list[list[int]]:
     """Tie groups of all answers with predictions, as positions in the contest."""
-    n = len(contest.names)
-    p = contest.p_values()
+    n = len(task_answers.names)
+    p = task_answers.p_values()
     upper = np.triu_indices(n, 1)
     corrected = np.ones((n, n))
     corrected[upper] = holm([float(value) for value in p[upper]])
@@ -251,15 +251,15 @@ def _groups(contest: ReadyBenchmarks, order: Any) -> list[list[int]]:
 
 def _standing(
     a: int,
-    contest: ReadyBenchmarks,
+    task_answers: ReadyBenchmarks,
     duels: list[PairedDifference],
     table: pd.DataFrame,
     strata: tuple[pd.DataFrame, int | None],
     details: Details,
 ) -> RunStanding:
     """One answer of ours with all that is known of it; strata come with the entry that they compare with."""
-    answer, (kinds, best) = contest.own[a], strata
-    predictions = answer.table.assign(error=contest.errors[a])
+    answer, (kinds, best) = task_answers.own[a], strata
+    predictions = answer.table.assign(error=task_answers.errors[a])
     return RunStanding(
         name=answer.name,
         folder=answer.folder,
@@ -268,15 +268,15 @@ def _standing(
         network=answer.network,
         labels=answer.labels,
         seeds=len(answer.seeds),
-        score=float(contest.scores[a].mean()),
-        std=float(contest.scores[a].std()),
-        fold_scores=tuple(float(score) for score in contest.scores[a]),
-        place=place_of(contest.names[a], table, duels),
+        score=float(task_answers.scores[a].mean()),
+        std=float(task_answers.scores[a].std()),
+        fold_scores=tuple(float(score) for score in task_answers.scores[a]),
+        place=place_of(task_answers.names[a], table, duels),
         duels=tuple(duels),
         predictions=predictions,
         strata=kinds,
-        reference=contest.names[best] if best is not None else "",
-        worst=details.worst(contest, a, best),
+        reference=task_answers.names[best] if best is not None else "",
+        worst=details.worst(task_answers, a, best),
         calibration=details.calibration(answer),
         notes=answer.notes,
     )
@@ -321,7 +321,7 @@ class ReadyBenchmarks:
                 return found + seed_deviations(one.seed_errors - other.seed_errors, len(found), self.generator)
         return found + self.seeds[a] - self.seeds[b]
 
-    def duel(self, a: int, b: int) -> PairedDifference:
+    def difference(self, a: int, b: int) -> PairedDifference:
         """Answer a against answer b, material by material; not yet corrected for the number of comparisons."""
         difference, deviations = float(self.resampled.means[a] - self.resampled.means[b]), self.deviations(a, b)
         tails = [ALPHA / 2, 1 - ALPHA / 2]
@@ -351,7 +351,7 @@ class ReadyBenchmarks:
             materials=self.errors.shape[1],
         )
 
-    def fold_duel(self, a: int, other: str, scores: NDArray[np.float64]) -> PairedDifference:
+    def fold_difference(self, a: int, other: str, scores: NDArray[np.float64]) -> PairedDifference:
         """Answer a against an entry of which only the scores of the folds are known, (K,)."""
         theirs = as_errors(self.metric, scores)
         found = fold_test(self.fold_errors(a), theirs, test_share=1 / (N_FOLDS - 1))
@@ -462,7 +462,7 @@ def scores_on(task: str, folds: Sequence[int]) -> pd.DataFrame:
 
 
 def entry_table(
-    contest: ReadyBenchmarks, published: pd.DataFrame, by_fold: pd.DataFrame, groups: Sequence[Sequence[int]]
+    task_answers: ReadyBenchmarks, published: pd.DataFrame, by_fold: pd.DataFrame, groups: Sequence[Sequence[int]]
 ) -> pd.DataFrame:
     """All answers to a task, the best first.
 
@@ -480,25 +480,25 @@ def entry_table(
     """
     import pandas as pd
 
-    group = {contest.names[a]: number for number, members in enumerate(groups, 1) for a in members}
+    group = {task_answers.names[a]: number for number, members in enumerate(groups, 1) for a in members}
     lines = []
     for row in published.to_dict("records"):
         name = row["algorithm"]
         score, std = row["mean"], row["std"]
-        if len(contest.folds) < N_FOLDS:
+        if len(task_answers.folds) < N_FOLDS:
             known = by_fold.loc[name].to_numpy(dtype=np.float64) if name in by_fold.index else np.array([np.nan])
             score, std = float(known.mean()), float(known.std())
         facts = {key: row[key] for key in ("status", "flag", "reason", "source", "date")}
         ranked = bool(row["ranked"]) and not np.isnan(score)
         lines.append({"entry": name, "own": False, "score": score, "std": std, "ranked": ranked, **facts})
-    for a, answer in enumerate(contest.own):
+    for a, answer in enumerate(task_answers.own):
         facts = {"status": "ours", "flag": "", "reason": "", "source": answer.source, "date": ""}
-        score, std = float(contest.scores[a].mean()), float(contest.scores[a].std())
+        score, std = float(task_answers.scores[a].mean()), float(task_answers.scores[a].std())
         lines.append({"entry": answer.name, "own": True, "score": score, "std": std, "ranked": False, **facts})
     table = pd.DataFrame(lines)
     table["group"] = [group.get(name, 0) for name in table["entry"]]
-    table["predictions"] = table["entry"].isin(contest.names)
-    rank = table["score"] if contest.metric == "mae" else -table["score"]
+    table["predictions"] = table["entry"].isin(task_answers.names)
+    rank = table["score"] if task_answers.metric == "mae" else -table["score"]
     better = [int((table["ranked"] & (rank < value)).sum()) for value in rank]
     counts = table["ranked"] | table["own"]
     table["place"] = [1 + n if here else 0 for n, here in zip(better, counts, strict=True)]
@@ -516,8 +516,8 @@ def place_of(name: str, table: pd.DataFrame, duels: Sequence[PairedDifference]) 
     """
     ranked = set(table.loc[table["ranked"], "entry"])
     of = len(ranked) + 1
-    better = sum(duel.finding == "worse" for duel in duels if duel.other in ranked)  # entries that beat ours
-    worse = sum(duel.finding == "better" for duel in duels if duel.other in ranked)
+    better = sum(paired.finding == "worse" for paired in duels if paired.other in ranked)  # entries that beat ours
+    worse = sum(paired.finding == "better" for paired in duels if paired.other in ranked)
     place = int(table.loc[table["own"] & (table["entry"] == name), "place"].iloc[0])
     return Place(place=place, of=of, best=1 + better, worst=of - worse)
 
@@ -541,29 +541,29 @@ class Details:
     seed: int
     notes: tuple[str, ...]
 
-    def strata(self, contest: ReadyBenchmarks, reference: int | None) -> list[pd.DataFrame]:
+    def strata(self, task_answers: ReadyBenchmarks, reference: int | None) -> list[pd.DataFrame]:
         """Where each answer of ours wins and loses against a reference; empty tables without one."""
         import pandas as pd
 
-        own = contest.errors[: len(contest.own)]
+        own = task_answers.errors[: len(task_answers.own)]
         if reference is None:
             return [pd.DataFrame(columns=list(STRATA_COLUMNS)) for _ in own]
-        return split_differences(own, contest.errors[reference], self.guess, self.kinds, seed=self.seed)
+        return split_differences(own, task_answers.errors[reference], self.guess, self.kinds, seed=self.seed)
 
-    def worst(self, contest: ReadyBenchmarks, a: int, reference: int | None) -> pd.DataFrame:
+    def worst(self, task_answers: ReadyBenchmarks, a: int, reference: int | None) -> pd.DataFrame:
         """The largest errors of an answer; none for classes."""
         import pandas as pd
 
-        errors = contest.errors[a]
-        if contest.kind == "classification":
+        errors = task_answers.errors[a]
+        if task_answers.kind == "classification":
             return pd.DataFrame(columns=["id", "fold", "error", "times_mean", "reference_error"])
         rows = np.argsort(-errors, kind="stable")[:WORST]
         worst = pd.DataFrame({
             "id": [self.ids[row] for row in rows],
-            "fold": contest.fold[rows],
+            "fold": task_answers.fold[rows],
             "error": errors[rows],
             "times_mean": errors[rows] / max(float(errors.mean()), 1e-300),
-            "reference_error": contest.errors[reference][rows] if reference is not None else np.nan,
+            "reference_error": task_answers.errors[reference][rows] if reference is not None else np.nan,
         })  # fmt: skip
         if self.attributes is not None:
             facts = self.attributes.iloc[rows].reset_index(drop=True)

@@ -137,7 +137,7 @@ class RunStanding:
 
     def to_frame(self) -> pd.DataFrame:
         """One line per published entry that it was compared with."""
-        return duel_frame(self.duels)
+        return difference_frame(self.duels)
 
     def to_markdown(self) -> str:
         """Place, differences, strata, largest errors and uncertainty, to read."""
@@ -175,7 +175,7 @@ class TaskComparison:
 
     def to_frame(self) -> pd.DataFrame:
         """All comparisons of our answers, one line each."""
-        return duel_frame([duel for run in self.runs for duel in run.duels] + list(self.own))
+        return difference_frame([paired for run in self.runs for paired in run.duels] + list(self.own))
 
     def to_markdown(self) -> str:
         """The task to read: who stands where, ties, and every answer of ours in detail."""
@@ -183,7 +183,7 @@ class TaskComparison:
 
     def plot(self) -> Figure:
         """Forest plot of all comparisons of our answers."""
-        duels: Sequence[PairedDifference] = [duel for run in self.runs for duel in run.duels] + list(self.own)
+        duels: Sequence[PairedDifference] = [paired for run in self.runs for paired in run.duels] + list(self.own)
         return forest(duels, self.task)
 
 
@@ -237,12 +237,12 @@ HOW = (
 )
 
 
-def duel_frame(duels: Sequence[PairedDifference]) -> pd.DataFrame:
+def difference_frame(duels: Sequence[PairedDifference]) -> pd.DataFrame:
     """One line per comparison, with its finding."""
     import pandas as pd
 
     names = [*PairedDifference.__dataclass_fields__, "finding"]
-    return pd.DataFrame([{**asdict(duel), "finding": duel.finding} for duel in duels], columns=names)
+    return pd.DataFrame([{**asdict(paired), "finding": paired.finding} for paired in duels], columns=names)
 
 
 def comparison_text(result: LeaderboardComparison, details: bool) -> str:
@@ -262,7 +262,10 @@ def _summary(result: LeaderboardComparison) -> list[str]:
     for task in result.tasks:
         for run in task.runs:
             words = ("better", "tie", "worse", "untested")
-            by = {word: [_starred(duel, duel.other) for duel in run.duels if duel.finding == word] for word in words}
+            by = {
+                word: [_starred(paired, paired.other) for paired in run.duels if paired.finding == word]
+                for word in words
+            }
             rows.append([task.task.removeprefix("matbench_"), run.name, _with_std(run.score, run.std, len(task.folds)),
                          run.place.to_text(), *(", ".join(names) for names in by.values())])  # fmt: skip
     head = ["task", "answer", "score", "place (open)", "better than", "tie with", "worse than", "untested"]
@@ -295,7 +298,7 @@ def task_text(task: TaskComparison, details: bool = True) -> str:
 
 def _places(task: TaskComparison) -> list[str]:
     """Ranked entries, ours and those compared."""
-    compared = {duel.other for run in task.runs for duel in run.duels}
+    compared = {paired.other for run in task.runs for paired in run.duels}
     table = task.table
     shown = table[table["ranked"] | table["own"] | table["entry"].isin(compared)]
     rows = []
@@ -343,13 +346,26 @@ def run_text(run: RunStanding, details: bool = True) -> str:
 def _duels(duels: Sequence[PairedDifference], both: bool = False) -> list[str]:
     """Comparisons as a table."""
     rows = []
-    for duel in duels:
-        interval = f"{_signed(duel.difference)} [{_signed(duel.low)}, {_signed(duel.high)}]"
-        materials = f"[{_signed(duel.low_materials)}, {_signed(duel.high_materials)}]" if duel.materials else ""
-        names = [duel.ours, duel.other] if both else [duel.other]
-        rows.append([*names, f"{duel.other_score:.4g}", duel.way, interval, materials, _p(duel.p_holm), _p(duel.p_sign),
-                     _p(duel.p_wilcoxon), "" if np.isnan(duel.closer) else f"{duel.closer:.0%}",
-                     f"{duel.folds_won} of {duel.folds}", _starred(duel, duel.finding)])  # fmt: skip
+    for paired in duels:
+        interval = f"{_signed(paired.difference)} [{_signed(paired.low)}, {_signed(paired.high)}]"
+        materials = f"[{_signed(paired.low_materials)}, {_signed(paired.high_materials)}]" if paired.materials else ""
+        names = [paired.ours, paired.other] if both else [paired.other]
+        closer = "" if np.isnan(paired.closer) else f"{paired.closer:.0%}"
+        rows.append(
+            [
+                *names,
+                f"{paired.other_score:.4g}",
+                paired.way,
+                interval,
+                materials,
+                _p(paired.p_holm),
+                _p(paired.p_sign),
+                _p(paired.p_wilcoxon),
+                closer,
+                f"{paired.folds_won} of {paired.folds}",
+                _starred(paired, paired.finding),
+            ]
+        )
     head = [*(["ours", "against"] if both else ["against"]), "its score", "way", "difference [95 %]", "these seeds",
             "p (Holm)",            "p, sign test", "p, Wilcoxon", "closer on", "folds won", "finding"]  # fmt: skip
     return table_lines(head, rows) if rows else ["Nothing to compare with."]
@@ -398,9 +414,9 @@ def _with_std(score: float, std: float, folds: int) -> str:
     return f"{score:.4g}" + (f" ± {std:.2g}" if folds > 1 and not np.isnan(std) else "")
 
 
-def _starred(duel: PairedDifference, word: str) -> str:
+def _starred(paired: PairedDifference, word: str) -> str:
     """The word with a star where only other seeds make it a tie."""
-    return f"{word}*" if duel.finding == "tie" and duel.seeds_decide else word
+    return f"{word}*" if paired.finding == "tie" and paired.seeds_decide else word
 
 
 def _signed(value: float) -> str:
@@ -465,7 +481,7 @@ def _task(task: TaskComparison) -> dict[str, Any]:
         "task": task.task, "target": task.target, "unit": task.unit, "kind": task.kind, "metric": task.metric,
         "folds": list(task.folds), "materials": task.materials, "groups": [list(group) for group in task.groups],
         "notes": list(task.notes), "runs": [_run(run) for run in task.runs],
-        "own": [_duel(duel) for duel in task.own], "table": task.table.to_dict("records"),
+        "own": [_paired_difference(paired) for paired in task.own], "table": task.table.to_dict("records"),
     }  # fmt: skip
 
 
@@ -476,15 +492,15 @@ def _run(run: RunStanding) -> dict[str, Any]:
         "name": run.name, "source": run.source, "arm": run.arm, "network": run.network, "labels": run.labels,
         "seeds": run.seeds, "score": run.score, "std": run.std, "fold_scores": list(run.fold_scores),
         "place": asdict(run.place), "reference": run.reference, "notes": list(run.notes),
-        "duels": [_duel(duel) for duel in run.duels], "strata": run.strata.to_dict("records"),
+        "duels": [_paired_difference(paired) for paired in run.duels], "strata": run.strata.to_dict("records"),
         "worst": worst.round({"times_mean": 1}).to_dict("records"),
         "calibration": asdict(run.calibration) if run.calibration is not None else None,
     }  # fmt: skip
 
 
-def _duel(duel: PairedDifference) -> dict[str, Any]:
+def _paired_difference(paired: PairedDifference) -> dict[str, Any]:
     """One comparison with its finding."""
-    return {**asdict(duel), "finding": duel.finding}
+    return {**asdict(paired), "finding": paired.finding}
 
 
 def _plain(value: Any) -> Any:
@@ -529,7 +545,7 @@ def forests(result: LeaderboardComparison) -> Figure:
     """
     from matplotlib.figure import Figure
 
-    panels = [[duel for run in task.runs for duel in run.duels] + list(task.own) for task in result.tasks]
+    panels = [[paired for run in task.runs for paired in run.duels] + list(task.own) for task in result.tasks]
     heights = [1 + 0.28 * max(1, len(duels)) for duels in panels]
     figure = Figure(figsize=(6.4, 0.4 + sum(heights)), dpi=150, layout="constrained")
     axes = figure.subplots(len(panels), 1, height_ratios=heights, squeeze=False)[:, 0]
@@ -540,14 +556,14 @@ def forests(result: LeaderboardComparison) -> Figure:
 
 def _draw(axes: Axes, duels: Sequence[PairedDifference], title: str) -> None:
     """One panel."""
-    several = len({duel.ours for duel in duels}) > 1
-    for y, duel in enumerate(duels):
-        colour = COLOURS[duel.finding]
-        if not np.isnan(duel.low):
-            axes.plot([duel.low, duel.high], [y, y], color=colour, linewidth=1.5)
+    several = len({paired.ours for paired in duels}) > 1
+    for y, paired in enumerate(duels):
+        colour = COLOURS[paired.finding]
+        if not np.isnan(paired.low):
+            axes.plot([paired.low, paired.high], [y, y], color=colour, linewidth=1.5)
         # Open squares: five numbers against five, not material by material.
-        axes.plot(duel.difference, y, MARKERS[duel.way], color=colour, markersize=5,
-                  markerfacecolor=colour if duel.way == "per material" else "white")  # fmt: skip
+        axes.plot(paired.difference, y, MARKERS[paired.way], color=colour, markersize=5,
+                  markerfacecolor=colour if paired.way == "per material" else "white")  # fmt: skip
     axes.axvline(0, color="0.4", linewidth=0.8)
     axes.set_yticks(range(len(duels)), [f"{d.ours} - {d.other}" if several else d.other for d in duels], fontsize=7)
     axes.invert_yaxis()

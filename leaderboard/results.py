@@ -68,7 +68,7 @@ class BenchmarkSpec(BaseModel):
 class BenchmarkResult:
     """The numbers of a benchmark; finished folds only."""
 
-    asked: BenchmarkSpec
+    spec: BenchmarkSpec
     """What the benchmark is about."""
     predictions: pd.DataFrame
     """One line per test crystal: id, fold, target, prediction (mean over seeds; a probability for classes), std
@@ -94,12 +94,12 @@ class BenchmarkResult:
 
     def to_text(self) -> str:
         """The scores as a table to read, with mean and standard deviation over folds, and what to know about them."""
-        asked = self.asked
-        unit = f" ({asked.unit})" if asked.unit else ""
-        labels = "all labels" if asked.labels is None else f"{asked.labels} labels"
+        spec = self.spec
+        unit = f" ({spec.unit})" if spec.unit else ""
+        labels = "all labels" if spec.labels is None else f"{spec.labels} labels"
         lines = [
-            f"{asked.task}: {asked.target}{unit}, arm {asked.arm}, {asked.network}, "
-            f"{labels} of each training part, {len(asked.seeds)} seed(s)",
+            f"{spec.task}: {spec.target}{unit}, arm {spec.arm}, {spec.network}, "
+            f"{labels} of each training part, {len(spec.seeds)} seed(s)",
             "",
             *_table(self.scores),
         ]
@@ -110,8 +110,8 @@ class BenchmarkResult:
 
     def notes(self) -> list[str]:
         """What a reader of the numbers has to know."""
-        found = [*self.asked.notes]
-        if self.asked.kind == "classification":
+        found = [*self.spec.notes]
+        if self.spec.kind == "classification":
             areas = [probability_rocauc(part["target"].to_numpy(), part["prediction"].to_numpy())
                      for _, part in self.predictions.groupby("fold")]  # fmt: skip
             found.append(
@@ -147,13 +147,13 @@ def read_benchmark(folder: Path) -> BenchmarkResult:
     Raises:
         InputError: If a file is missing or damaged, or two of them contradict each other.
     """
-    asked = read_benchmark_spec(folder)
-    predictions = _read_predictions(folder / PREDICTIONS, asked)
+    spec = read_benchmark_spec(folder)
+    predictions = _read_predictions(folder / PREDICTIONS, spec)
     cards = read_cards(folder / CARDS)
-    scores = score_table(predictions, asked.kind)
+    scores = score_table(predictions, spec.kind)
     _same_scores(folder / SCORES_FILE, scores)
-    cards_fit(folder, asked, predictions, cards)
-    return BenchmarkResult(asked, predictions, scores, cards)
+    cards_fit(folder, spec, predictions, cards)
+    return BenchmarkResult(spec, predictions, scores, cards)
 
 
 def read_benchmark_spec(folder: Path) -> BenchmarkSpec:
@@ -171,7 +171,7 @@ def read_benchmark_spec(folder: Path) -> BenchmarkSpec:
         raise InputError(f"{file} describes no benchmark ({place}: {first['msg']}).") from error
 
 
-def _read_predictions(file: Path, asked: BenchmarkSpec) -> pd.DataFrame:
+def _read_predictions(file: Path, spec: BenchmarkSpec) -> pd.DataFrame:
     """The table of predictions: every column there, every id once, every number finite."""
     import pandas as pd
 
@@ -190,11 +190,11 @@ def _read_predictions(file: Path, asked: BenchmarkSpec) -> pd.DataFrame:
     wrong = ~np.isfinite(numbers).all(axis=1)
     if wrong.any():
         raise InputError(f"{file} has no number for {table['id'][wrong].iloc[0]}. Run the benchmark again.")
-    other = sorted(set(table["fold"]) - set(asked.folds))
+    other = sorted(set(table["fold"]) - set(spec.folds))
     if other:
         raise InputError(f"{file} has fold {other[0]}, and {ASKED} does not ask for it.")
     probabilities = table["prediction"].between(0, 1) & table["target"].isin([0.0, 1.0])
-    if asked.kind == "classification" and not probabilities.all():
+    if spec.kind == "classification" and not probabilities.all():
         raise InputError(f"{file} has no probability of a class for {table['id'][~probabilities].iloc[0]}.")
     return table
 
@@ -227,7 +227,7 @@ def _same_scores(file: Path, scores: pd.DataFrame) -> None:
         raise InputError(f"{file} holds other scores than those of {PREDICTIONS}. Run the benchmark again.")
 
 
-def cards_fit(folder: Path, asked: BenchmarkSpec, predictions: pd.DataFrame, cards: Sequence[RunCard]) -> None:
+def cards_fit(folder: Path, spec: BenchmarkSpec, predictions: pd.DataFrame, cards: Sequence[RunCard]) -> None:
     """Each fold has one card per seed, of this benchmark.
 
     Args:
@@ -239,7 +239,7 @@ def cards_fit(folder: Path, asked: BenchmarkSpec, predictions: pd.DataFrame, car
     Raises:
         InputError: If a card is missing, one too many, of another benchmark, or of other predictions.
     """
-    wanted = {(int(fold), seed) for fold in set(predictions["fold"]) for seed in asked.seeds}
+    wanted = {(int(fold), seed) for fold in set(predictions["fold"]) for seed in spec.seeds}
     found = [(card.fold, card.seed) for card in cards]
     if sorted(found) != sorted(wanted):
         raise InputError(
@@ -249,7 +249,7 @@ def cards_fit(folder: Path, asked: BenchmarkSpec, predictions: pd.DataFrame, car
     sizes = predictions.groupby("fold").size()
     for card in cards:
         about = (card.task, card.target, card.arm, card.settings)
-        if about != (asked.task, asked.target, asked.arm, asked.settings):
+        if about != (spec.task, spec.target, spec.arm, spec.settings):
             raise InputError(f"{folder / CARDS}: the card of fold {card.fold} belongs to another benchmark.")
         if card.n_test != sizes[card.fold]:
             raise InputError(f"{folder / CARDS}: fold {card.fold} was tested on {card.n_test} crystals, not as here.")
@@ -396,12 +396,12 @@ def _benchmark(folder: Path) -> OwnAnswer:
     """A finished benchmark, with or without the true values."""
     import pandas as pd
 
-    asked = read_benchmark_spec(folder)
-    task = load_task(asked.task)
+    spec = read_benchmark_spec(folder)
+    task = load_task(spec.task)
     card = task.card
-    if (asked.kind, asked.unit) != (card.kind, card.unit):
+    if (spec.kind, spec.unit) != (card.kind, card.unit):
         raise InputError(
-            f"{folder} answers {asked.kind} in {asked.unit or 'no unit'}; {card.name} is {card.kind} in "
+            f"{folder} answers {spec.kind} in {spec.unit or 'no unit'}; {card.name} is {card.kind} in "
             f"{card.unit or 'no unit'}."
         )
     table = _predictions(folder / PREDICTIONS)
@@ -409,13 +409,13 @@ def _benchmark(folder: Path) -> OwnAnswer:
     if "target" in table:
         table = read_benchmark(folder).predictions
     cards = read_cards(folder / CARDS)
-    cards_fit(folder, asked, table, cards)
+    cards_fit(folder, spec, table, cards)
 
     scores = pd.read_csv(folder / SCORES_FILE) if (folder / SCORES_FILE).is_file() else None
-    errors = _seed_errors(cards, asked.seeds, sorted({int(fold) for fold in table["fold"]}))
+    errors = _seed_errors(cards, spec.seeds, sorted({int(fold) for fold in table["fold"]}))
     return OwnAnswer(
-        folder.resolve().name, folder, "benchmark", task, asked.arm, asked.network, asked.labels,
-        _ordered(table, task), tuple(asked.seeds), errors, scores, tuple(asked.notes),
+        folder.resolve().name, folder, "benchmark", task, spec.arm, spec.network, spec.labels,
+        _ordered(table, task), tuple(spec.seeds), errors, scores, tuple(spec.notes),
     )  # fmt: skip
 
 

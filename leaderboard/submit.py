@@ -159,7 +159,7 @@ def _one_algorithm(answers: Sequence[ReadyBenchmark]) -> None:
     again = sorted({name for name in names if names.count(name) > 1})
     if again:
         raise InputError(f"A submission answers each task once. Received more than one benchmark of {again[0]}.")
-    ways = {(a.result.asked.network, a.result.asked.arm): a.name for a in answers}
+    ways = {(a.result.spec.network, a.result.spec.arm): a.name for a in answers}
     if len(ways) > 1:
         said = "; ".join(f"{task}: {model}, arm {arm}" for (model, arm), task in ways.items())
         raise InputError(f"One submission is one algorithm. Received {said}. Submit them under different names.")
@@ -181,11 +181,11 @@ def _folds(answer: ReadyBenchmark) -> dict[int, dict[str, Any]]:
 
 def _parameters(result: BenchmarkResult, fold: int) -> dict[str, Any]:
     """How the models of one fold came about."""
-    asked, cards = result.asked, [card for card in result.cards if card.fold == fold]
+    spec, cards = result.spec, [card for card in result.cards if card.fold == fold]
     tried = {f"{one.learning_rate:g}": one.log_loss if one.mae is None else one.mae for one in cards[0].tried}
     return {
-        "arm": asked.arm,
-        "model": asked.network,
+        "arm": spec.arm,
+        "model": spec.network,
         "seeds": [card.seed for card in cards],
         "labels_used": [card.mask.used for card in cards],
         "label_masks_sha256": [card.mask.sha256 for card in cards],
@@ -203,7 +203,7 @@ def _metadata(answers: Sequence[ReadyBenchmark]) -> dict[str, Any]:
         "versions": answers[0].result.cards[0].versions.model_dump(),
         "tasks": {
             a.name: {
-                "settings": a.result.asked.settings,
+                "settings": a.result.spec.settings,
                 "facts": facts_of(a.result),
                 "data_sha256": a.result.cards[0].hashes.data,
                 "folds_sha256": a.task.card.fold_sha256,
@@ -247,11 +247,11 @@ def check_answer(folder: Path) -> ReadyBenchmark:
         InputError: If folds are missing, test ids are not exactly the official ones, a value is missing or of a wrong
             type, a target is not the official one, or the table of predictions is not the mean of the single models.
     """
-    asked = read_benchmark_spec(folder)
-    task = load_task(asked.task)
-    _same_question(folder, task, asked.target, asked.kind)
-    if asked.folds != list(range(N_FOLDS)):
-        raise InputError(_incomplete(folder, [k for k in range(N_FOLDS) if k not in asked.folds]))
+    spec = read_benchmark_spec(folder)
+    task = load_task(spec.task)
+    _same_question(folder, task, spec.target, spec.kind)
+    if spec.folds != list(range(N_FOLDS)):
+        raise InputError(_incomplete(folder, [k for k in range(N_FOLDS) if k not in spec.folds]))
     _types(folder / PREDICTIONS)
     if not (folder / RUNS).is_dir():
         raise InputError(f"{folder} lacks the folder {RUNS} with the single models. Submit the complete benchmark.")
@@ -315,7 +315,7 @@ def _training(folder: Path, task: Task, result: BenchmarkResult) -> None:
         part = task.fold(card.fold)
         if card.hashes.folds != sha256_of(f"{mask_hash(ids, part.train)} {mask_hash(ids, part.test)}"):
             raise InputError(f"{folder}: fold {card.fold} is not the official one. Run the benchmark again.")
-        labels = len(part.train) if result.asked.labels is None else result.asked.labels
+        labels = len(part.train) if result.spec.labels is None else result.spec.labels
         if card.mask.used != labels:
             raise InputError(
                 f"{folder}: the model of fold {card.fold}, seed {card.seed}, was trained with {card.mask.used} labels, "
@@ -450,12 +450,12 @@ def make_info(info: Info, runs: Sequence[BenchmarkResult]) -> dict[str, Any]:
 
 def facts_of(run: BenchmarkResult) -> str:
     """One run in a few plain sentences, the awkward ones included."""
-    asked = run.asked
+    spec = run.spec
     masked = (
-        "all labels of each training part" if asked.labels is None else _words(asked.labels) + " of each training part"
+        "all labels of each training part" if spec.labels is None else _words(spec.labels) + " of each training part"
     )
-    models = f"mean of {len(asked.seeds)} models per fold" if len(asked.seeds) > 1 else "one model per fold"
-    about = f"{asked.task}: {asked.network}, arm {asked.arm}, {masked}, {models}."
+    models = f"mean of {len(spec.seeds)} models per fold" if len(spec.seeds) > 1 else "one model per fold"
+    about = f"{spec.task}: {spec.network}, arm {spec.arm}, {masked}, {models}."
     return " ".join([about, *run.notes()])
 
 
@@ -466,10 +466,10 @@ def _words(labels: int) -> str:
 
 def _declared(notes: str, run: BenchmarkResult) -> None:
     """A run with few labels stands beside entries that used all of them: its authors have to say so themselves."""
-    labels = run.asked.labels
+    labels = run.spec.labels
     if labels is not None and not re.search(rf"(?<![\d.,]){labels} labels\b", notes):
         raise InputError(
-            f"{run.asked.task} was trained with {labels} labels of each training part, and everything else on the "
+            f"{run.spec.task} was trained with {labels} labels of each training part, and everything else on the "
             f"leaderboard with all of them. Say so in the notes of info.yaml, with the words '{_words(labels)}', or "
             "submit a benchmark without --labels."
         )
@@ -554,30 +554,30 @@ def make_script(runs: Sequence[BenchmarkResult], name: str) -> str:
     """
     return SCRIPT_TEMPLATE.substitute(
         name=name,
-        runs=pformat({run.asked.task: _settings(run) for run in runs}, width=110),
-        needed=pformat({run.asked.task: needed_paths(run) for run in runs}, width=110),
+        runs=pformat({run.spec.task: _settings(run) for run in runs}, width=110),
+        needed=pformat({run.spec.task: needed_paths(run) for run in runs}, width=110),
         help=pformat(NEEDED, width=110),
     )
 
 
 def needed_paths(run: BenchmarkResult) -> list[str]:
     """Settings of a run that are paths, and so have to be given again."""
-    asked = run.asked
+    spec = run.spec
     names = {
         "init": any(card.initial.name not in OWN_WEIGHTS for card in run.cards),
-        "corpus": STARTS.get(asked.arm) == "corpus",
-        "source": STARTS.get(asked.arm) == "transferred",
+        "corpus": STARTS.get(spec.arm) == "corpus",
+        "source": STARTS.get(spec.arm) == "transferred",
     }
     return [name for name, needed in names.items() if needed]
 
 
 def _settings(run: BenchmarkResult) -> dict[str, Any]:
     """The settings of a benchmark as its command reads them, places aside."""
-    asked = run.asked
-    known = {name: value for name, value in asked.settings.items() if name in BenchmarkConfig.model_fields}
-    asking = {"task": asked.task, "arm": asked.arm, "labels": asked.labels, "seeds": len(asked.seeds)}
-    found = {**known, **asking, "model": asked.model}
-    found["finetune"] = {**found.get("finetune", {}), "seed": asked.seeds[0]}
+    spec = run.spec
+    known = {name: value for name, value in spec.settings.items() if name in BenchmarkConfig.model_fields}
+    asking = {"task": spec.task, "arm": spec.arm, "labels": spec.labels, "seeds": len(spec.seeds)}
+    found = {**known, **asking, "model": spec.model}
+    found["finetune"] = {**found.get("finetune", {}), "seed": spec.seeds[0]}
     found = {name: value for name, value in found.items() if name not in (*NEEDED, "folds", "out")}
     try:
         BenchmarkConfig(**found, out=Path("checked"))
@@ -585,7 +585,7 @@ def _settings(run: BenchmarkResult) -> dict[str, Any]:
         first = error.errors()[0]
         place = ".".join(str(step) for step in first["loc"])
         raise InputError(
-            f"The settings of {asked.task} are not those of this version of matgl-infomax ({place}: {first['msg']}). "
+            f"The settings of {spec.task} are not those of this version of matgl-infomax ({place}: {first['msg']}). "
             "Submit with the version that made the benchmark."
         ) from error
     return found

@@ -62,8 +62,6 @@ MANY_ARGUMENTS = {
 
 SAME_NAME = {
     "main": "entry point of every file that runs by itself",
-    "predict": "the public call, and the pass through a network that it makes",
-    "pretrain": "the public call, and the training that it starts",
 }
 """Public names that may stand in more than one file, each with the reason; fewer than 15."""
 

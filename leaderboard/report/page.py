@@ -188,8 +188,8 @@ def _verdict(report: Report) -> Section:
 
 def _by_task(report: Report) -> Iterator[tuple[str, list[BenchmarkNumbers]]]:
     """Benchmarks by task."""
-    for task in dict.fromkeys(one.asked.task for one in report.benchmarks):
-        yield task, [one for one in report.benchmarks if one.asked.task == task]
+    for task in dict.fromkeys(one.spec.task for one in report.benchmarks):
+        yield task, [one for one in report.benchmarks if one.spec.task == task]
 
 
 def _scores(report: Report) -> Section:
@@ -220,8 +220,8 @@ def _parity(report: Report) -> Section:
             found.append((part, what, v.target, v.unit, colours[arm]))
     for one in report.benchmarks:
         if _drawable(one):
-            arm = next(iter(arm_colours([one.asked.arm]).values()))
-            found.append((one.predictions, one.name, one.asked.target, one.asked.unit, arm))
+            arm = next(iter(arm_colours([one.spec.arm]).values()))
+            found.append((one.predictions, one.name, one.spec.target, one.spec.unit, arm))
     pictures = [
         parity_picture(part["target"].to_numpy(dtype=float), part["prediction"].to_numpy(dtype=float), what=what,
                        target=target, unit=unit, arm=arm, key=f"parity{k}")
@@ -232,7 +232,7 @@ def _parity(report: Report) -> Section:
 
 def _drawable(one: BenchmarkNumbers) -> bool:
     """Whether a benchmark has numbers to draw against true values; classes have none."""
-    return one.with_truth and one.asked.kind == "regression"
+    return one.with_truth and one.spec.kind == "regression"
 
 
 def _differences(report: Report) -> Section:
@@ -347,20 +347,20 @@ def _benchmark_score(run: RunStanding, unit: str) -> str:
 def _own_lines(task: TaskComparison, unit: str) -> list[str]:
     """Our answers against each other: every pair while they are few, of many those that differ."""
     if len(task.own) <= MOST_PAIRS:
-        return [own_sentence(duel, unit) for duel in task.own]
-    told = [duel for duel in task.own if duel.finding != "tie"]
-    pairs = [f"{duel.ours} is {duel.finding} than {duel.other}" for duel in told[:MOST_PAIRS]]
-    more = f", and {len(told) - MOST_PAIRS} more" if len(told) > MOST_PAIRS else ""
+        return [own_sentence(paired, unit) for paired in task.own]
+    clear = [paired for paired in task.own if paired.finding != "tie"]
+    pairs = [f"{paired.ours} is {paired.finding} than {paired.other}" for paired in clear[:MOST_PAIRS]]
+    more = f", and {len(clear) - MOST_PAIRS} more" if len(clear) > MOST_PAIRS else ""
     said = f": {', '.join(pairs)}{more}" if pairs else ""
-    return [f"Of {len(task.own)} pairs of our answers {len(told)} differ beyond doubt{said}."]
+    return [f"Of {len(task.own)} pairs of our answers {len(clear)} differ beyond doubt{said}."]
 
 
-def own_sentence(duel: PairedDifference, unit: str) -> str:
+def own_sentence(paired: PairedDifference, unit: str) -> str:
     """Two answers of our own beside each other."""
-    said = {"better": "is better than", "worse": "is worse than", "tie": "cannot be told from"}[duel.finding]
+    said = {"better": "is better than", "worse": "is worse than", "tie": "cannot be told from"}[paired.finding]
     return (
-        f"{duel.ours} {said} {duel.other}: difference {shown(duel.difference, 3)}{unit} "
-        f"({interval(duel.low, duel.high)}), p {p_text(duel.p_holm)} after correction."
+        f"{paired.ours} {said} {paired.other}: difference {shown(paired.difference, 3)}{unit} "
+        f"({interval(paired.low, paired.high)}), p {p_text(paired.p_holm)} after correction."
     )
 
 
@@ -372,7 +372,7 @@ def _names(entries: Sequence[str]) -> str:
 
 def best_first(answers: Sequence[BenchmarkNumbers]) -> list[BenchmarkNumbers]:
     """Answers to one task by their mean score: errors rise, shares of right classes fall."""
-    lower = answers[0].asked.kind == "regression"
+    lower = answers[0].spec.kind == "regression"
     return sorted(answers, key=lambda one: one.mean if lower else -one.mean)
 
 
@@ -383,11 +383,11 @@ def benchmark_answer(task: str, answers: Sequence[BenchmarkNumbers]) -> KeyFindi
         task: full name of the task.
         answers: those to it.
     """
-    lower, order = answers[0].asked.kind == "regression", best_first(answers)
+    lower, order = answers[0].spec.kind == "regression", best_first(answers)
     # A score of one fold says nothing about a place among those of five.
     most = max(len(one.scores) for one in order)
     best = next(one for one in order if len(one.scores) == most)
-    unit = f" {best.asked.unit}" if best.asked.unit else ""
+    unit = f" {best.spec.unit}" if best.spec.unit else ""
     spread = f" ± {shown(best.std, 3)}" if most > 1 else ""
     text = f"{best.name} has {best.main} {shown(best.mean)}{spread}{unit} on {most} fold{'s' if most > 1 else ''}"
     text += f", the {'lowest' if lower else 'highest'} of {len(answers)} answers." if len(answers) > 1 else "."
@@ -395,7 +395,7 @@ def benchmark_answer(task: str, answers: Sequence[BenchmarkNumbers]) -> KeyFindi
         " Whether it is really better than others is not said here: no paired comparison is among the folders. The "
         "command compare makes one, with the published entries beside it."
     )
-    lines = dict.fromkeys(note for one in order for note in one.asked.notes if len(order) == 1)
+    lines = dict.fromkeys(note for one in order for note in one.spec.notes if len(order) == 1)
     return KeyFinding(
         f"{task}: what was reached?", "not compared", "open", text, tuple(lines), fold_score_table(task, order)
     )

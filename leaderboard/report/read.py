@@ -47,7 +47,7 @@ class BenchmarkNumbers:
     """A finished benchmark."""
 
     name: str
-    asked: BenchmarkSpec
+    spec: BenchmarkSpec
     scores: pd.DataFrame
     """One line per fold: fold, and the scores of Matbench."""
     predictions: pd.DataFrame
@@ -62,7 +62,7 @@ class BenchmarkNumbers:
     @property
     def main(self) -> str:
         """Name of the score that ranks."""
-        return MAIN[self.asked.kind]
+        return MAIN[self.spec.kind]
 
     @property
     def mean(self) -> float:
@@ -88,7 +88,7 @@ def read_numbers(folder: Path, name: str, truth: Sequence[pd.DataFrame] = ()) ->
     """
     import pandas as pd
 
-    asked = read_benchmark_spec(folder)
+    spec = read_benchmark_spec(folder)
     try:
         predictions = pd.read_parquet(folder / PREDICTIONS)
         scores = pd.read_csv(folder / SCORES_FILE)
@@ -99,13 +99,13 @@ def read_numbers(folder: Path, name: str, truth: Sequence[pd.DataFrame] = ()) ->
         predictions, scores, cards = whole.predictions, whole.scores, whole.cards
     else:
         cards = read_cards(folder / CARDS)
-        cards_fit(folder, asked, predictions, cards)
+        cards_fit(folder, spec, predictions, cards)
         _folds_agree(folder, predictions, scores)
         predictions = _with_truth(predictions, truth)
         if "target" in predictions:
-            _right_scores(folder, scores, score_table(predictions, asked.kind))
-    _scores_have_cards(folder, asked, scores, cards)
-    return BenchmarkNumbers(name, asked, scores, predictions, cards)
+            _right_scores(folder, scores, score_table(predictions, spec.kind))
+    _scores_have_cards(folder, spec, scores, cards)
+    return BenchmarkNumbers(name, spec, scores, predictions, cards)
 
 
 def read_truth(files: Sequence[Path], targets: Sequence[str]) -> list[pd.DataFrame]:
@@ -164,9 +164,9 @@ def _right_scores(folder: Path, written: pd.DataFrame, again: pd.DataFrame) -> N
             raise InputError(f"{folder / SCORES_FILE}: {name} is not that of the predictions and the true values.")
 
 
-def _scores_have_cards(folder: Path, asked: BenchmarkSpec, scores: pd.DataFrame, cards: Sequence[RunCard]) -> None:
+def _scores_have_cards(folder: Path, spec: BenchmarkSpec, scores: pd.DataFrame, cards: Sequence[RunCard]) -> None:
     """One model's error is that of its card; the error of a mean is at most the mean of its members' errors."""
-    if asked.kind == "classification":
+    if spec.kind == "classification":
         _classes_have_cards(folder, scores, cards)
         return
     for fold, mae in zip(scores["fold"], scores["mae"], strict=True):
@@ -406,10 +406,10 @@ def read_overlap(folder: Path, name: str, benchmarks: Sequence[BenchmarkNumbers]
     if not isinstance(facts, dict) or not {"task", "corpus", "levels", "corpus_crystals"} <= set(facts):
         raise InputError(f"{folder / OVERLAP_FACTS} does not say what was compared. Run the overlap report again.")
     _folds_fit(folder, facts, folds)
-    asked = [str(one) for one in facts.get("benchmarks", [])]
+    spec = [str(one) for one in facts.get("benchmarks", [])]
     by_name = {one.name.rpartition("/")[2]: one for one in benchmarks}
     if len(scores):
-        unknown = sorted(set(scores["benchmark"]) - set(asked))
+        unknown = sorted(set(scores["benchmark"]) - set(spec))
         if unknown:
             raise InputError(
                 f"{folder / OVERLAP_SCORES}: {unknown[0]} is not named in {OVERLAP_FACTS}. No number without a card."
@@ -554,7 +554,7 @@ def _task(content: Mapping[str, Any], folder: Path) -> TaskComparison:
         **{key: content[key] for key in plain},
         folds=tuple(content["folds"]),
         runs=tuple(_run(one, folder) for one in content["runs"]),
-        own=tuple(_duel(one) for one in content["own"]),
+        own=tuple(_paired_difference(one) for one in content["own"]),
         table=pd.DataFrame(content["table"]),
         groups=tuple(tuple(group) for group in content["groups"]),
         notes=tuple(content["notes"]),
@@ -575,7 +575,7 @@ def _run(content: Mapping[str, Any], folder: Path) -> RunStanding:
         std=_number(content["std"]),
         fold_scores=tuple(content["fold_scores"]),
         place=Place(**content["place"]),
-        duels=tuple(_duel(one) for one in content["duels"]),
+        duels=tuple(_paired_difference(one) for one in content["duels"]),
         predictions=pd.DataFrame(columns=["id", "fold", "target", "prediction", "std", "error"]),
         strata=_numbers(pd.DataFrame(content["strata"])),
         worst=pd.DataFrame(content["worst"]),
@@ -584,7 +584,7 @@ def _run(content: Mapping[str, Any], folder: Path) -> RunStanding:
     )
 
 
-def _duel(content: Mapping[str, Any]) -> PairedDifference:
+def _paired_difference(content: Mapping[str, Any]) -> PairedDifference:
     """One comparison; what was not known is NaN."""
     return PairedDifference(**{key: _number(content[key]) for key in PairedDifference.__dataclass_fields__})
 
@@ -603,7 +603,7 @@ def _numbers(table: pd.DataFrame) -> pd.DataFrame:
 def _has_cards(task: TaskComparison, run: RunStanding, name: str, benchmarks: Sequence[BenchmarkNumbers]) -> None:
     """An answer of ours has its benchmark in the report, with the same scores."""
     known = next((one for one in benchmarks if one.name.rpartition("/")[2] == run.name.rpartition("/")[2]), None)
-    if known is None or known.asked.task != task.task:
+    if known is None or known.spec.task != task.task:
         raise InputError(
             f"{name}: {run.name} has no run cards among the folders of the report. Give the folder of its benchmark "
             "as well: no number without a card."
@@ -613,6 +613,6 @@ def _has_cards(task: TaskComparison, run: RunStanding, name: str, benchmarks: Se
     same = len(ours) == len(run.fold_scores) and np.allclose(ours, run.fold_scores, rtol=SAME_SCORE, atol=1e-9)
     if not (same and np.isclose(np.mean(ours), run.score, rtol=SAME_SCORE, atol=1e-9)):
         raise InputError(f"{name}: the scores of {run.name} are not those of its benchmark. Compare again.")
-    for duel in [*run.duels, *(duel for duel in task.own if duel.ours == run.name)]:
-        if not np.isclose(duel.score, run.score, rtol=SAME_SCORE, atol=1e-9):
-            raise InputError(f"{name}: {run.name} against {duel.other} has another score than {run.name}.")
+    for paired in [*run.duels, *(paired for paired in task.own if paired.ours == run.name)]:
+        if not np.isclose(paired.score, run.score, rtol=SAME_SCORE, atol=1e-9):
+            raise InputError(f"{name}: {run.name} against {paired.other} has another score than {run.name}.")

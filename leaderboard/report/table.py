@@ -200,7 +200,7 @@ TIES = (
 
 def forest_table(task: TaskComparison) -> Table:
     """The differences of our answers to published entries, drawn."""
-    duels = [duel for run in task.runs for duel in run.duels]
+    duels = [paired for run in task.runs for paired in run.duels]
     return _forest(f"{task.task}: our answers against published entries{_unit(task)}", duels, "published entry")
 
 
@@ -216,13 +216,13 @@ def _unit(task: TaskComparison) -> str:
 
 def _forest(caption: str, duels: Sequence[PairedDifference], other: str) -> Table:
     """One line per comparison, with its interval as a bar."""
-    axis = axis_for([duel.low for duel in duels], [duel.high for duel in duels], ratios=False)
+    axis = axis_for([paired.low for paired in duels], [paired.high for paired in duels], ratios=False)
     rows = []
-    for duel in duels:
-        closer = Cell("–", np.inf) if np.isnan(duel.closer) else Cell(f"{duel.closer:.0%}", duel.closer)
+    for paired in duels:
+        closer = Cell("–", np.inf) if np.isnan(paired.closer) else Cell(f"{paired.closer:.0%}", paired.closer)
         rows.append([
-            word(duel.ours), word(duel.other), *difference_cells(duel, axis), number(duel.score),
-            number(duel.other_score), closer, word(duel.way),
+            word(paired.ours), word(paired.other), *difference_cells(paired, axis), number(paired.score),
+            number(paired.other_score), closer, word(paired.way),
         ])  # fmt: skip
     columns = ("answer", other, "difference", "drawn", "finding", "95 % interval", "p (Holm)", "score",
                "other's score", "closer on", "compared")  # fmt: skip
@@ -510,14 +510,14 @@ def ratio_cells(pair: Paired, axis: Axis) -> list[Cell]:
     return [number(pair.ratio), Cell("", pair.ratio, bar), word(WORDS[pair.finding]), Cell(said, pair.ratio_low)]
 
 
-def difference_cells(duel: PairedDifference, axis: Axis) -> list[Cell]:
+def difference_cells(paired: PairedDifference, axis: Axis) -> list[Cell]:
     """Difference, bar, finding, interval and corrected p-value."""
-    tone = "open" if duel.finding == "tie" else duel.finding
-    bar = axis.bar(duel.difference, duel.low, duel.high, tone)
-    star = "*" if duel.finding == "tie" and duel.seeds_decide else ""
+    tone = "open" if paired.finding == "tie" else paired.finding
+    bar = axis.bar(paired.difference, paired.low, paired.high, tone)
+    star = "*" if paired.finding == "tie" and paired.seeds_decide else ""
     return [
-        number(duel.difference, 3), Cell("", duel.difference, bar), word(WORDS[duel.finding] + star),
-        Cell(interval(duel.low, duel.high), duel.low), Cell(p_text(duel.p_holm), duel.p_holm),
+        number(paired.difference, 3), Cell("", paired.difference, bar), word(WORDS[paired.finding] + star),
+        Cell(interval(paired.low, paired.high), paired.low), Cell(p_text(paired.p_holm), paired.p_holm),
     ]  # fmt: skip
 
 
@@ -529,14 +529,14 @@ def p_text(value: float) -> str:
 def fold_score_table(task: str, answers: Sequence[BenchmarkNumbers]) -> Table:
     """Mean and standard deviation over folds of the score that ranks, and each fold."""
     folds = sorted({int(fold) for one in answers for fold in one.scores["fold"]})
-    main, unit = answers[0].main, answers[0].asked.unit
+    main, unit = answers[0].main, answers[0].spec.unit
     rows = []
     for one in answers:
         by_fold = dict(zip(one.scores["fold"], one.scores[main], strict=True))
-        labels = one.asked.labels
+        labels = one.spec.labels
         rows.append([
-            word(one.name), word(one.asked.network), word(one.asked.arm), Cell("all", float("inf"))
-            if labels is None else number(labels), number(len(one.asked.seeds)), number(one.mean),
+            word(one.name), word(one.spec.network), word(one.spec.arm), Cell("all", float("inf"))
+            if labels is None else number(labels), number(len(one.spec.seeds)), number(one.mean),
             *((number(one.std, 3), *(number(by_fold.get(fold)) for fold in folds)) if len(folds) > 1 else ()),
         ])  # fmt: skip
     head = f"{main}{f' ({unit})' if unit else ''}"

@@ -39,7 +39,9 @@ class SiteBatch:
     copies: Tensor | None = None  # (E,)     float   equal pairs that each row stands for; none means one
     merged: SiteBatch | None = None  # the same crystals with equal sites and pairs as one row each
     kind: Tensor | None = None  # (N,)     int64   row of ``merged`` that each site is equal to, with ``merged``
-    micro: Tensor | None = None  # (N,)     float   a number of each site that an objective asks for; NaN where missing
+    site_property: Tensor | None = (
+        None  # (N,)     float   a number of each site that an objective asks for; NaN where missing
+    )
     hidden: Tensor | None = None  # (N,)     bool    sites whose element no network is told; none means none
     energy: Tensor | None = None  # (B,)     float   label: energy per atom; NaN where missing, as in the next two
     forces: Tensor | None = None  # (N, 3)   float   label: force on each site

@@ -124,7 +124,7 @@ class StoreBatches(Dataset[Any]):
         labels: normalised labels, NaN where missing, (n, T).
         view: which pairs the batches hold, see ``Store.batch``.
         geometry: also give positions, lattices and image offsets.
-        micro: a number of each site of every crystal of the store, (N,) each; none for no such numbers.
+        site_property: a number of each site of every crystal of the store, (N,) each; none for no such numbers.
         physics: energies, forces and stresses of these rows, (n,), which the batches then hold.
     """
 
@@ -136,11 +136,11 @@ class StoreBatches(Dataset[Any]):
         *,
         view: View = "full",
         geometry: bool = False,
-        micro: Sequence[NDArray[np.float64]] | None = None,
+        site_property: Sequence[NDArray[np.float64]] | None = None,
         physics: ForceLabels | None = None,
     ) -> None:
         self.store, self.rows = store, np.asarray(rows, dtype=np.int64)
-        self.view, self.geometry, self.micro, self.physics = view, geometry, micro, physics
+        self.view, self.geometry, self.site_property, self.physics = view, geometry, site_property, physics
         self.labels = None if labels is None else torch.from_numpy(np.asarray(labels)).float()
 
     @property
@@ -151,9 +151,9 @@ class StoreBatches(Dataset[Any]):
     def __getitem__(self, positions: list[int]) -> SiteBatch | tuple[SiteBatch, Tensor]:
         rows = self.rows[positions]
         batch = self.store.batch(rows, view=self.view, geometry=self.geometry)
-        if self.micro is not None:
-            numbers = np.concatenate([self.micro[row] for row in rows])
-            batch = replace(batch, micro=torch.from_numpy(numbers).to(batch.distance.dtype))
+        if self.site_property is not None:
+            numbers = np.concatenate([self.site_property[row] for row in rows])
+            batch = replace(batch, site_property=torch.from_numpy(numbers).to(batch.distance.dtype))
         if self.physics is not None:
             batch = self.physics.pick(positions).onto(batch)
         return batch if self.labels is None else (batch, self.labels[positions])

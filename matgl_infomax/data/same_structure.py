@@ -64,11 +64,11 @@ def compare_block(
                 level[i, j] = FORMULA if answer is False else MATCH
     # Symmetry is only asked for where it can still make a difference.
     open_pairs = level < MATCH
-    asked = np.concatenate([open_pairs.any(1), open_pairs.any(0)])  # (n + m,)
-    group = np.array([space_group(crystal) if ask else 0 for crystal, ask in zip(both, asked, strict=True)])
+    needed = np.concatenate([open_pairs.any(1), open_pairs.any(0)])  # (n + m,)
+    group = np.array([space_group(crystal) if ask else 0 for crystal, ask in zip(both, needed, strict=True)])
     twins = (group[:n, None] == group[n:]) & (group[:n, None] > 0)
     level[open_pairs & twins] = TWIN
-    return level, undecided, asked & (group == 0)
+    return level, undecided, needed & (group == 0)
 
 
 def space_group(crystal: Crystal) -> int:

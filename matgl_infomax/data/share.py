@@ -16,7 +16,7 @@ from torch import Tensor, distributed
 
 from matgl_infomax.data.batch import SiteBatch, segment_mean
 
-PER_SITE = {"number", "frac", "weight", "hidden", "micro", "forces"}
+PER_SITE = {"number", "frac", "weight", "hidden", "site_property", "forces"}
 PER_PAIR = {"distance", "offset", "copies"}
 PER_CRYSTAL = {"lattice", "energy", "stress"}
 RENUMBERED = {"owner", "src", "dst", "n_crystals", "merged", "kind"}

@@ -67,7 +67,7 @@ class SeparableEncoder(TwoLevelEncoder, Protocol):
 
 @dataclass(frozen=True)
 class SiteNumber:
-    """A number of each site that the trainer has to put into ``SiteBatch.micro``."""
+    """A number of each site that the trainer has to put into ``SiteBatch.site_property``."""
 
     kind: str
     """A key of ``stiffness.KINDS``."""

@@ -112,7 +112,7 @@ class Denoise(Objective):
         share = share or Share.of(batch)
         noise = self.noise(batch, generator)
         vectors = site_vectors(encoder, share.cut(within(noise.noisy, encoder.reach_angstrom)))  # (n, D)
-        loss, zero = self.told(vectors, noise, share)
+        loss, zero = self.denoising_loss(vectors, noise, share)
         return loss, {"noise": loss.detach(), "blind": zero.detach()}
 
     def noise(self, batch: SiteBatch, generator: torch.Generator) -> Noise:
@@ -122,7 +122,7 @@ class Denoise(Objective):
         strain = strains(batch, self.settings.strain, generator) if self.settings.strain else None  # (B, 3, 3)
         return Noise(moved(batch, shift, strain), size, shift)
 
-    def told(self, vectors: Tensor, noise: Noise, share: Share) -> tuple[Tensor, Tensor]:
+    def denoising_loss(self, vectors: Tensor, noise: Noise, share: Share) -> tuple[Tensor, Tensor]:
         """Mean absolute error of what the head tells of the clean crystals, and the same for an answer of zero.
 
         Args:
@@ -132,8 +132,8 @@ class Denoise(Objective):
         """
         s, vectors = self.settings, at_least_single(vectors)
         # The pairs are those of the clean crystal, so that each has a clean distance; a site's own never changes.
-        asked = (share.own.distance > 0) & (share.own.distance <= s.reach_angstrom)  # (E,)
-        near, clean = keep_pairs(share.cut(noise.noisy), asked), share.own.distance[asked]  # (M,)
+        within_reach = (share.own.distance > 0) & (share.own.distance <= s.reach_angstrom)  # (E,)
+        near, clean = keep_pairs(share.cut(noise.noisy), within_reach), share.own.distance[within_reach]  # (M,)
         answer, own = self.answer(vectors, near), noise.size_angstrom[share.crystals]  # (M,), (b,)
         if s.answer == "distances":
             owner = near.owner[near.src]  # (M,)

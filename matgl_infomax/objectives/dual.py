@@ -201,7 +201,7 @@ class SiteProperty(nn.Module, ABC):
         """What is to be told of each site, (N,), and of which sites it is known, (N,) bool."""
 
     @abstractmethod
-    def error(self, told: Tensor, wanted: Tensor) -> Tensor:
+    def error(self, predicted: Tensor, wanted: Tensor) -> Tensor:
         """What each answer (M, A) costs where (M,) is wanted, (M,)."""
 
     def loss(self, vectors: Tensor, chosen: Tensor, share: Share) -> Tensor:
@@ -215,8 +215,8 @@ class SiteProperty(nn.Module, ABC):
         wanted, known = self.numbers(share.whole)  # (N,), (N,)
         known = chosen & known
         own = known[share.sites]  # (n,)
-        told = at_least_single(self.tell(vectors[own]))  # (M, A)
-        return share.mean_of_chosen(self.error(told, wanted[share.sites][own]), known)
+        predicted = at_least_single(self.tell(vectors[own]))  # (M, A)
+        return share.mean_of_chosen(self.error(predicted, wanted[share.sites][own]), known)
 
 
 class Valence(SiteProperty):
@@ -235,18 +235,18 @@ class Valence(SiteProperty):
         wanted = self.table[batch.number]
         return wanted, wanted >= 0
 
-    def error(self, told: Tensor, wanted: Tensor) -> Tensor:
+    def error(self, predicted: Tensor, wanted: Tensor) -> Tensor:
         """Cross-entropy of each site."""
-        return cross_entropy(told, wanted, reduction="none")
+        return cross_entropy(predicted, wanted, reduction="none")
 
 
 class _Amount(SiteProperty):
     """A number with a unit; its error is absolute, or smooth after standardisation."""
 
-    def error(self, told: Tensor, wanted: Tensor) -> Tensor:
+    def error(self, predicted: Tensor, wanted: Tensor) -> Tensor:
         """Absolute error in the unit, or smooth absolute error of the standardised logarithm."""
         loss = l1_loss if self.raw else smooth_l1_loss
-        return loss(told.squeeze(1), wanted.to(told.dtype), reduction="none")
+        return loss(predicted.squeeze(1), wanted.to(predicted.dtype), reduction="none")
 
 
 class ElementStiffness(_Amount):
@@ -276,12 +276,12 @@ class SiteStiffness(_Amount):
         Raises:
             InputError: If the batch holds no such numbers.
         """
-        if batch.micro is None:
+        if batch.site_property is None:
             raise InputError("This objective asks for numbers of sites, and the batch has none: see stiffness.py.")
-        known = ~batch.micro.isnan()
+        known = ~batch.site_property.isnan()
         if self.raw:
-            return batch.micro, known
-        log = batch.micro.sign() * batch.micro.abs().log1p()  # a site may be unstable
+            return batch.site_property, known
+        log = batch.site_property.sign() * batch.site_property.abs().log1p()  # a site may be unstable
         mean = log[known].mean() if bool(known.any()) else log.new_zeros(())
         spread = (log[known] - mean).square().mean().sqrt().clamp(min=LEAST_SPREAD)
         return (log - mean) / spread, known

@@ -90,11 +90,11 @@ class Fingerprint(Objective):
         if self.settings.share:
             hidden = some_sites(batch, self.settings.share, generator, single=True)  # (N,)
             shown = share.cut(with_hidden(batch, hidden))
-        told = at_least_single(self.tell(site_vectors(encoder, shown)))  # (n, F)
+        predicted = at_least_single(self.tell(site_vectors(encoder, shown)))  # (n, F)
         # Standardised over the batch of all processes: what is asked depends on no state and on no rank.
-        wanted = self.wanted(batch)[share.sites].to(told.dtype)  # (n, F)
+        wanted = self.wanted(batch)[share.sites].to(predicted.dtype)  # (n, F)
         zero = torch.zeros_like(wanted)
-        loss, blind = (share.mean_of_sites(_error(answer, wanted)) for answer in (told, zero))
+        loss, blind = (share.mean_of_sites(_error(answer, wanted)) for answer in (predicted, zero))
         return loss, {"fingerprint": loss.detach(), "blind": blind.detach()}
 
     @torch.no_grad()
@@ -137,6 +137,6 @@ def fingerprints(batch: SiteBatch, weights: Tensor, reach_angstrom: float, gauss
     return each.new_zeros(batch.n_sites, each.shape[1]).index_add(0, src, each)
 
 
-def _error(told: Tensor, wanted: Tensor) -> Tensor:
+def _error(predicted: Tensor, wanted: Tensor) -> Tensor:
     """Mean smooth absolute error over the numbers of each site, (n,)."""
-    return smooth_l1_loss(told, wanted, reduction="none").mean(1)
+    return smooth_l1_loss(predicted, wanted, reduction="none").mean(1)

@@ -149,16 +149,16 @@ def _near_first(distance, receiver, n_sites, out):  # type: ignore[no-untyped-de
 def _recognise(receiver, neighbour, distance, weight, query, bias, element, by_distance, sign, score, out):  # type: ignore[no-untyped-def]
     """Score of each pair (M,), and the weighted sum of softplus(sign * score) of each site (n,)."""
     for p in range(len(receiver)):
-        asked = receiver[p]
-        q, e, d = query[asked], element[neighbour[p]], distance[p]
+        site = receiver[p]
+        q, e, d = query[site], element[neighbour[p]], distance[p]
         total = _F(0.0)
         for k in range(len(q)):
             h = e[k] + d * by_distance[k]
             total += (_F(0.0) if h < _F(0.0) else h) * q[k]
-        score[p] = total + bias[asked]
+        score[p] = total + bias[site]
         z = sign * score[p]
         # softplus without overflow: log(1 + e^z) = max(z, 0) + log(1 + e^-|z|).
-        out[asked] += weight[p] * ((_F(0.0) if z < _F(0.0) else z) + np.log1p(np.exp(-abs(z))))
+        out[site] += weight[p] * ((_F(0.0) if z < _F(0.0) else z) + np.log1p(np.exp(-abs(z))))
 
 
 @compiled(**FAST)
@@ -168,11 +168,11 @@ def _recognise_backward(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """Add the gradient of each pair to those of the critic."""
     for p in range(len(receiver)):
-        asked = receiver[p]
-        q, e, d = query[asked], element[neighbour[p]], distance[p]
-        steep = grad[asked] * weight[p] * sign / (_F(1.0) + np.exp(-sign * score[p]))
-        to_bias[asked] += steep
-        to_q, to_e = to_query[asked], to_element[neighbour[p]]
+        site = receiver[p]
+        q, e, d = query[site], element[neighbour[p]], distance[p]
+        steep = grad[site] * weight[p] * sign / (_F(1.0) + np.exp(-sign * score[p]))
+        to_bias[site] += steep
+        to_q, to_e = to_query[site], to_element[neighbour[p]]
         for k in range(len(q)):
             h = e[k] + d * by_distance[k]
             back = steep * q[k] if h > _F(0.0) else _F(0.0)

@@ -133,17 +133,17 @@ class Supervised(Objective):
         return label.nan_to_num(0.0) if self.settings.relaxed else label
 
 
-def _sites_error(told: Tensor, wanted: Tensor, share: Share) -> Tensor:
+def _sites_error(predicted: Tensor, wanted: Tensor, share: Share) -> Tensor:
     """Mean absolute error of vectors of sites, (n, 3) against (N, 3): over a crystal's sites, then over crystals."""
     whole, own = share.whole, share.own
-    missing = segment_mean(wanted.isnan().any(1).to(told.dtype), whole.owner, whole.size) > 0  # (B,)
-    error = (told - wanted[share.sites].nan_to_num(0.0)).abs().mean(1)  # (n,)
+    missing = segment_mean(wanted.isnan().any(1).to(predicted.dtype), whole.owner, whole.size) > 0  # (B,)
+    error = (predicted - wanted[share.sites].nan_to_num(0.0)).abs().mean(1)  # (n,)
     return _mean_of_known(segment_mean(error, own.owner, own.size), ~missing, share)
 
 
-def _crystals_error(told: Tensor, wanted: Tensor, share: Share) -> Tensor:
+def _crystals_error(predicted: Tensor, wanted: Tensor, share: Share) -> Tensor:
     """Mean absolute error of values of crystals, (b, ...) against (B, ...)."""
-    flat, label = told.flatten(1) if told.dim() > 1 else told[:, None], wanted.reshape(len(wanted), -1)
+    flat, label = predicted.flatten(1) if predicted.dim() > 1 else predicted[:, None], wanted.reshape(len(wanted), -1)
     error = (flat - label[share.crystals].nan_to_num(0.0)).abs().mean(1)  # (b,)
     return _mean_of_known(error, ~label.isnan().any(1), share)
 

@@ -156,9 +156,9 @@ class Twins(Objective):
             shown = [normalize(z, dim=1) for z in (one, other)] if self.settings.unit_length else [one, other]
             loss = barlow_twins(shown[0], shown[1], self.settings.redundancy)
         else:
-            told = at_least_single(self.predict(one))  # (B, P)
-            other_told = at_least_single(self.predict(other))  # (B, P)
-            loss = simsiam(one, other, told, other_told)
+            predicted = at_least_single(self.predict(one))  # (B, P)
+            other_predicted = at_least_single(self.predict(other))  # (B, P)
+            loss = simsiam(one, other, predicted, other_predicted)
         return loss, {"twins": loss.detach(), "projected_spread": spread_of(one)}
 
     def view_of(self, batch: SiteBatch, generator: torch.Generator) -> SiteBatch:

@@ -110,7 +110,7 @@ def cosine(one: Tensor, other: Tensor) -> Tensor:
     return (1.0 - cosine_similarity(one, other, dim=1)).mean()
 
 
-def simsiam(one: Tensor, other: Tensor, told_one: Tensor, told_other: Tensor) -> Tensor:
+def simsiam(one: Tensor, other: Tensor, predicted_one: Tensor, predicted_other: Tensor) -> Tensor:
     """Each view should tell its sister's vector, which stands still: -(cos(p1, z2) + cos(p2, z1)) / 2.
 
     Chen and He, CVPR 2021, eq. 2.
@@ -121,8 +121,8 @@ def simsiam(one: Tensor, other: Tensor, told_one: Tensor, told_other: Tensor) ->
         told_one: what the predictor makes of the first, (B, P).
         told_other: what it makes of the second, (B, P).
     """
-    first = cosine_similarity(told_one, other.detach(), dim=1)  # (B,)
-    second = cosine_similarity(told_other, one.detach(), dim=1)  # (B,)
+    first = cosine_similarity(predicted_one, other.detach(), dim=1)  # (B,)
+    second = cosine_similarity(predicted_other, one.detach(), dim=1)  # (B,)
     return -0.5 * (first + second).mean()
 
 

@@ -419,7 +419,7 @@ class NoisyNodes(nn.Module):
         noise = self.denoise.noise(share.whole, generator)
         shown: SiteBatch = share.cut(within(noise.noisy, model.reach_angstrom))
         encoding = model.encode(shown)
-        loss, _ = self.denoise.told(encoding.site, noise, share)
+        loss, _ = self.denoise.denoising_loss(encoding.site, noise, share)
         return encoding.crystal, self.weight * loss
 
 

@@ -252,10 +252,10 @@ class ForceModule(AveragedModule):
         return {**means, "score": float(self._weighted(means))}, self.potential
 
 
-def errors_of(told: Told, batch: SiteBatch) -> dict[str, Tensor]:
+def errors_of(predicted: Told, batch: SiteBatch) -> dict[str, Tensor]:
     """Absolute errors of what has a label: energies per atom (b,), force components (m,), stress components (k,)."""
     labels: Any = (batch.energy, batch.forces, batch.stress)
-    answers = (told.energy / batch.size, told.forces, told.stress)
+    answers = (predicted.energy / batch.size, predicted.forces, predicted.stress)
     errors = {}
     for name, answer, label in zip(("energy", "force", "stress"), answers, labels, strict=True):
         difference = answer - label

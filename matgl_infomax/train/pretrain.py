@@ -248,8 +248,8 @@ def _batches(
 ) -> list[StoreBatches]:
     """Batches of the training part and of what is held out, with what the objective reads beside structures."""
     asks = objective.asks
-    micro = None if asks is None else site_stiffness(store, asks.kind, asks.potential, progress=progress)
-    shown: dict[str, Any] = {"view": objective.view, "geometry": objective.geometry, "micro": micro}
+    site_property = None if asks is None else site_stiffness(store, asks.kind, asks.potential, progress=progress)
+    shown: dict[str, Any] = {"view": objective.view, "geometry": objective.geometry, "site_property": site_property}
     return [StoreBatches(store, p, **shown, physics=None if physics is None else physics.pick(p)) for p in parts]
 
 
@@ -378,13 +378,13 @@ class OnlineProbes:
         crystals = [store.crystal(int(row)) for row in self.rows]
         self.sites, owner = chosen_sites(store.n_sites[self.rows], MOST, seed)
         of_crystal = np.arange(len(crystals))
-        self.asked: list[tuple[Target, Folds]] = []
+        self.probed: list[tuple[Target, Folds]] = []
         for target in [*(t.of(self.sites) for t in site_targets(crystals)), *crystal_targets(crystals)]:
             try:
                 folds = make_folds(target, owner if target.level == "site" else of_crystal, seed)
             except InputError:  # the same everywhere, or of too few classes here
                 continue
-            self.asked.append((target, folds))
+            self.probed.append((target, folds))
 
     def due(self, validation: int) -> bool:
         """Whether it is time, at the validation of this number (the first is 1)."""
@@ -403,5 +403,5 @@ class OnlineProbes:
         vectors = {"site": site, "crystal": embed_rows(encoder, self.store, self.rows)}  # (N, D), (B, C)
         return {
             f"probe/{target.level}/{target.name}": cross_validate(vectors[target.level], target, folds, "linear").value
-            for target, folds in self.asked
+            for target, folds in self.probed
         }

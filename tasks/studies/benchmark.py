@@ -81,7 +81,7 @@ def answer(task: Task, crystals: Crystals, config: BenchmarkConfig, *, progress:
     take_folder(bench)
     for folder in ("", RateTrials.folder):
         sweep_drafts(config.out / folder)
-    atomic_write(config.out / ASKED, bench.asked().model_dump_json(indent=1) + "\n")
+    atomic_write(config.out / ASKED, bench.spec().model_dump_json(indent=1) + "\n")
     bench = prepare_benchmark(bench, crystals, progress=progress)
     if bench.choosing:
         trials = RateTrials.of(bench)
@@ -100,14 +100,14 @@ def collect_benchmark(bench: Bench) -> BenchmarkResult:
     """
     import pandas as pd
 
-    out, asked, cards = bench.config.out, bench.asked(), bench.collect_cards()
+    out, spec, cards = bench.config.out, bench.spec(), bench.collect_cards()
     folds = [put_together(bench, fold) for fold in bench.parts]
     predictions = pd.concat([fold.table for fold in folds], ignore_index=True)
-    asked = asked.model_copy(update={"notes": [*asked.notes, *reading_notes(bench, folds, cards)]})
-    result = BenchmarkResult(asked, predictions, score_table(predictions, bench.card.kind), cards)
+    spec = spec.model_copy(update={"notes": [*spec.notes, *reading_notes(bench, folds, cards)]})
+    result = BenchmarkResult(spec, predictions, score_table(predictions, bench.card.kind), cards)
     write_table(out / PREDICTIONS, predictions)
     atomic_write(out / SCORES_FILE, result.scores.to_csv(index=False))
-    atomic_write(out / ASKED, result.asked.model_dump_json(indent=1) + "\n")
+    atomic_write(out / ASKED, result.spec.model_dump_json(indent=1) + "\n")
     if bench.calibrated:
         atomic_write(out / "calibration.csv", fold_calibration_table(folds).to_csv(index=False))
     atomic_write(out / "summary.md", f"# {bench.card.name}, {bench.arm}\n\n{result.to_text()}\n")

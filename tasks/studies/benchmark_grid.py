@@ -130,7 +130,7 @@ class Bench(CardGrid[BenchmarkRun]):
         """Settings that decide results, without any path."""
         return deciding(self.config)
 
-    def asked(self) -> BenchmarkSpec:
+    def spec(self) -> BenchmarkSpec:
         """What stands in ``benchmark.json``."""
         config, card = self.config, self.card
         notes = [] if config.init is None else ["Nobody checked whether the weights of --init have seen test crystals."]
@@ -345,8 +345,8 @@ def _answer(
     aside = bench.held_out(run.fold) if bench.card.kind == "regression" else np.empty(0, dtype=np.int64)
     if bench.arm in TRAINED:
         # The part that chose the checkpoint gave no gradient to any model of the fold, for all share it.
-        asked = np.concatenate([test, rows[aside]])
-        answer = arm(arm_task(bench, run.fold, run.seed, rows, asked, rate))
+        spec = np.concatenate([test, rows[aside]])
+        answer = arm(arm_task(bench, run.fold, run.seed, rows, spec, rate))
         both = _checked(bench, answer.prediction, run.name)
         return replace(answer, prediction=both[: len(test)]), both[len(test) :] if len(aside) else None
     held_out = None

@@ -193,9 +193,9 @@ def collect_curve(study: CurveStudy) -> CurveResult:
     verdict = judge(absolute_errors(predictions), target=study.target, unit=study.unit)
     own = [name for name, folder in study.arms.items() if folder is not None]
     # Two arms may start from the same weights: they are told of once.
-    told = dict.fromkeys(in_words(STARTS.get(arm, arm), start.facts) for arm, start in study.starts.items())
+    facts = dict.fromkeys(in_words(STARTS.get(arm, arm), start.facts) for arm, start in study.starts.items())
     notes = [f"Weights of {', '.join(own)}: nobody checked whether they have seen test crystals."] if own else []
-    notes += [sentence for sentence in told if sentence]
+    notes += [sentence for sentence in facts if sentence]
     return CurveResult(frame, predictions, verdict, cards, tuple(notes))
 
 

@@ -294,10 +294,10 @@ def run_force_field(study: ForceStudy, run: ForceRun) -> Outcome:
     settings = config.forcefield.model_copy(update={"seed": run.seed})
     out = config.out / "potentials" / run.name
     fitted = fit_forces(start, store, mask, frames.labels.pick(mask), out, settings, progress=False)
-    told = predict_forces(fitted.potential, tested)
-    if not all(np.isfinite(values).all() for values in (told[0], *told[1], told[2])):
+    predicted = predict_forces(fitted.potential, tested)
+    if not all(np.isfinite(values).all() for values in (predicted[0], *predicted[1], predicted[2])):
         raise InputError(f"{run.name} predicts no finite number: it diverged. Lower --forcefield.learning-rate.")
-    scores, table = _scored(study, run, told)
+    scores, table = _scored(study, run, predicted)
     cost = {"seconds": time.perf_counter() - started, "pretraining_seconds": None}
     return Outcome(table, _card(study, run, store) | {"cost": cost, "metrics": scores})
 
@@ -340,13 +340,13 @@ def predict_forces(potential: Potential, store: Store, batch_sites: int = 400) -
     forces: list[Reals] = [np.zeros((0, 3))] * len(store)
     for rows in group_by_sites(store.n_sites, np.arange(len(store)), batch_sites):
         batch = store.batch(rows)
-        told = tell(potential.eval(), batch)
+        predicted = tell(potential.eval(), batch)
         sizes = store.n_sites[rows]
-        energy[rows] = told.energy.detach().numpy() / sizes
+        energy[rows] = predicted.energy.detach().numpy() / sizes
         lattice: Any = batch.lattice
         volume = np.abs(np.linalg.det(lattice.numpy())) / sizes  # (b,)
-        stress[rows] = told.stress.detach().numpy() * (GPA_OF["eV/A3"] / volume)[:, None, None]
-        pieces = np.split(told.forces.detach().numpy().astype(np.float64), np.cumsum(sizes)[:-1])
+        stress[rows] = predicted.stress.detach().numpy() * (GPA_OF["eV/A3"] / volume)[:, None, None]
+        pieces = np.split(predicted.forces.detach().numpy().astype(np.float64), np.cumsum(sizes)[:-1])
         for row, piece in zip(rows, pieces, strict=True):
             forces[row] = piece
     return energy, forces, stress
@@ -358,7 +358,9 @@ def _gpa(crystals: list[Crystal], stress: Reals) -> Reals:
     return stress * (GPA_OF["eV/A3"] / volume)[:, None, None]
 
 
-def _scored(study: ForceStudy, run: ForceRun, told: tuple[Reals, list[Reals], Reals]) -> tuple[dict[str, Any], Any]:
+def _scored(
+    study: ForceStudy, run: ForceRun, predicted: tuple[Reals, list[Reals], Reals]
+) -> tuple[dict[str, Any], Any]:
     """Scores over all test frames, and a line for each."""
     import pandas as pd
 
@@ -366,7 +368,7 @@ def _scored(study: ForceStudy, run: ForceRun, told: tuple[Reals, list[Reals], Re
     crystals, labels = list(frames.crystals), frames.labels
     stress = _gpa(crystals, labels.stress)
     truths = {"energy": labels.energy, "forces": np.concatenate(labels.forces).ravel(), "stress": stress.ravel()}
-    guesses = {"energy": told[0], "forces": np.concatenate(told[1]).ravel(), "stress": told[2].ravel()}
+    guesses = {"energy": predicted[0], "forces": np.concatenate(predicted[1]).ravel(), "stress": predicted[2].ravel()}
     scores = {}
     for name, truth in truths.items():
         known = ~np.isnan(truth)
@@ -380,9 +382,9 @@ def _scored(study: ForceStudy, run: ForceRun, told: tuple[Reals, list[Reals], Re
         "id": frames.crystals.ids,
         "n_sites": [crystal.n_sites for crystal in crystals],
         "target": labels.energy,
-        "prediction": told[0],
-        "force_error": [float(np.abs(a - b).mean()) for a, b in zip(told[1], labels.forces, strict=True)],
-        "stress_error": np.abs(told[2] - stress).mean((1, 2)),
+        "prediction": predicted[0],
+        "force_error": [float(np.abs(a - b).mean()) for a, b in zip(predicted[1], labels.forces, strict=True)],
+        "stress_error": np.abs(predicted[2] - stress).mean((1, 2)),
     }
     return scores, pd.DataFrame(lines)
 

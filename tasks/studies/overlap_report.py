@@ -364,12 +364,12 @@ def read_scored(folder: Path, task: Task) -> Scored:
         InputError: If there is none, or it is of another task.
     """
     result = read_benchmark(folder)
-    if result.asked.task != task.card.name:
-        raise InputError(f"{folder} answers {result.asked.task}; the report is about {task.card.name}. Leave it out.")
+    if result.spec.task != task.card.name:
+        raise InputError(f"{folder} answers {result.spec.task}; the report is about {task.card.name}. Leave it out.")
     wrong = result.predictions.loc[~result.predictions["id"].isin(task.ids), "id"]
     if len(wrong):
         raise InputError(f"{folder} predicts {wrong.iloc[0]}, which is no crystal of {task.card.name}.")
-    return Scored(folder.resolve().name, result.asked.arm, result.predictions)
+    return Scored(folder.resolve().name, result.spec.arm, result.predictions)
 
 
 def overlap_score_table(scored: Sequence[Scored], task: Task, level: NDArray[np.int8]) -> pd.DataFrame:

@@ -249,9 +249,9 @@ def _prepare_probes(
     config = study.config
     prepared = [store.crystal(row) for row in range(len(store))]
     sites, owner = chosen_sites(store.n_sites, config.sites, config.seed)
-    asked = _targets(prepared, sites, owner)
-    asked += [_labelled(name, labels[:, k]) for k, name in enumerate(unique(config.target))]
-    parts, left_out = _parts(asked, owner, config.seed)
+    targets = _targets(prepared, sites, owner)
+    targets += [_labelled(name, labels[:, k]) for k, name in enumerate(unique(config.target))]
+    parts, left_out = _parts(targets, owner, config.seed)
     if not parts:
         raise InputError(f"Nothing can be asked of these crystals: {' '.join(left_out)}")
     arms = [_embedded(PRETRAINED, PRETRAINED, encoder, store, sites, progress)]
@@ -293,11 +293,11 @@ def _labelled(name: str, values: NDArray[np.float64]) -> Target:
 
 
 def _parts(
-    asked: Sequence[Target], owner: NDArray[np.int64], seed: int
+    targets: Sequence[Target], owner: NDArray[np.int64], seed: int
 ) -> tuple[list[tuple[Target, Folds]], list[str]]:
     """Folds of every target, and why some have none."""
     parts, left_out = [], []
-    for target in asked:
+    for target in targets:
         try:
             of = owner if target.level == "site" else np.arange(len(target.values))
             parts.append((target, make_folds(target, of, seed)))
@@ -415,10 +415,10 @@ def compared(found: Found, groups: dict[str, str], owner: NDArray[np.int64]) -> 
             arm: (np.bincount(crystals, weights=score.errors) * share)[None] for arm, score in scores.items()
         }
     table = comparisons(errors, groups).rename(columns={"head": "probe", "labels": "crystals"})
-    asked = [str(key).split(":", 1) for key in table["scaling"]]
+    targets = [str(key).split(":", 1) for key in table["scaling"]]
     table = table.drop(columns="scaling").rename(columns={"mae": "error", "baseline_mae": "baseline_error"})
-    table.insert(0, "target", [name for _, name in asked])
-    table.insert(0, "level", [level for level, _ in asked])
+    table.insert(0, "target", [name for _, name in targets])
+    table.insert(0, "level", [level for level, _ in targets])
     return table
 
 

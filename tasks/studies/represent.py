@@ -610,8 +610,8 @@ def overview(compared: pd.DataFrame) -> str:
     lines = []
     for baseline, part in compared.groupby("baseline", sort=False):
         counts = part["answer"].value_counts()
-        told = ", ".join(f"{name} {int(counts.get(name, 0))}" for name in ("better", "worse", "cannot tell"))
-        lines.append(f"Pretrained against {baseline}: {told} (of {len(part)} heads x label counts).")
+        noted = ", ".join(f"{name} {int(counts.get(name, 0))}" for name in ("better", "worse", "cannot tell"))
+        lines.append(f"Pretrained against {baseline}: {noted} (of {len(part)} heads x label counts).")
     return "\n".join(lines)
 
 

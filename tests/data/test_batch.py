@@ -71,7 +71,7 @@ def test_labels_and_geometry_come_along():
     for name in ("frac", "lattice", "offset", "energy", "forces", "stress"):
         assert getattr(moved, name).dtype == torch.float32, name
         torch.testing.assert_close(getattr(moved, name), getattr(batch, name).float(), equal_nan=True)
-    assert moved.hidden.dtype == torch.bool and moved.n_crystals == 2 and moved.micro is None
+    assert moved.hidden.dtype == torch.bool and moved.n_crystals == 2 and moved.site_property is None
     assert moved.to("cpu").frac.dtype == torch.float32, "without a dtype the precision stays"
 
 

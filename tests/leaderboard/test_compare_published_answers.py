@@ -41,17 +41,17 @@ def classes():
 
 
 def test_classes_are_compared_by_balanced_accuracy_of_both_folds_and_classes(classes):
-    contest, truth, poor = classes
+    answers, truth, poor = classes
     fold = official_folds(CLASSES).to_numpy()
     wanted = [balanced_accuracy_score(truth[fold == k] > 0.5, poor[fold == k] > 0.5) for k in range(5)]
-    assert contest.scores[2] == pytest.approx(wanted)
-    assert 1 - contest.resampled.means[2] == pytest.approx(np.mean(wanted))
-    assert contest.fold_errors(2) == pytest.approx(1 - np.array(wanted))
+    assert answers.scores[2] == pytest.approx(wanted)
+    assert 1 - answers.resampled.means[2] == pytest.approx(np.mean(wanted))
+    assert answers.fold_errors(2) == pytest.approx(1 - np.array(wanted))
 
 
 def test_probabilities_win_nothing_over_their_own_classes(classes):
-    contest, *_ = classes
-    same, better = contest.duel(0, 1), contest.duel(0, 2)
+    answers, *_ = classes
+    same, better = answers.difference(0, 1), answers.difference(0, 2)
     assert same.difference == 0 and same.p == 1 and same.p_sign == 1 and np.isnan(same.closer)
     assert better.difference < 0 and better.p < 0.001 and better.p_sign < 0.001 and np.isnan(better.p_wilcoxon)
 
@@ -61,12 +61,12 @@ def test_seeds_widen_the_interval_by_students_t():
     prediction = truth + np.random.default_rng(1).normal(0, 30, len(truth))
     seed_errors = 24 + np.array([[0.0], [1.0], [2.5]]) + np.zeros((3, 5))
     answer = own(NUMBERS, truth, prediction, seeds=(0, 1, 2), seed_errors=seed_errors)
-    contest = gather_answers([answer], {"exact": truth, "same": prediction}, draws=20000)
-    duel = contest.duel(0, 2)  # the same predictions: only the seeds are left to chance
+    answers = gather_answers([answer], {"exact": truth, "same": prediction}, draws=20000)
+    pair = answers.difference(0, 2)  # the same predictions: only the seeds are left to chance
     half = stats.t.ppf(0.975, 10) * np.std([0, 1, 2.5], ddof=1) / np.sqrt(3)
-    assert duel.difference == 0 and duel.low_materials == duel.high_materials == 0
-    assert (duel.low, duel.high) == pytest.approx((-half, half), rel=0.05)
-    assert contest.duel(0, 1).low < contest.duel(0, 1).low_materials
+    assert pair.difference == 0 and pair.low_materials == pair.high_materials == 0
+    assert (pair.low, pair.high) == pytest.approx((-half, half), rel=0.05)
+    assert answers.difference(0, 1).low < answers.difference(0, 1).low_materials
 
 
 def test_answers_with_the_same_seeds_are_compared_seed_by_seed():
@@ -77,20 +77,20 @@ def test_answers_with_the_same_seeds_are_compared_seed_by_seed():
         own(NUMBERS, truth, truth + rng.normal(0, scale, len(truth)), name, (0, 1, 2), luck + shift)
         for name, scale, shift in (("one", 30, 0.0), ("other", 31, 0.7))
     )
-    paired = gather_answers([one, other], {}, draws=2000).duel(0, 1)
+    paired = gather_answers([one, other], {}, draws=2000).difference(0, 1)
     assert (paired.low, paired.high) == pytest.approx((paired.low_materials, paired.high_materials))
     stranger = own(NUMBERS, truth, other.table["prediction"], "other", (3, 4, 5), luck)
-    apart = gather_answers([one, stranger], {}, draws=2000).duel(0, 1)
+    apart = gather_answers([one, stranger], {}, draws=2000).difference(0, 1)
     assert apart.high - apart.low > 1.2 * (paired.high - paired.low)
 
 
 def test_fold_scores_alone_give_the_weaker_test():
     truth = invented_truth(NUMBERS)
-    contest = gather_answers([own(NUMBERS, truth, truth + 10)], {}, draws=100)
-    duel = contest.fold_duel(0, "silent", np.array([11.0, 12.0, 11.5, 10.5, 12.5]))
-    assert duel.way == "per fold" and duel.difference == pytest.approx(-1.5) and duel.folds_won == 5
+    answers = gather_answers([own(NUMBERS, truth, truth + 10)], {}, draws=100)
+    pair = answers.fold_difference(0, "silent", np.array([11.0, 12.0, 11.5, 10.5, 12.5]))
+    assert pair.way == "per fold" and pair.difference == pytest.approx(-1.5) and pair.folds_won == 5
     t = -1.5 / np.sqrt((1 / 5 + 1 / 4) * np.var([1, 2, 1.5, 0.5, 2.5], ddof=1))
-    assert duel.p == pytest.approx(2 * stats.t.cdf(t, 4))
+    assert pair.p == pytest.approx(2 * stats.t.cdf(t, 4))
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,9 @@ def test_the_leader_among_published_files_is_tied_as_an_independent_count_found(
     task, folder = load_task(f"matbench_{name}"), shared / "leaderboard"
     files, truth = find_predictions(folder, task), read_targets(folder, task)
     leader, next_one = (checked_entry(files[entry], entry, task, truth)["prediction"] for entry in ("coNGN", other))
-    duel = gather_answers([own(task, truth.to_numpy(), leader)], {"next": next_one.to_numpy()}, draws=2000).duel(0, 1)
+    pair = gather_answers([own(task, truth.to_numpy(), leader)], {"next": next_one.to_numpy()}, draws=2000).difference(
+        0, 1
+    )
     width = high - low
-    assert (duel.low, duel.high) == pytest.approx((low, high), abs=0.08 * width)
-    assert duel.p > 0.05 and duel.closer == pytest.approx(closer, abs=0.01)
+    assert (pair.low, pair.high) == pytest.approx((low, high), abs=0.08 * width)
+    assert pair.p > 0.05 and pair.closer == pytest.approx(closer, abs=0.01)

@@ -11,7 +11,7 @@ import pytest
 JOB = """
 import json, resource, time
 import numpy as np, pandas as pd
-from matgl_infomax.leaderboard.compare_published import hold_contest
+from matgl_infomax.leaderboard.compare_published import gather_answers
 from matgl_infomax.leaderboard.results import OwnAnswer
 from matgl_infomax.leaderboard.published import official_folds
 from matgl_infomax.tasks.matbench.task import load_task
@@ -26,12 +26,12 @@ seeds = np.array([[0.02, 0.02, 0.021, 0.02, 0.02], [0.021, 0.02, 0.02, 0.02, 0.0
 own = OwnAnswer("ours", Path("."), "benchmark", task, "scratch", "megnet", None, table, (0, 1), seeds, None, ())
 entries = {f"entry {k}": truth + rng.normal(0, 0.02 + 0.001 * k, len(fold)) for k in range(11)}
 wall, cpu = time.perf_counter(), time.process_time()
-contest = hold_contest([own], entries, draws=10000)
-duels = [contest.duel(0, k) for k in range(1, 12)]
-contest.p_values()
+answers = gather_answers([own], entries, draws=10000)
+pairs = [answers.difference(0, k) for k in range(1, 12)]
+answers.p_values()
 used = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu,
         "gigabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
-        "findings": [duel.p < 0.05 for duel in duels]}
+        "findings": [pair.p < 0.05 for pair in duels]}
 print(json.dumps(used))
 """
 

@@ -81,7 +81,7 @@ def with_micro(values):
     batch = small_batch()
     numbers = torch.full((batch.n_sites,), torch.nan, dtype=torch.float64)
     numbers[: len(values)] = torch.tensor(values, dtype=torch.float64)
-    return replace(batch, micro=numbers)
+    return replace(batch, site_property=numbers)
 
 
 def test_stiffness_of_sites_is_standardised_over_the_known_ones():

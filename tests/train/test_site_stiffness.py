@@ -149,7 +149,7 @@ def test_error_is_that_of_the_standardised_signed_logarithm():
         )
         batch = radius_batch(example_crystals()[1:3], 3.0)
         value = np.array([3.0, -0.5, np.nan, 10.0])
-        shown = replace(batch, micro=torch.from_numpy(value))
+        shown = replace(batch, site_property=torch.from_numpy(value))
         wanted, known = objective.micro.numbers(shown)
         assert known.tolist() == [True, True, False, True]
         log = np.sign(value) * np.log(1 + np.abs(value))
@@ -162,10 +162,10 @@ def test_error_is_that_of_the_standardised_signed_logarithm():
 def test_numbers_go_with_their_sites_into_parts_and_batches(tensornet, tmp_path):
     store = store_of([SALT, COPPER, SALT], tmp_path)
     micro = site_stiffness.site_stiffness(store, "curvature", tensornet)
-    batch = StoreBatches(store, np.array([2, 1, 0]), micro=micro, geometry=True)[[1, 2]]
+    batch = StoreBatches(store, np.array([2, 1, 0]), site_property=micro, geometry=True)[[1, 2]]
     expected = np.concatenate([micro[1], micro[0]])
-    np.testing.assert_allclose(batch.micro.numpy(), expected, rtol=1e-6)
-    np.testing.assert_allclose(part(batch, 1, 2).micro.numpy(), micro[0], rtol=1e-6)
+    np.testing.assert_allclose(batch.site_property.numpy(), expected, rtol=1e-6)
+    np.testing.assert_allclose(part(batch, 1, 2).site_property.numpy(), micro[0], rtol=1e-6)
 
 
 def test_what_is_no_potential_is_refused(tmp_path, tensornet):
