@@ -124,7 +124,9 @@ def test_a_ratio_of_zero_still_has_an_axis():
     assert 0 < axis.low < 1e-11 and axis.place(2.0) < 100
 
 
-@pytest.mark.parametrize(("axis", "nothing"), [(Axis(-0.3, 1.9, False), "0"), (Axis(0.4, 2.6, True), "1")])
+@pytest.mark.parametrize(
+    ("axis", "nothing"), [(Axis(-0.3, 1.9, False), "0"), (Axis(0.4, 2.6, True), "1"), (Axis(0.01, 5.0, True), "1")]
+)
 def test_ticks_are_round_numbers_and_the_one_where_nothing_differs_is_always_there(axis, nothing):
     ticks = axis.ticks()
     places, texts = [place for place, _ in ticks], [text for _, text in ticks]
