@@ -99,7 +99,7 @@ class BadEntry:
 
     def __str__(self) -> str:
         name = f" ({self.id})" if self.id and self.id not in self.source else ""
-        return f"{self.source}{name}: {self.reason}"
+        return printable(f"{self.source}{name}: {self.reason}")
 
 
 @dataclass(slots=True, eq=False)
@@ -118,7 +118,9 @@ class Draft:
     fields: Mapping[str, Any] = field(default_factory=dict)
     """Values that stand beside the crystal, by column name."""
     names: tuple[str, ...] = ()
-    """All columns its file offers, for messages."""
+    """All columns of single values that its file offers, for messages."""
+    lists: tuple[str, ...] = ()
+    """All columns of several numbers each, such as forces, for messages."""
     reason: str = ""
     """Why the row could not be decoded although its columns name it; the arrays are empty then."""
 
@@ -131,6 +133,7 @@ class Draft:
         *,
         fields: Mapping[str, Any] | None = None,
         names: tuple[str, ...] = (),
+        lists: tuple[str, ...] = (),
         reason: str = "",
     ) -> Draft:
         """A crystal from its decoded arrays, and the columns beside it."""
@@ -143,6 +146,7 @@ class Draft:
             frac=frac,
             fields=fields or {},
             names=names,
+            lists=lists,
             reason=reason,
         )
 
@@ -164,7 +168,7 @@ def guarded(source: str, id: str, call: Callable[[], T]) -> T | BadEntry:
         except UnreadableError as error:
             return BadEntry(source, id, str(error))
         except MemoryError:
-            raise
+            return BadEntry(source, id, "needs more memory than there is")
         except Exception as error:  # noqa: BLE001
             return BadEntry(source, id, _plain_reason(error))
 
@@ -191,12 +195,51 @@ def shorten(text: str, limit: int = 160) -> str:
     return line if len(line) <= limit else line[: limit - 3] + "..."
 
 
+def printable(text: str) -> str:
+    """The text on one line that every terminal and file takes: what cannot be shown is escaped."""
+    if text.isprintable():
+        return text
+    shown = (c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+    return "".join(shown)
+
+
 @cache
 def numbers_of_symbols() -> dict[str, int]:
     """Atomic number of each element symbol; deuterium and tritium count as hydrogen."""
     from pymatgen.core import Element
 
     return {element.symbol: element.Z for element in Element} | {"D": 1, "T": 1}
+
+
+def parse_json(text: str) -> Any:
+    """JSON in which no object has two entries of one name: of these, Python would drop all but the last.
+
+    Raises:
+        UnreadableError: With the name.
+    """
+    return json.loads(text, object_pairs_hook=_without_twins)
+
+
+def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A dictionary of pairs whose names differ."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UnreadableError(f"two columns of one name. Received: {shorten(twice, 60)}")
+    return found
+
+
+def plain_numbers(values: Any) -> NDArray[np.float64]:
+    """Numbers of a nested list; a text such as ``1_5``, which only Python takes for one, is refused.
+
+    Raises:
+        ValueError: If something in it is no number.
+    """
+    found = np.asarray(values)
+    if found.dtype.kind in "OU" and any("_" in str(item) for item in found.ravel()):
+        raise ValueError(f"{shorten(repr(values), 60)} holds a number with an underscore")
+    return found.astype(np.float64)
 
 
 def decode(value: Any) -> Arrays:
@@ -206,7 +249,7 @@ def decode(value: Any) -> Arrays:
         UnreadableError: If it is none of these, is disordered, or has an unknown element.
     """
     if isinstance(value, str):
-        value = json.loads(value)
+        value = parse_json(value)
     if isinstance(value, Mapping):
         return _decode_dict(value)
     if hasattr(value, "lattice") and hasattr(value, "frac_coords"):
@@ -218,8 +261,25 @@ def decode(value: Any) -> Arrays:
     raise UnreadableError(f"a pymatgen Structure or its dict is needed, received: {type(value).__name__}")
 
 
+def refuse_partly_periodic(pbc: Sequence[Any]) -> None:
+    """Refuse a layer, a chain or a molecule: made periodic in all directions it would touch its own images.
+
+    Args:
+        pbc: whether each lattice vector is a period, three values.
+
+    Raises:
+        UnreadableError: If one of them is none.
+    """
+    flags = [bool(flag) for flag in pbc]
+    if not all(flags):
+        said = " ".join("T" if flag else "F" for flag in flags)
+        remedy = "add vacuum along the others and set pbc to T T T"
+        raise UnreadableError(f"periodic in {sum(flags)} of 3 directions (pbc {said}), not a crystal; {remedy}")
+
+
 def decode_structure(structure: Structure) -> Arrays:
     """Arrays of an ordered pymatgen ``Structure``."""
+    refuse_partly_periodic(structure.lattice.pbc)
     if not structure.is_ordered:
         raise UnreadableError(f"disordered sites: {_first_mixed(structure)}")
     symbols = [site.specie.symbol for site in structure]
@@ -243,8 +303,9 @@ def _decode_dict(data: Mapping[str, Any]) -> Arrays:
             mixed = ", ".join(f"{s['element']}:{s['occu']:g}" for s in species)
             raise UnreadableError(f"disordered sites: {mixed}")
         symbols.append(species[0]["element"])
-    lattice = np.array(data["lattice"]["matrix"], dtype=np.float64)
-    frac = np.array([site["abc"] for site in data["sites"]], dtype=np.float64).reshape(-1, 3)
+    refuse_partly_periodic(data["lattice"].get("pbc") or (True, True, True))
+    lattice = plain_numbers(data["lattice"]["matrix"])
+    frac = plain_numbers([site["abc"] for site in data["sites"]]).reshape(-1, 3)
     return _numbers(symbols), lattice, frac
 
 
@@ -264,10 +325,11 @@ def decode_atoms(atoms: Atoms) -> Arrays:
         raise UnreadableError("no lattice: this is a molecule, not a crystal")
     if not atoms.pbc.any():
         raise UnreadableError("not periodic (pbc is off in all directions): this is a molecule in a box")
+    refuse_partly_periodic(atoms.pbc)
     occupied = atoms.info.get("occupancy")
     if occupied and any(len(site) != 1 or abs(sum(site.values()) - 1) > 1e-8 for site in occupied.values()):
         raise UnreadableError("disordered sites")
-    if not np.isfinite(lattice).all() or abs(np.linalg.det(lattice)) < 1e-12:
+    if not (np.abs(lattice) <= LONGEST_VECTOR).all() or abs(np.linalg.det(lattice)) < 1e-12:
         # Positions cannot be made fractional; the check of the lattice names the reason.
         return np.array(atoms.numbers, dtype=np.int64), lattice, np.zeros((len(atoms), 3))
     frac = np.linalg.solve(lattice.T, atoms.positions.T).T
@@ -282,6 +344,8 @@ CLOSEST_ANGSTROM = 0.5
 """Atoms nearer than this, periodic images included, are taken for an error; the H2 bond is 0.74 angstrom."""
 SMALLEST_VOLUME = 0.5
 """Cubic angstrom per atom below which a cell counts as having no volume; diamond has 5.7."""
+LONGEST_VECTOR = 10_000.0
+"""Angstrom; the longest periods of real crystals, those of polytypes, are some 1,000."""
 LARGEST_FRACTION = 1000.0
 """Fractional coordinates beyond this are not taken for positions in a crystal."""
 LAST_ELEMENT = 118
@@ -336,13 +400,16 @@ def _why_bad_geometry(drafts: list[Draft]) -> list[str | None]:
     name(row, [f"unknown element: atomic number {numbers[k]} at site {s}" for k, s in zip(site, at, strict=True)])
     row = np.flatnonzero(~np.isfinite(lattice).all((1, 2)))
     name(row, ["a lattice vector is not finite (NaN or infinite)"] * len(row))
+    longest = np.abs(lattice).max((1, 2))
+    row = np.flatnonzero(longest > LONGEST_VECTOR)
+    name(row, [f"a lattice vector is {longest[r]:.3g} angstrom long; at most {LONGEST_VECTOR:g} is read" for r in row])
     row, site = _first_site(owner, ~np.isfinite(frac).all(1))
     name(row, [f"the coordinate of site {s} is not finite (NaN or infinite)" for s in site - first[row]])
     row, site = _first_site(owner, (np.abs(frac) > LARGEST_FRACTION).any(1))
     far = np.abs(frac[site]).max(1)
     name(row, [f"site {s} lies {f:.3g} cells away" for s, f in zip(site - first[row], far, strict=True)])
 
-    sound = np.isfinite(lattice).all((1, 2))
+    sound = longest <= LONGEST_VECTOR  # also false for NaN; the determinant of others may overflow
     volume = np.zeros(len(drafts))
     volume[sound] = np.abs(np.linalg.det(lattice[sound])) / n_sites[sound]
     row = np.flatnonzero(~(volume >= SMALLEST_VOLUME))

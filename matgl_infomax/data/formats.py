@@ -5,13 +5,12 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
-import json
 import lzma
 import re
-import sqlite3
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -24,22 +23,29 @@ from matgl_infomax.data.crystal import (
     Draft,
     UnreadableError,
     decode,
-    decode_atoms,
     decode_structure,
     guarded,
+    parse_json,
+    plain_numbers,
     shorten,
 )
+from matgl_infomax.data.frames import read_ase_database, read_frames
+from matgl_infomax.data.poscar import read_poscar
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
 
-_OPENERS: dict[str, Callable[[bytes], bytes]] = {
-    ".gz": gzip.decompress,
-    ".bz2": bz2.decompress,
-    ".xz": lzma.decompress,
+_OPENERS: dict[str, Callable[[io.BytesIO], Any]] = {
+    ".gz": lambda data: gzip.GzipFile(fileobj=data),
+    ".bz2": lambda data: bz2.BZ2File(data),
+    ".xz": lambda data: lzma.LZMAFile(data),  # noqa: SIM115 - opened in a with statement
 }
+UNPACKED_BYTES, UNPACKED_TIMES = 2**28, 200
+"""A file that unpacks to more than both, so many bytes and so many times its own size, is a trap or a mistake."""
+OTHER_CONTENT = ("holds no pymatgen Structure", "a table needs ")
+"""How the reasons begin that a sound JSON or parquet file holds something else than crystals."""
 _FORMULA_TOLERANCE = 0.002
 """Relative; one missing atom among 500 is still seen."""
 
@@ -94,7 +100,11 @@ def read_text(path: Path) -> str:
     packed = path.suffix.lower()
     if data and packed in _OPENERS:
         try:
-            data = _OPENERS[packed](data)
+            most = unpacked_limit(len(data))
+            with _OPENERS[packed](io.BytesIO(data)) as file:
+                data = file.read(most + 1)
+            if len(data) > most:
+                raise UnreadableError(f"unpacks to more than {most / 2**20:.0f} MB; too much for a file of its size")
         except (OSError, zlib.error, lzma.LZMAError) as error:
             raise UnreadableError(f"damaged, or not packed as {packed} says: {shorten(str(error))}") from error
     if not data.strip():
@@ -103,6 +113,15 @@ def read_text(path: Path) -> str:
         raise UnreadableError("a binary file, where text was expected")
     # Names and remarks in old files may be in any encoding; the numbers are ASCII in all of them.
     return data.decode("utf-8-sig", errors="replace")
+
+
+def unpacked_limit(size: int) -> int:
+    """Bytes that a file may hold when unpacked.
+
+    Args:
+        size: bytes of the file as it lies on the disk.
+    """
+    return max(UNPACKED_BYTES, UNPACKED_TIMES * size)
 
 
 def _cif(path: Path, id: str, wanted: frozenset[str], alone: bool) -> list[Draft | BadEntry]:
@@ -178,95 +197,13 @@ def _compare_formula(numbers: np.ndarray, stated: str | None) -> None:
 
 
 def _poscar(path: Path, id: str, wanted: frozenset[str], alone: bool) -> list[Draft | BadEntry]:
-    """One crystal; element names must be in the file itself."""
-    from pymatgen.io.vasp import Poscar
-
-    try:
-        poscar = Poscar.from_str(read_text(path))
-    except Warning as error:  # pymatgen raises one of its warnings for a bad line
-        raise UnreadableError(f"truncated or malformed POSCAR: {shorten(str(error))}") from error
-    except (IndexError, ValueError) as error:
-        raise UnreadableError(f"truncated or malformed POSCAR: {shorten(str(error))}") from error
-    if not poscar.true_names:
-        raise UnreadableError("unknown elements: the POSCAR names none; add a line of symbols above the line of counts")
-    return [Draft.of(id, str(path), decode_structure(poscar.structure))]
+    """One crystal."""
+    return [Draft.of(id, str(path), read_poscar(read_text(path)))]
 
 
 def _xyz(path: Path, id: str, wanted: frozenset[str], alone: bool) -> list[Draft | BadEntry]:
-    """Every frame of an (ext)xyz file, each read on its own so that one bad frame harms no other."""
-    frames = _split_frames(read_text(path).splitlines())
-    entries: list[Draft | BadEntry] = []
-    for k, lines in enumerate(frames):
-        name, source = (id, str(path)) if len(frames) == 1 else (f"{id}:{k}", f"{path} frame {k}")
-        entries.append(guarded(source, name, lambda n=name, s=source, f=lines: _frame(n, s, f, wanted)))  # type: ignore[misc]
-    return entries
-
-
-def _split_frames(lines: list[str]) -> list[list[str]]:
-    """Lines of each frame; what follows a broken count goes into one last frame."""
-    frames: list[list[str]] = []
-    start = 0
-    while start < len(lines):
-        if not lines[start].strip():
-            start += 1
-            continue
-        count = lines[start].strip()
-        end = start + int(count) + 2 if count.isdigit() else len(lines)
-        frames.append(lines[start:end])
-        start = end
-    return frames
-
-
-def _frame(id: str, source: str, lines: list[str], wanted: frozenset[str]) -> Draft:
-    """One frame of an (ext)xyz file."""
-    from ase.io import read
-
-    count = lines[0].strip()
-    if not count.isdigit():
-        raise UnreadableError(f"a frame begins with its number of atoms. Received: {shorten(count, 40)!r}")
-    if len(lines) < int(count) + 2:
-        raise UnreadableError(f"truncated: {count} atoms announced, {max(len(lines) - 2, 0)} lines found")
-    try:
-        atoms: Any = read(io.StringIO("\n".join(lines) + "\n"), index=0, format="extxyz")
-    except KeyError as error:
-        raise UnreadableError(f"unknown element or column {error}") from error
-    except (ValueError, OSError) as error:  # ase's XYZError is an OSError
-        raise UnreadableError(f"truncated or malformed frame: {shorten(str(error))}") from error
-    fields = {**atoms.info, **(atoms.calc.results if atoms.calc else {})}
-    kept, names = _kept(fields, wanted)
-    return Draft.of(id, source, decode_atoms(atoms), fields=kept, names=names)
-
-
-def _kept(fields: dict[str, Any], wanted: frozenset[str]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The wanted fields, and the names of all that hold one value."""
-    names = tuple(sorted(str(key) for key, value in fields.items() if np.ndim(value) == 0))
-    return {key: value for key, value in fields.items() if key in wanted}, names
-
-
-def _ase_db(path: Path, id: str, wanted: frozenset[str], alone: bool) -> list[Draft | BadEntry]:
-    """Every row of an ASE database."""
-    from ase.db import connect
-
-    if not path.stat().st_size:
-        raise UnreadableError("empty file")
-    try:
-        rows = list(connect(str(path), type="db", use_lock_file=False).select())
-    except sqlite3.DatabaseError as error:
-        raise UnreadableError(f"no ASE database, or a truncated one: {shorten(str(error))}") from error
-    if not rows:
-        raise UnreadableError("empty database")
-    entries: list[Draft | BadEntry] = []
-    for row in rows:
-        name, source = (str(row.id) if alone else f"{id}:{row.id}"), f"{path} row {row.id}"
-        entries.append(guarded(source, name, lambda n=name, s=source, r=row: _db_row(n, s, r, wanted)))  # type: ignore[misc]
-    return entries
-
-
-def _db_row(id: str, source: str, row: Any, wanted: frozenset[str]) -> Draft:
-    """One row of an ASE database."""
-    results = {key: row.get(key) for key in ("energy", "free_energy", "forces", "stress") if row.get(key) is not None}
-    fields, names = _kept({**results, **row.key_value_pairs}, wanted)
-    return Draft.of(id, source, decode_atoms(row.toatoms()), fields=fields, names=names)
+    """Every frame of an (ext)xyz file."""
+    return read_frames(read_text(path), str(path), id, wanted)
 
 
 def _json(path: Path, id: str, wanted: frozenset[str], alone: bool) -> list[Draft | BadEntry]:
@@ -286,7 +223,7 @@ _READERS: dict[str, Callable[[Path, str, frozenset[str], bool], list[Draft | Bad
     "poscar": _poscar,
     "json": _json,
     "xyz": _xyz,
-    "db": _ase_db,
+    "db": read_ase_database,
     "parquet": _parquet,
 }
 _KINDS = {
@@ -322,6 +259,8 @@ def read_parquet(path: Path, id: str, wanted: frozenset[str], alone: bool) -> li
     try:
         with pq.ParquetFile(path) as file:
             schema = file.schema_arrow
+            _refuse_twins(schema.names)
+            lists = tuple(f.name for f in schema if pa.types.is_nested(f.type) and f.name not in (*ENCODING, STRUCTURE))
             names = tuple(field.name for field in schema if not pa.types.is_nested(field.type))
             plain = set(ENCODING) <= set(schema.names)
             if not plain and STRUCTURE not in schema.names:
@@ -329,7 +268,7 @@ def read_parquet(path: Path, id: str, wanted: frozenset[str], alone: bool) -> li
             # Forces and stresses are lists; they are read only where they are asked for.
             kept = [name for name in schema.names if name in wanted and name not in ENCODING]
             columns = [*(ENCODING if plain else [STRUCTURE]), *kept]
-            batches = list(file.iter_batches(16384, columns=columns))
+            batches = list(_batches(file, columns, unpacked_limit(path.stat().st_size)))
     except pa.ArrowInvalid as error:
         raise UnreadableError("truncated or no parquet file") from error
     entries: list[Draft | BadEntry] = []
@@ -339,10 +278,50 @@ def read_parquet(path: Path, id: str, wanted: frozenset[str], alone: bool) -> li
         rows = range(len(entries), len(entries) + len(batch))
         places = [(f"{prefix}{row}", f"{path} row {row}") for row in rows]
         arrays = _encoded(batch) if plain else ((value,) for value in batch.column(STRUCTURE).to_pylist())
-        entries += _rows(arrays, places, values, names)
+        entries += _rows(arrays, places, values, Offered(names, lists))
     if not entries:
         raise UnreadableError("a table without rows")
     return entries
+
+
+def _batches(file: Any, columns: list[str], most: int) -> Iterator[pa.RecordBatch]:
+    """Batches of rows, as long as all together hold no more bytes than they may.
+
+    Repeated values take next to no room in a parquet file: what comes out is counted, and foreseen by the number of
+    values in each column and by the longest that one of them can be.
+    """
+    groups = [file.metadata.row_group(k) for k in range(file.metadata.num_row_groups)]
+    chunks = [group.column(k) for group in groups for k in range(group.num_columns)]
+    read = [chunk for chunk in chunks if chunk.path_in_schema.split(".")[0] in columns]
+    held = sum(chunk.num_values for chunk in read if chunk.physical_type != "BYTE_ARRAY") * 4
+    longest = max((c.total_uncompressed_size for c in read if c.physical_type == "BYTE_ARRAY"), default=1)
+    rows = max(1, min(16384, most // max(longest, 1)))
+    too_much = f"unpacks to more than {most / 2**20:.0f} MB; too much for a file of its size"
+    if held > most:
+        raise UnreadableError(too_much)
+    held = 0
+    for batch in file.iter_batches(rows, columns=columns):
+        held += batch.nbytes
+        if held > most:
+            raise UnreadableError(too_much)
+        yield batch
+
+
+def _refuse_twins(columns: Sequence[str]) -> None:
+    """Refuse columns of one name, of which only one could be read."""
+    twice = sorted({name for name in columns if list(columns).count(name) > 1})
+    if twice:
+        raise UnreadableError(f"two columns of one name. Received: {', '.join(twice)}")
+
+
+@dataclass(frozen=True)
+class Offered:
+    """Columns of a table beside its crystals, for messages."""
+
+    names: tuple[str, ...]
+    """Those of single values."""
+    lists: tuple[str, ...] = ()
+    """Those of several numbers each, where they are known."""
 
 
 def _encoded(batch: pa.RecordBatch) -> Iterator[tuple[NDArray[Any], ...]]:
@@ -367,8 +346,7 @@ def read_frame(frame: pd.DataFrame, wanted: frozenset[str]) -> list[Draft | BadE
         UnreadableError: If the columns are missing or there are no rows.
     """
     columns = [name for name in frame.columns if isinstance(name, str)]
-    if len(set(columns)) < len(columns):
-        raise UnreadableError(f"two columns of one name. Received: {', '.join(columns)}")
+    _refuse_twins(columns)
     plain = set(ENCODING) <= set(columns)
     if not plain and STRUCTURE not in columns:
         raise UnreadableError(f"{_NEEDED}. Received: {', '.join(columns)}")
@@ -379,25 +357,25 @@ def read_frame(frame: pd.DataFrame, wanted: frozenset[str]) -> list[Draft | BadE
     values = {name: frame[name].tolist() for name in names if name in wanted}
     places = [(str(label), f"table row {label}") for label in frame.index]
     cells = zip(*(frame[name].tolist() for name in crystal), strict=True)
-    return _rows(cells, places, values, names)
+    return _rows(cells, places, values, Offered(names))
 
 
 def _rows(
     cells: Iterator[tuple[Any, ...]],
     places: Sequence[tuple[str, str]],
     values: Mapping[str, Sequence[Any]],
-    names: tuple[str, ...],
+    offered: Offered,
 ) -> list[Draft | BadEntry]:
     """One entry per row; a row that is no crystal still keeps the name its columns give it."""
     entries: list[Draft | BadEntry] = []
     for row, (crystal, (id, source)) in enumerate(zip(cells, places, strict=True)):
         fields = {name: column[row] for name, column in values.items()}
-        entries.append(_row(crystal, id, source, fields, names))
+        entries.append(_row(crystal, id, source, fields, offered))
     return entries
 
 
 def _row(
-    crystal: tuple[Any, ...], id: str, source: str, fields: Mapping[str, Any], names: tuple[str, ...]
+    crystal: tuple[Any, ...], id: str, source: str, fields: Mapping[str, Any], offered: Offered
 ) -> Draft | BadEntry:
     """One crystal, from three lists or from one structure."""
     if len(crystal) == 1:
@@ -408,9 +386,9 @@ def _row(
     else:
         lattice, numbers, frac = crystal
         found = guarded(source, id, lambda: _shaped(_flat(lattice), _flat(numbers), _flat(frac)))
-    if isinstance(found, BadEntry):
-        return Draft.of(id, source, _NOTHING, fields=fields, names=names, reason=found.reason)
-    return Draft.of(id, source, found, fields=fields, names=names)
+    arrays, reason = (_NOTHING, found.reason) if isinstance(found, BadEntry) else (found, "")
+    names, lists = offered.names, offered.lists
+    return Draft.of(id, source, arrays, fields=fields, names=names, lists=lists, reason=reason)
 
 
 _NOTHING = (np.zeros(0, np.int64), np.zeros((3, 3)), np.zeros((0, 3)))
@@ -420,8 +398,13 @@ def _flat(part: Any) -> NDArray[np.float64]:
     """A list, or a list of lists as pandas gives a matrix, as a flat array."""
     if part is None:
         return np.zeros(0)
-    rows = [np.ravel(np.asarray(item, dtype=np.float64)) for item in part]
+    rows = [np.ravel(plain_numbers(item) if isinstance(item, str | list) else _number(item)) for item in part]
     return np.concatenate(rows) if rows else np.zeros(0)
+
+
+def _number(item: Any) -> NDArray[np.float64]:
+    """A number or an array of numbers."""
+    return np.asarray(item, dtype=np.float64)
 
 
 def _shaped(
@@ -442,7 +425,7 @@ def read_structure_json(text: str, path: str, id: str, wanted: frozenset[str], a
     Raises:
         UnreadableError: If it is JSON of another kind.
     """
-    data = json.loads(text)
+    data = parse_json(text)
     prefix = "" if alone else f"{id}:"
     if isinstance(data, dict) and {"columns", "data"} <= set(data):
         return _split_layout(data, path, prefix, wanted)
@@ -463,13 +446,26 @@ def _record(item: Any, id: str, source: str, wanted: frozenset[str]) -> Draft | 
         return BadEntry(source, id, f"a pymatgen Structure dict is needed. Received: {type(item).__name__}")
     beside = item if STRUCTURE in item else item.get("properties") or {}
     names = tuple(str(key) for key, value in beside.items() if not isinstance(value, dict | list))
+    structure = item.get(STRUCTURE, item)
+    beside = {**_site_columns(structure), **beside}
+    lists = tuple(str(key) for key, value in beside.items() if isinstance(value, list))
     fields = {str(name): value for name, value in beside.items() if str(name) in wanted}
-    return _row((item.get(STRUCTURE, item),), id, source, fields, names)
+    return _row((structure,), id, source, fields, Offered(names, lists))
+
+
+def _site_columns(structure: Any) -> dict[str, list[Any]]:
+    """Numbers that every site of a ``Structure`` dict has, such as forces, by their name."""
+    sites = structure.get("sites") if isinstance(structure, dict) else None
+    if not isinstance(sites, list) or not all(isinstance(site, dict) for site in sites):
+        return {}
+    beside = [site.get("properties") or {} for site in sites]
+    return {name: [site.get(name) for site in beside] for name in (beside[0] if beside else {})}
 
 
 def _split_layout(data: dict[str, Any], path: str, prefix: str, wanted: frozenset[str]) -> list[Draft | BadEntry]:
     """Rows of ``{"columns": [...], "index": [...], "data": [[...], ...]}``."""
     columns, rows = [str(name) for name in data["columns"]], data["data"]
+    _refuse_twins(columns)
     if STRUCTURE not in columns:
         raise UnreadableError(f"a table needs a column '{STRUCTURE}'. Received: {', '.join(columns)}")
     if not rows:
@@ -482,7 +478,7 @@ def _split_layout(data: dict[str, Any], path: str, prefix: str, wanted: frozense
     where = columns.index(STRUCTURE)
     values = {name: [row[columns.index(name)] for row in rows] for name in names if name in wanted}
     places = [(id, f"{path} row {k}") for k, id in enumerate(ids)]
-    return _rows(((row[where],) for row in rows), places, values, names)
+    return _rows(((row[where],) for row in rows), places, values, Offered(names))
 
 
 def _matbench_ids(path: str, index: list[Any]) -> list[str]:

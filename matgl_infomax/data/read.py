@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import csv
-import glob
 import io
-import os
+import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite, isnan
 from pathlib import Path, PurePosixPath
@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from matgl_infomax.data.crystal import BadEntry, Crystal, Draft, guarded, shorten, why_bad
-from matgl_infomax.data.formats import file_kind, known_endings, plain_stem, read_file, read_frame
+from matgl_infomax.data.crystal import BadEntry, Crystal, Draft, guarded, plain_numbers, printable, shorten, why_bad
+from matgl_infomax.data.find import find_files, own_output
+from matgl_infomax.data.formats import OTHER_CONTENT, plain_stem, read_file, read_frame
 from matgl_infomax.errors import InputError
 from matgl_infomax.settings import training
 
@@ -48,7 +49,7 @@ class Crystals(Sequence[Crystal]):
             crystals: the crystals, in order.
             targets: names of the labels; by default all names that occur.
             bad: what was skipped.
-            ignored: files that are no crystals.
+            ignored: files that are no crystals, those of saved models and runs among them.
 
         Raises:
             InputError: If two crystals have the same id.
@@ -118,7 +119,7 @@ class Crystals(Sequence[Crystal]):
         lines = [f"{len(self.bad)} bad entries, left out:", *(f"  {entry}" for entry in self.bad)] if self.bad else []
         if self.ignored:
             few = ", ".join(self.ignored[:5]) + (", ..." if len(self.ignored) > 5 else "")
-            lines.append(f"{len(self.ignored)} files ignored, whose ending is no crystal's: {few}")
+            lines.append(f"{len(self.ignored)} files ignored, no crystals by their ending or by what they are: {few}")
         return "\n".join(lines)
 
 
@@ -183,12 +184,22 @@ def _read_all(
         return ([found] if isinstance(found, BadEntry) else found), ()
     files = find_files(source, labels_file)
     entries: list[Draft | BadEntry] = list(files.bad)
+    own: list[str] = []
     places = list(zip(files.paths, files.ids, strict=True))
     with tqdm(places, desc="Reading crystals", unit="file", disable=not progress) as bar:
         for path, id in bar:
-            entries += read_file(path, id, wanted, alone=len(places) == 1)
+            found = read_file(path, id, wanted, alone=len(places) == 1)
+            if len(places) > 1 and _holds_other_things(found) and own_output(path):
+                own.append(str(path))  # a saved model is no crystal, and no broken one either
+            else:
+                entries += found
             bar.set_postfix(crystals=len(entries), refresh=False)
-    return entries, files.ignored
+    return entries, (*files.ignored, *own)
+
+
+def _holds_other_things(found: Sequence[Draft | BadEntry]) -> bool:
+    """Whether a file is sound, but holds no crystals."""
+    return len(found) == 1 and isinstance(found[0], BadEntry) and found[0].reason.startswith(OTHER_CONTENT)
 
 
 def _require_columns(
@@ -212,7 +223,11 @@ def _require_arrays(drafts: Sequence[Draft], arrays: Sequence[str]) -> None:
     """Refuse a column of arrays that no crystal has."""
     for name in arrays if drafts else ():
         if not any(draft.fields.get(name) is not None for draft in drafts):
-            raise InputError(f"No column holds the arrays. Received: {name}. Forces and stresses lie beside crystals.")
+            offered = sorted({column for lists in {draft.lists for draft in drafts} for column in lists})
+            found = f"Columns of arrays found: {', '.join(offered) or 'none'}."
+            raise InputError(
+                f"No column holds the arrays. Received: {name}. {found} Forces and stresses lie beside crystals."
+            )
 
 
 def _named(drafts: Sequence[Draft], id_column: str | None, bad: list[BadEntry]) -> list[Draft]:
@@ -228,12 +243,27 @@ def _named(drafts: Sequence[Draft], id_column: str | None, bad: list[BadEntry]) 
         name = str(value).strip()
         if value is None or name in ("", "nan", "<NA>", "NaT"):
             bad.append(BadEntry(draft.source, draft.id, f"no id in column '{column}'"))
+        elif fault := _id_fault(name):
+            bad.append(BadEntry(draft.source, shorten(name, 60), fault))
         elif name in first:
             bad.append(BadEntry(draft.source, name, f"duplicate id: {name} is already at {first[name]}"))
         else:
             draft.id, first[name] = name, draft.source
             kept.append(draft)
     return kept
+
+
+LONGEST_ID = 1000
+"""Characters; a path of a file may be an id."""
+
+
+def _id_fault(name: str) -> str | None:
+    """Why an id cannot be written into a table, a message or a file's name."""
+    if len(name) > LONGEST_ID:
+        return f"an id of {len(name)} characters; at most {LONGEST_ID} are read"
+    if any(unicodedata.category(sign) in ("Cc", "Cs", "Zl", "Zp") for sign in name):
+        return f"an id with control characters: {shorten(printable(name), 60)}"
+    return None
 
 
 def _checked(drafts: Sequence[Draft], bad: list[BadEntry]) -> list[Draft]:
@@ -282,93 +312,6 @@ def _complaint(bad: Sequence[BadEntry], n_good: int, *, stop: bool) -> str:
     return "\n".join([head, *lines, remedy])
 
 
-# From what the user names (a file, a folder, a glob) to the files to read.
-
-
-@dataclass(frozen=True)
-class Files:
-    """Files in a fixed order, each with the name of its crystal."""
-
-    paths: tuple[Path, ...]
-    ids: tuple[str, ...]
-    ignored: tuple[str, ...] = ()
-    """Files in a folder or glob whose ending is not a crystal's."""
-    bad: tuple[BadEntry, ...] = ()
-    """Folders that could not be opened."""
-
-
-def find_files(source: str | Path, skip: Path | None = None) -> Files:
-    """The files that a path or a glob means.
-
-    A crystal in a folder is called by its path below that folder, without the ending; hidden files are not seen.
-
-    Args:
-        source: file, folder (searched with all below it) or glob.
-        skip: a file that is known to be something else (the labels).
-
-    Raises:
-        InputError: If nothing is there, or nothing that could be a crystal.
-    """
-    path = Path(source).expanduser()
-    if path.is_file():
-        return Files((path,), (plain_stem(Path(path.name)),))
-    bad: list[BadEntry] = []
-    if path.is_dir():
-        base, found, what = path, _walk(path, bad), "folder"
-    elif glob.has_magic(str(source)):
-        base, found, what = _fixed_part(path), _glob(path), "pattern"
-    else:
-        raise InputError(f"There is no such file or folder. Received: {source}. Give a file, a folder or a glob.")
-    found = [file for file in found if skip is None or not _same(file, skip)]
-    crystals = [file for file in found if file_kind(file)]
-    ignored = tuple(str(file) for file in found if not file_kind(file))
-    if not crystals:
-        held = f"{len(found)} other files" if found else "nothing"
-        why = "".join(f" {entry}." for entry in bad)
-        received = f"The {what} {source} holds no crystals. Received: {held}.{why}"
-        raise InputError(f"{received} Endings read: {known_endings()}.")
-    ids = tuple(plain_stem(file.relative_to(base)) for file in crystals)
-    return Files(tuple(crystals), ids, ignored, tuple(bad))
-
-
-def _walk(folder: Path, bad: list[BadEntry]) -> list[Path]:
-    """All files below a folder, sorted by path."""
-    files: list[Path] = []
-    for where, folders, names in os.walk(folder, onerror=_reporter(bad)):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        files += [Path(where, name) for name in names if not name.startswith(".")]
-    return sorted(files)
-
-
-def _reporter(bad: list[BadEntry]) -> Callable[[OSError], None]:
-    """Notes folders that cannot be opened; os.walk would leave them out in silence."""
-
-    def note(error: OSError) -> None:
-        bad.append(BadEntry(str(error.filename), "", f"folder cannot be opened: {error.strerror}"))
-
-    return note
-
-
-def _glob(pattern: Path) -> list[Path]:
-    """All files that match, sorted by path."""
-    return sorted(Path(name) for name in glob.glob(str(pattern), recursive=True) if Path(name).is_file())
-
-
-def _fixed_part(pattern: Path) -> Path:
-    """The folder above the first part with a wildcard."""
-    parts: list[str] = []
-    for part in pattern.parts[:-1]:
-        if glob.has_magic(part):
-            break
-        parts.append(part)
-    return Path(*parts)
-
-
-def _same(file: Path, other: Path) -> bool:
-    """Whether two paths are one file."""
-    return file.resolve() == other.expanduser().resolve()
-
-
 # Measured values: from the columns beside the crystals, or from a CSV with one row per crystal.
 
 ID_COLUMNS = ("mbid", "material_id", "id", "entry_id", "__index_level_0__")
@@ -402,17 +345,28 @@ def to_label(value: Any) -> float | None:
     if isinstance(value, str) and value.strip().lower() in _TRUTH:
         return _TRUTH[value.strip().lower()]
     try:
-        number = float(value)
-    except (TypeError, ValueError):
+        number = float(value) if not isinstance(value, str | bytes) or _is_number(value) else None
+    except (TypeError, ValueError, OverflowError):
+        number = None
+    if number is None:
         # pandas' missing values refuse float(); everything else that does is a mistake.
         if str(value).lower() in _MISSING | {"nat"}:
             return None
-        raise ValueError(f"{shorten(repr(value), 60)} is no number") from None
+        raise ValueError(f"{shorten(repr(value), 60)} is no number")
     if isnan(number):
         return None
     if not isfinite(number):
         raise ValueError(f"{value} is not finite")
     return number
+
+
+_NUMBER = re.compile(r"[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|inf|infinity|nan)", re.IGNORECASE | re.ASCII)
+
+
+def _is_number(word: str | bytes) -> bool:
+    """Whether a text is a number to all programs; Python alone takes 1_5 for 15, and digits of all scripts."""
+    text = word.decode("ascii", errors="replace") if isinstance(word, bytes) else word
+    return _NUMBER.fullmatch(text.strip()) is not None
 
 
 def numeric_labels(cells: Mapping[str, Any], source: str, id: str) -> tuple[dict[str, float], list[BadEntry]]:
@@ -440,9 +394,9 @@ def array_labels(
         if cell is None or (isinstance(cell, float) and isnan(cell)):
             continue
         try:
-            rows = [np.ravel(np.asarray(part, dtype=np.float64)) for part in cell]
+            rows = [np.ravel(plain_numbers(part)) for part in cell]
             arrays[name] = np.concatenate(rows) if rows else np.zeros(0)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             bad.append(BadEntry(source, id, f"column '{name}': {shorten(repr(cell), 60)} is no list of numbers"))
     return arrays, bad
 

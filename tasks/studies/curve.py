@@ -515,7 +515,7 @@ def _learnt_starts(study: CurveStudy, crystals: Crystals, store: Store, progress
 
 def file_stamp(config: CurveConfig) -> tuple[tuple[str, int, int], ...]:
     """Size and time of change of every file of the data; empty where the crystals came from no file."""
-    from matgl_infomax.data.read import find_files
+    from matgl_infomax.data.find import find_files
 
     try:
         files = [*find_files(config.data, config.labels_file).paths]

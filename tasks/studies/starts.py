@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matgl_infomax.data.crystal import Crystal
-from matgl_infomax.data.read import Crystals, find_files, read_crystals
+from matgl_infomax.data.find import find_files
+from matgl_infomax.data.read import Crystals, read_crystals
 from matgl_infomax.errors import InputError
 from matgl_infomax.io import atomic_write, read_json
 from matgl_infomax.record import HASHED, claim_folder

@@ -83,6 +83,21 @@ FILES: dict[str, tuple[str, Callable[[Crystal], str | bytes], str]] = {
     "db-no-database": ("a.db", lambda c: "hello", "no ASE database"),
     "db-empty": ("a.db", lambda c: "", "empty file"),
     "parquet-cut": ("a.parquet", lambda c: b"PAR1" + b"x" * 60, "truncated or no parquet"),
+    "json-long-vector": (
+        "a.json",
+        lambda c: structure_json(c, '"matrix": [[0.0', '"matrix": [[1e10'),
+        "1e+10 angstrom long",
+    ),
+    "json-overflowing-vector": (
+        "a.json",
+        lambda c: structure_json(c, '"matrix": [[0.0', '"matrix": [[1e214'),
+        "angstrom",
+    ),
+    "json-underscore": ("a.json", lambda c: structure_json(c, '"abc": [0.5', '"abc": ["0_5"'), "underscore"),
+    "json-deep": ("a.json", lambda c: "[" * 100_000, "RecursionError"),
+    "poscar-long-vector": ("POSCAR", lambda c: poscar(c).replace("\n1.0\n", "\n1e150\n"), "angstrom long"),
+    "xyz-long-vector": ("a.xyz", lambda c: xyz(cell='Lattice="4e214 0 0 0 4 0 0 0 4"'), "angstrom long"),
+    "gz-of-nothing": ("a.json.gz", lambda c: gzip.compress(b" " * (2**28 + 1)), "unpacks to more than 256 MB"),
     "parquet-empty": ("a.parquet", lambda c: "", "empty file"),
 }
 
@@ -251,3 +266,83 @@ def test_real_overlaps_are_found(shared: Path) -> None:
     crystals = read_crystals(frame, on_error="skip")
     assert crystals.ids == ["mp-149"]
     assert sorted(entry.id for entry in crystals.bad) == ["mp-729544", "mp-795950"]
+
+
+@pytest.fixture
+def small_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files may unpack to 1 MB, so that tests need no gigabytes."""
+    from matgl_infomax.data import formats
+
+    monkeypatch.setattr(formats, "UNPACKED_BYTES", 2**20)
+
+
+@pytest.mark.usefixtures("small_limit")
+def test_repeated_rows_of_a_parquet_file_are_counted(tmp_path: Path) -> None:
+    """Some kilobytes that unpack to 50 MB: 5,000 rows of one lattice and 300 sites, repeated."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows, sites = 5_000, 300
+    one = {"lattice": np.zeros(9), "atomic_numbers": np.ones(sites, np.int64), "frac_coords": np.zeros(3 * sites)}
+    columns = {}
+    for name, values in one.items():
+        part = pa.array([values.tolist()])
+        columns[name] = pa.chunked_array([pa.concat_arrays([part] * 1000)] * (rows // 1000))
+    pq.write_table(pa.table(columns), tmp_path / "bomb.parquet", compression="zstd")
+    assert (tmp_path / "bomb.parquet").stat().st_size < 2**16
+    with pytest.raises(InputError, match=r"unpacks to more than \d+ MB"):
+        read_crystals(tmp_path / "bomb.parquet")
+
+
+@pytest.mark.usefixtures("small_limit")
+def test_repeated_long_texts_are_counted(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    text = "x" * 2**16
+    column = pa.DictionaryArray.from_arrays(pa.array(np.zeros(1000, np.int32)), pa.array([text])).cast(pa.string())
+    pq.write_table(pa.table({"structure": column}), tmp_path / "bomb.parquet")
+    with pytest.raises(InputError, match=r"unpacks to more than \d+ MB"):
+        read_crystals(tmp_path / "bomb.parquet")
+
+
+def test_too_little_memory_is_a_bad_entry(
+    crystals: list[Crystal], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from matgl_infomax.data import formats
+
+    for name in ("a", "b"):
+        put(tmp_path / f"{name}.cif", cif(crystals[3]))
+    real = formats.read_text
+
+    def greedy(path: Path) -> str:
+        if path.name == "a.cif":
+            raise MemoryError
+        return real(path)
+
+    monkeypatch.setattr(formats, "read_text", greedy)
+    found = read_crystals(tmp_path, on_error="skip")
+    assert found.ids == ["b"]
+    assert [entry.reason for entry in found.bad] == ["needs more memory than there is"]
+
+
+@pytest.mark.parametrize(
+    ("id", "reason"),
+    [
+        ("a\0b", r"control characters: a\x00b"),
+        ("a\nb", r"control characters: a\nb"),
+        ("a\x1b[31mb", r"control characters: a\x1b"),
+        ("a\u2028b", r"control characters: a\u2028b"),
+        ("a\udcffb", r"control characters: a\udcffb"),
+        ("x" * 5000, "id of 5000 characters"),
+    ],
+)
+def test_ids_that_cannot_be_written_down(id: str, reason: str, crystals: list[Crystal]) -> None:
+    frame = table(crystals)
+    frame.at[1, "mbid"] = id
+    found = read_crystals(frame, on_error="skip")
+    assert len(found) == len(crystals) - 1
+    assert reason in found.bad[0].reason
+    lines = found.bad_report().splitlines()
+    assert len(lines) == 2
+    assert all(line.isprintable() and len(line) < 400 for line in lines)

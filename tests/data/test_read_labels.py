@@ -135,13 +135,28 @@ def test_missing_values(value: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "number"), [("1e-3", 0.001), (2, 2.0), (True, 1.0), (np.float32(0.5), 0.5), (" 3 ", 3.0)], ids=str
+    ("value", "number"),
+    [
+        ("1e-3", 0.001),
+        (2, 2.0),
+        (True, 1.0),
+        (np.float32(0.5), 0.5),
+        (" 3 ", 3.0),
+        ("+.5E+1", 5.0),
+        ("7.", 7.0),
+        (b"2", 2.0),
+    ],
+    ids=str,
 )
 def test_numbers(value: object, number: float) -> None:
     assert to_label(value) == number
 
 
-@pytest.mark.parametrize("value", ["1,5", "x", float("inf"), "-inf", [1.0, 2.0], {"a": 1}], ids=str)
+@pytest.mark.parametrize(
+    "value",
+    ["1,5", "1_5", b"1_5", "1e1_0", "\u0661", "0x1A", 10**400, "x", float("inf"), "-inf", [1.0, 2.0], {"a": 1}],
+    ids=str,
+)
 def test_no_numbers(value: object) -> None:
     with pytest.raises(ValueError, match=r"is no number|is not finite"):
         to_label(value)
