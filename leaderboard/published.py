@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
+import zlib
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
@@ -159,9 +161,10 @@ def read_predictions(file: Path, task: Task) -> pd.DataFrame | None:
 
     if file.suffix == ".parquet":
         try:
-            return pd.read_parquet(file, columns=["id", "fold", "prediction"]).assign(std=np.nan)
+            table = pd.read_parquet(file, columns=["id", "fold", "prediction"])
         except (OSError, ValueError) as error:
             raise InputError(f"{file} is no table of predictions ({error}).") from error
+        return typed_predictions(table, str(file)).assign(std=np.nan)
     return results_table(read_result_file(file), task.card.name, str(file))
 
 
@@ -175,9 +178,12 @@ def read_result_file(file: Path) -> dict[str, Any]:
         content = file.read_bytes()
         content = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
         document = json.loads(content, object_pairs_hook=lambda pairs: _once(pairs, file))
-    except (OSError, EOFError, ValueError) as error:
+    except InputError:
+        raise
+    except (OSError, EOFError, ValueError, zlib.error, RecursionError) as error:
         raise InputError(f"Cannot read {file} as a result file of Matbench: {error}.") from error
-    if not isinstance(document, dict) or not isinstance(document.get("tasks"), dict):
+    tasks = document.get("tasks") if isinstance(document, dict) else None
+    if not isinstance(tasks, dict) or not tasks:
         raise InputError(f"{file} is no result file of Matbench: it has no tasks.")
     return document
 
@@ -201,20 +207,27 @@ def results_table(document: Mapping[str, Any], name: str, where: str) -> pd.Data
         where: how messages call the file.
 
     Raises:
-        InputError: If a fold has no predictions.
+        InputError: If a fold has no predictions, or one of them is no number.
     """
     import pandas as pd
 
     if name not in document["tasks"]:
         return None
+    task = document["tasks"][name]
+    results = task.get("results") if isinstance(task, dict) else None
+    if not isinstance(results, dict):
+        raise InputError(f"{where}: {name} has no results.")
     parts = []
-    for fold, entry in document["tasks"][name].get("results", {}).items():
+    for fold, entry in results.items():
         data = entry.get("data") if isinstance(entry, dict) else None
-        if not isinstance(data, dict) or not data or not fold.removeprefix("fold_").isdigit():
-            raise InputError(f"{where}: {name}, {fold}, holds no predictions.")
+        if not isinstance(data, dict) or not data or not _FOLD.fullmatch(fold):
+            raise InputError(f"{where}: {name}, {_shorten(fold)}, holds no predictions.")
         spread = entry.get("uncertainty") or {}
-        std = [_std(spread.get(id)) for id in data]
-        values = [np.nan if value is None else float(value) for value in data.values()]
+        if not isinstance(spread, dict):
+            raise InputError(f"{where}: {name}, {fold}: the uncertainty must be a dictionary by id.")
+        place = f"{where}: {name}, {fold}"
+        std = [_std(spread.get(id), id, place) for id in data]
+        values = [_number(value, id, place) for id, value in data.items()]
         number = int(fold.removeprefix("fold_"))
         parts.append(pd.DataFrame({"id": list(data), "fold": number, "prediction": values, "std": std}))
     if not parts:
@@ -222,9 +235,58 @@ def results_table(document: Mapping[str, Any], name: str, where: str) -> pd.Data
     return pd.concat(parts, ignore_index=True)
 
 
-def _std(interval: Any) -> float:
+_FOLD = re.compile(r"fold_\d{1,3}", re.ASCII)
+
+
+def _shorten(value: Any) -> str:
+    """A value for a message; nested lists may be long."""
+    plain = value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+    text = plain if isinstance(plain, str) else repr(plain)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _number(value: Any, id: str, where: str) -> float:
+    """A prediction as a number, NaN where it is null; words and lists are refused.
+
+    Raises:
+        InputError: With the id and what was received.
+    """
+    if value is None:
+        return float("nan")
+    if isinstance(value, float) or (isinstance(value, int) and abs(value) < 1e300):
+        return float(value)
+    remedy = " Record an array of shape (n,), not (n, 1)." if isinstance(value, list | np.ndarray) else ""
+    raise InputError(f"{where}: the prediction of {id} is no number: {_shorten(value)}.{remedy}")
+
+
+def _std(interval: Any, id: str, where: str) -> float:
     """Standard deviation out of Matbench's uncertainty of one material."""
-    return float(interval["std"]) if isinstance(interval, dict) and "std" in interval else float("nan")
+    return _number(interval["std"], id, where) if isinstance(interval, dict) and "std" in interval else float("nan")
+
+
+def typed_predictions(table: pd.DataFrame, where: str) -> pd.DataFrame:
+    """A table of predictions with ids as text, folds as whole numbers and predictions as numbers.
+
+    Args:
+        table: columns id, fold, prediction, and others.
+        where: how messages call the file.
+
+    Raises:
+        InputError: Naming the column, the row and what it holds.
+    """
+    fold = [value if _is_whole(value) else None for value in table["fold"].tolist()]
+    for row, (id, whole) in enumerate(zip(table["id"].tolist(), fold, strict=True)):
+        if not isinstance(id, str):
+            raise InputError(f"{where}: the id in row {row} is no text: {_shorten(id)}.")
+        if whole is None:
+            raise InputError(f"{where}: the fold of {id} is no whole number: {_shorten(table['fold'].iloc[row])}.")
+    values = [_number(value, id, where) for id, value in zip(table["id"], table["prediction"].tolist(), strict=True)]
+    return table.assign(fold=np.array(fold, dtype=np.int64), prediction=np.array(values, dtype=np.float64))
+
+
+def _is_whole(value: Any) -> bool:
+    """Whether a cell is a small whole number; a column with gaps holds floats."""
+    return isinstance(value, int | float) and float(value).is_integer() and abs(value) < 1000
 
 
 def read_targets(folder: Path, task: Task) -> pd.Series | None:
@@ -249,7 +311,7 @@ def read_targets(folder: Path, task: Task) -> pd.Series | None:
         table = pd.read_parquet(file) if file.suffix == ".parquet" else pd.read_json(file)
         table = table.rename(columns={"mbid": "id"})
         found = pd.Series(table["target"].to_numpy(dtype=np.float64), index=table["id"].astype(str), name="target")
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, EOFError, TypeError, ValueError, KeyError) as error:
         raise InputError(f"{file} is no table of true values ({error}).") from error
     if set(found.index) != set(task.ids) or len(found) != card.n_rows or not np.isfinite(found).all():
         raise InputError(f"{file} does not hold one true value for each material of {card.name}.")

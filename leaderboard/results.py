@@ -22,6 +22,7 @@ from matgl_infomax.leaderboard.published import (
     official_folds,
     read_result_file,
     results_table,
+    typed_predictions,
 )
 from matgl_infomax.leaderboard.scores import SCORES, Kind, fold_scores, probability_rocauc
 from matgl_infomax.record import ForceMetrics, Metrics, RunCard
@@ -430,7 +431,7 @@ def _predictions(file: Path) -> pd.DataFrame:
     missing = [name for name in ("id", "fold", "prediction") if name not in table]
     if missing or not len(table):
         raise InputError(f"{file} has no {missing[0] if missing else 'predictions'}. Run the benchmark again.")
-    return table
+    return typed_predictions(table, str(file))
 
 
 def _seed_errors(cards: Sequence[RunCard], seeds: Sequence[int], folds: Sequence[int]) -> NDArray[np.float64]:

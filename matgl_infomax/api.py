@@ -32,7 +32,7 @@ from matgl_infomax.settings.training import (
 from matgl_infomax.train.ensemble import Ensemble, InitialNetwork, Predictor, check_ensemble, train_ensemble, train_one
 from matgl_infomax.train.finetune import Fitted, Labelled
 from matgl_infomax.train.forcefield import DEFAULTS, FittedForces, fit_forces, rule_of, start_network
-from matgl_infomax.train.losses import Metrics, check_goal
+from matgl_infomax.train.losses import Metrics, check_goal, check_range
 from matgl_infomax.train.predict import embed_rows
 from matgl_infomax.train.pretrain import Pretrained
 from matgl_infomax.train.pretrain import pretrain_encoder as pretrain_store
@@ -136,6 +136,8 @@ def finetune(
     names = (targets,) if isinstance(targets, str) else tuple(targets)
     _check_settings(settings, ensemble, names, init)
     labels = _labels(crystals, names)
+    if settings.task == "regression":
+        check_range(labels, names)
     rows = np.flatnonzero(~np.isnan(labels).all(axis=1))
     labelled = [crystals[int(row)] for row in rows]
     elements = {int(z) for crystal in labelled for z in crystal.numbers}

@@ -14,6 +14,10 @@ class InputError(ValueError):
     """
 
 
+class DivergedError(InputError):
+    """A training whose loss or predictions are no finite numbers; where learning rates compete, such a one loses."""
+
+
 def exit_code(program: str, job: Callable[[], None]) -> int:
     """Do a job and tell what went wrong in one sentence, without a traceback, where the user can repair it.
 

@@ -26,7 +26,7 @@ from matgl_infomax.record import claim_folder
 from matgl_infomax.settings.base import deciding
 from matgl_infomax.settings.training import FinetuneSettings
 from matgl_infomax.train.loop import run_steps
-from matgl_infomax.train.losses import GOALS, Goal, declare_output
+from matgl_infomax.train.losses import GOALS, Goal, check_range, declare_output
 from matgl_infomax.train.module import AveragedModule, WeightAverage
 from matgl_infomax.train.predict import view_for
 from matgl_infomax.train.ranks import HeldOut, from_all
@@ -194,6 +194,8 @@ def fit(
     started = time.perf_counter()
     settings = resolved_finetuning(settings, len(data.rows), pretrained=pretrained)
     data = data.checked(model.n_targets)
+    if settings.task == "regression":
+        check_range(data.labels, data.targets)
     train, held_out = hold_out(len(data.rows), settings, split_seed)
     goal = GOALS[settings.task](settings, data.labels[train], data.targets)
     declare_output(model, settings.task)

@@ -18,7 +18,7 @@ from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from matgl_infomax.errors import InputError
+from matgl_infomax.errors import DivergedError, InputError
 from matgl_infomax.io import atomic_write, read_tensors
 from matgl_infomax.settings.training import FinetuneSettings, ForceFieldSettings, PretrainSettings
 from matgl_infomax.train.module import StepModule
@@ -152,10 +152,11 @@ def _fit(trainer: Trainer, module: StepModule, training: DataLoader[Any], checkp
         raise InputError(f"Cannot write the checkpoint in {out}: {reason}. Free some space and start again.") from error
     except ProcessRaisedException as error:
         # Only text comes back from another process: what the user can repair is the last line, after the class.
-        _, found, sentence = str(error).rpartition(f"{InputError.__module__}.{InputError.__name__}: ")
-        if not found:
-            raise
-        raise InputError(sentence.strip()) from error
+        for kind in (DivergedError, InputError):
+            _, found, sentence = str(error).rpartition(f"{kind.__module__}.{kind.__name__}: ")
+            if found:
+                raise kind(sentence.strip()) from error
+        raise
     except ProcessExitedException as error:
         raise InputError(
             f"A process of the training ended early: {error}. If memory ran out, take smaller batch_sites or fewer "

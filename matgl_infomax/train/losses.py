@@ -261,6 +261,16 @@ def _known(truth: NDArray[np.float64], other: NDArray[np.float64]) -> tuple[NDAr
 # The label normaliser: fitted on the unmasked training labels only, stored in the model.
 
 
+ROUNDING = 1e-12
+"""Labels that differ by less than this share of their mean count as one value."""
+LARGEST_LABEL, SMALLEST_LABEL = 1e30, 1e-30
+"""Single precision reaches from 1e-38 to 3e38; labels have to leave room for what is computed with them."""
+LARGEST_OFFSET = 1e5
+"""Mean of the labels in units of their spread: beyond it, rounding alone would be over 0.6 % of the spread."""
+ENOUGH = 10
+"""Labels from which on their spread says something."""
+
+
 def fit_scale(labels: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and standard deviation of each target over the labels that are there.
 
@@ -271,7 +281,38 @@ def fit_scale(labels: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray
         Mean (T,) and standard deviation (T,); a target with one distinct value gets 1.
     """
     mean, std = np.nanmean(labels, axis=0), np.nanstd(labels, axis=0)
-    return mean, np.where(std > 1e-12 * np.maximum(1.0, np.abs(mean)), std, 1.0)
+    return mean, np.where(std > ROUNDING * np.abs(mean), std, 1.0)
+
+
+def check_range(labels: NDArray[np.float64], names: Sequence[str]) -> None:
+    """Refuse labels that single precision, in which networks compute, cannot hold or tell apart.
+
+    Args:
+        labels: in physical units, NaN where missing, (n, T).
+        names: of the targets.
+
+    Raises:
+        InputError: With the target and what to do.
+    """
+    for name, column in zip(names, labels.T, strict=True):
+        values = column[~np.isnan(column)]
+        size = float(np.abs(values).max(initial=0.0))
+        if size > LARGEST_LABEL:
+            raise InputError(
+                f"Target {name}: labels reach {size:.3g}, more than single precision can scale. "
+                "If that stands for a missing value, leave the cell empty; else choose another unit."
+            )
+        if 0 < size < SMALLEST_LABEL:
+            raise InputError(
+                f"Target {name}: labels are at most {size:.3g}, less than single precision can scale. "
+                "Choose another unit."
+            )
+        mean, spread = (float(function(values)) if len(values) else 0.0 for function in (np.mean, np.std))
+        if len(values) >= ENOUGH and ROUNDING * abs(mean) < spread < abs(mean) / LARGEST_OFFSET:
+            raise InputError(
+                f"Target {name}: labels lie around {mean:.6g} and vary by {spread:.3g} only, which single precision "
+                "cannot tell apart. Subtract a constant from all of them."
+            )
 
 
 def refuse_empty(labels: NDArray[np.float64], names: Sequence[str]) -> None:

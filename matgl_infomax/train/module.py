@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.data.share import Share
+from matgl_infomax.errors import DivergedError
 from matgl_infomax.train.ranks import from_all
 
 ParameterGroup = dict[str, Any]
@@ -116,6 +117,7 @@ class StepModule(LightningModule):
         """Note a validation; keep the weights if its score is the best so far."""
         train = self._train_means()
         step = float(self.global_step)
+        self._refuse_divergence({**train, **{k: v for k, v in validation.items() if k == "score"}})
         self.history.append({"step": step, **train, **{f"validation/{k}": v for k, v in validation.items()}})
         # Without a validation part the last weights count: its score is never better than infinity, always as good.
         score = validation.get("score", math.inf)
@@ -123,6 +125,17 @@ class StepModule(LightningModule):
             self.best_score, self.best_step = score, self.global_step
             self.best_state = {name: value.detach().clone() for name, value in model.state_dict().items()}
         self._stop_in_time()
+
+    def _refuse_divergence(self, losses: dict[str, float]) -> None:
+        """Stop where a loss is no finite number: no later step can mend the weights.
+
+        Raises:
+            DivergedError: With the step and the value.
+        """
+        for name, value in losses.items():
+            if not math.isfinite(value):
+                what = f"The training diverged: {name} is {value} at step {self.global_step} of {self.steps}"
+                raise DivergedError(f"{what}. Lower the learning rate, or look for labels that are far off.")
 
     def is_over(self, progress: dict[str, Any]) -> bool:
         """Whether a run has nothing left to do: all its steps are done, or its patience is at its end.

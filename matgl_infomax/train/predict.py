@@ -14,6 +14,7 @@ from tqdm import tqdm
 from matgl_infomax.data.batch import SiteBatch, View
 from matgl_infomax.data.loader import StoreBatches, group_by_sites
 from matgl_infomax.data.store import Store
+from matgl_infomax.errors import DivergedError
 from matgl_infomax.nn.build import Encoder
 
 BATCH_SITES = 2000
@@ -30,12 +31,24 @@ def predict_rows(
         store: prepared crystals.
         rows: rows of the store, (n,); the order of the result.
         progress: show a bar.
+
+    Raises:
+        DivergedError: If a prediction is no finite number.
     """
 
     def one(batch: SiteBatch) -> Tensor:
         return model(batch).view(batch.n_crystals, -1)  # (B, T)
 
-    return _over_batches(model, store, rows, one, progress, "Predicting")
+    found = _over_batches(model, store, rows, one, progress, "Predicting")
+    wrong = np.flatnonzero(~np.isfinite(found).all(axis=1))
+    if len(wrong):
+        ids = [store.ids[int(row)] for row in np.asarray(rows, dtype=np.int64)[wrong[:3]]]
+        few = ", ".join(ids) + (", ..." if len(wrong) > 3 else "")
+        raise DivergedError(
+            f"The model predicts no finite number for {len(wrong)} of {len(found)} crystals ({few}): its training "
+            "diverged, or its weights are damaged. Train it again, with a lower learning rate."
+        )
+    return found
 
 
 def embed_rows(

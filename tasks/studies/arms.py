@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 import time
 import warnings
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from matgl_infomax.errors import InputError
+from matgl_infomax.errors import DivergedError, InputError
 from matgl_infomax.io import cached_array, sha256_of
 from matgl_infomax.settings.training import FinetuneSettings, ModelSettings
 
@@ -70,7 +71,7 @@ class ArmAnswer:
     initial: str | None = None
     """SHA-256 of the weights before the first step; None without weights."""
     tried: tuple[tuple[float, float], ...] = ()
-    """Learning rates and their errors on the held-out part of the mask."""
+    """Learning rates and their errors on the held-out part of the mask, infinite where the training diverged."""
 
 
 Arm = Callable[[ArmTask], ArmAnswer]
@@ -227,8 +228,13 @@ def _trained(task: ArmTask, start: Callable[[], Encoder], *, pretrained: bool) -
         # The draw of the mask is random already: its end is as good a sample as any.
         n = len(task.rows) - max(1, round(CHOOSING_SHARE * len(task.rows)))
         for rate in rates:
-            predicted = predict_rows(run(rate, task.rows[:n], task.labels[:n]), store, task.rows[n:])[:, 0]
-            tried.append((rate, float(np.abs(predicted - task.labels[n:]).mean())))
+            try:
+                predicted = predict_rows(run(rate, task.rows[:n], task.labels[:n]), store, task.rows[n:])[:, 0]
+                tried.append((rate, float(np.abs(predicted - task.labels[n:]).mean())))
+            except DivergedError:
+                tried.append((rate, math.inf))  # it just loses
+        if not np.isfinite([error for _, error in tried]).any():
+            raise InputError("The training diverged with every learning rate. Give lower --learning-rates.")
     best = min(tried, key=lambda pair: pair[1])[0] if tried else rates[0]
     initial = state_hash(start())
     model = run(best, task.rows, task.labels)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from matgl_infomax.data.read import Crystals
-from matgl_infomax.errors import InputError
+from matgl_infomax.errors import DivergedError, InputError
 from matgl_infomax.io import atomic_write
 from matgl_infomax.leaderboard.results import BenchmarkSpec
 from matgl_infomax.leaderboard.scores import fold_scores, probability_rocauc
@@ -497,7 +497,11 @@ def try_rate(bench: Bench, trial: RateTrial) -> None:
     n = len(rows) - max(1, round(CHOOSING_SHARE * len(rows)))
     started = time.perf_counter()
     task = arm_task(bench, trial.fold, bench.seed, rows[:n], rows[n:], trial.rate)
-    prediction, truth = ARMS[bench.arm](task).prediction, bench.labels[rows[n:]]
+    truth = bench.labels[rows[n:]]
+    try:
+        prediction = ARMS[bench.arm](task).prediction
+    except DivergedError:
+        prediction = np.full(len(truth), np.nan)
     mae = log_loss = None
     if np.isfinite(prediction).all():  # a learning rate with which the training diverges just loses
         if bench.card.kind == "regression":

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.read import Crystals
-from matgl_infomax.errors import InputError
+from matgl_infomax.errors import DivergedError, InputError
 from matgl_infomax.io import atomic_write
 from matgl_infomax.leaderboard.verdict import (
     Verdict,
@@ -537,7 +537,10 @@ def run_arm(study: CurveStudy, run: CurveRun) -> Outcome:
     """
     _import_first(run.arm)
     started = time.perf_counter()
-    answer = _arm(run.arm)(_task(study, run))
+    try:
+        answer = _arm(run.arm)(_task(study, run))
+    except DivergedError as error:
+        raise InputError(f"{run.name}: {error} Lower --finetune.learning-rate.") from error
     seconds = time.perf_counter() - started
     truth = study.labels[study.parts.test]
     if answer.prediction.shape != truth.shape or not np.isfinite(answer.prediction).all():
@@ -616,7 +619,7 @@ def _card(study: CurveStudy, run: CurveRun, answer: ArmAnswer, seconds: float) -
         "n_test": len(study.parts.test),
         "initial": {"name": name, "sha256": answer.initial, "facts": start.facts if start else {}},
         "settings": study.settings,
-        "tried": [{"learning_rate": rate, "mae": mae} for rate, mae in answer.tried],
+        "tried": [{"learning_rate": r, "mae": mae if np.isfinite(mae) else None} for r, mae in answer.tried],
         "hashes": {
             "data": study.data_hash,
             "folds": study.fold_hash,

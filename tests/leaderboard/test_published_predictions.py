@@ -140,6 +140,90 @@ def test_damaged_result_files_are_refused(content, tmp_path):
         read_result_file(tmp_path / "results.json.gz")
 
 
+def word(data):
+    data[next(iter(data))] = "n/a"
+
+
+def text_number(data):
+    data[next(iter(data))] = "1.5"
+
+
+def nested(data):
+    data.update({id: [value] for id, value in data.items()})
+
+
+def whole_and_huge(data):
+    data[next(iter(data))] = 10**400
+
+
+@pytest.mark.parametrize("spoil", [word, text_number, nested, whole_and_huge], ids=lambda f: f.__name__)
+def test_predictions_that_are_no_numbers_are_named(spoil, tmp_path):
+    document = invented.result_file(invented.predictions()["good"])
+    data = document["tasks"][TASK.card.name]["results"]["fold_2"]["data"]
+    first = next(iter(data))
+    spoil(data)
+    file = tmp_path / "results.json.gz"
+    file.write_text(json.dumps(document))
+    with pytest.raises(InputError, match=rf"{file}: {TASK.card.name}, fold_2: the prediction of {first} is no number"):
+        read_predictions(file, TASK)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({}, "it has no tasks"),
+        ({"results": None}, f"{TASK.card.name} has no results"),
+        ({"results": []}, f"{TASK.card.name} has no results"),
+        (None, f"{TASK.card.name} has no results"),
+        ({"results": {}}, f"{TASK.card.name} has no fold"),
+        ({"results": {"fold_0": None}}, "fold_0, holds no predictions"),
+        ({"results": {"fold_\u00b2": {"data": {"a": 1.0}}}}, "holds no predictions"),
+        ({"results": {"fold_0": {"data": {"a": 1.0}, "uncertainty": [1]}}}, "must be a dictionary"),
+        ({"results": {"fold_0": {"data": {"a": 1.0}, "uncertainty": {"a": {"std": "x"}}}}}, "of a is no number: x"),
+    ],
+)
+def test_results_of_another_form_are_named(content, said, tmp_path):
+    file = tmp_path / "results.json.gz"
+    file.write_text(json.dumps({"tasks": {TASK.card.name: content} if content != {} else {}}))
+    with pytest.raises(InputError, match=said):
+        read_predictions(file, TASK)
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"tasks": ' * 100_000], ids=["lists", "objects"])
+def test_nesting_without_end_is_refused(content, tmp_path):
+    (tmp_path / "results.json.gz").write_text(content)
+    with pytest.raises(InputError, match="as a result file of Matbench"):
+        read_result_file(tmp_path / "results.json.gz")
+
+
+def test_packed_bytes_that_changed_are_refused(tmp_path):
+    packed = bytearray(gzip.compress(json.dumps(invented.result_file(invented.predictions()["good"])).encode()))
+    for place in range(12, len(packed), 97):
+        spoilt = packed.copy()
+        spoilt[place] ^= 0xFF
+        (tmp_path / "results.json.gz").write_bytes(spoilt)
+        with pytest.raises(InputError, match="result file of Matbench"):
+            read_result_file(tmp_path / "results.json.gz")
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "said"),
+    [
+        ("prediction", ["n/a"], "is no number: n/a"),
+        ("prediction", [[1.0]], r"is no number: \[1\.0\]\. Record an array of shape \(n,\)"),
+        ("fold", ["first"], "the fold of .* is no whole number: first"),
+        ("fold", [0.5], "the fold of .* is no whole number: 0.5"),
+        ("id", [7], "the id in row 0 is no text: 7"),
+    ],
+)
+def test_tables_of_other_types_are_named(column, values, said, tmp_path):
+    table = invented.predictions()["good"]
+    table[column] = values * len(table)
+    table.to_parquet(tmp_path / "jdft2d__good.parquet")
+    with pytest.raises(InputError, match=said):
+        read_predictions(tmp_path / "jdft2d__good.parquet", TASK)
+
+
 def test_folders_without_predictions_or_targets(tmp_path):
     with pytest.raises(InputError, match="holds no published predictions"):
         find_predictions(tmp_path, TASK)

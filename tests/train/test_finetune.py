@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from matgl_infomax.errors import InputError
+from matgl_infomax.errors import DivergedError, InputError
 from matgl_infomax.nn.build import new_model
 from matgl_infomax.settings.training import FinetuneSettings, ModelSettings
 from matgl_infomax.train import finetune as module
@@ -128,6 +128,29 @@ def test_target_without_any_label_gets_a_sentence(data):
     sparse[held_out, 1] = 1.0  # labels that only choose the checkpoint teach nothing
     with pytest.raises(InputError, match=r"Target gap has no label among the 45 crystals that train"):
         run(data, labels=sparse, targets=("y", "gap"))
+
+
+def test_diverged_training_ends_with_a_sentence_and_without_a_checkpoint(data, tmp_path):
+    with pytest.raises(DivergedError, match=r"diverged: train/loss is nan at step \d+ of 20\. Lower the learning rate"):
+        run(data, SHORT.model_copy(update={"learning_rate": 1e30}), out=tmp_path / "out")
+    assert not list((tmp_path / "out").glob("*.ckpt"))
+
+
+def test_labels_that_cannot_be_scaled_leave_no_folder(data, tmp_path):
+    store, labels = data
+    with pytest.raises(InputError, match="Target y: labels reach"):
+        run((store, labels * 1e39), targets=("y",), out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("unit", [2.0**-60, 2.0**60], ids=["small", "large"])
+def test_unit_of_the_labels_changes_nothing_but_the_unit(unit, data):
+    """A power of two changes no digit, so the networks are the same and their predictions differ by it."""
+    store, labels = data
+    rows = np.arange(len(store))
+    plain = predict_rows(run(data).model, store, rows)
+    other = predict_rows(run((store, labels * unit)).model, store, rows)
+    np.testing.assert_array_equal(other, plain * unit)
 
 
 def test_constant_labels_divide_nothing_by_zero(data):

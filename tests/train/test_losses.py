@@ -14,6 +14,7 @@ from matgl_infomax.settings.training import FinetuneSettings
 from matgl_infomax.train.losses import (
     GOALS,
     balanced_weights,
+    check_range,
     classification_metrics,
     declare_output,
     fit_scale,
@@ -121,6 +122,37 @@ def test_scale_of_hardly_different_numbers_stays_one():
     mean, std = fit_scale(np.array([[1e6, 1e-3], [1e6 + 1e-7, 2e-3]]))
     np.testing.assert_allclose(mean, [1e6, 1.5e-3])
     assert std[0] == 1.0 and std[1] == pytest.approx(5e-4)
+
+
+@pytest.mark.parametrize("unit", [2.0**-60, 2.0**-90, 2.0**60], ids=["small", "smaller", "large"])
+def test_scale_follows_the_unit(unit):
+    labels = np.array([[1.0], [2.0], [4.5]])
+    mean, std = fit_scale(labels * unit)
+    assert mean[0] == 2.5 * unit
+    assert std[0] == fit_scale(labels)[1][0] * unit, "a power of two changes no digit"
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (np.linspace(-1, 1, 20) * 1e39, r"Target y: labels reach 1e\+39, more than single precision"),
+        (np.linspace(-1, 1, 20) * 1e300, r"labels reach 1e\+300, more than single precision"),
+        (np.append(np.linspace(-1, 1, 20), 9.97e36), r"labels reach 9\.97e\+36.*leave the cell empty"),
+        (np.linspace(1, 2, 20) * 1e-40, r"labels are at most 2e-40, less than single precision"),
+        (-1e6 + np.linspace(-0.05, 0.05, 20), r"lie around -1e\+06 and vary by 0\.03.*Subtract a constant"),
+    ],
+    ids=["1e39", "1e300", "fill-value", "1e-40", "offset"],
+)
+def test_labels_that_single_precision_cannot_hold_are_refused(labels, said):
+    with pytest.raises(InputError, match=said):
+        check_range(labels[:, None], ["y"])
+
+
+def test_labels_that_single_precision_can_hold_pass():
+    n = np.linspace(-1, 1, 20)
+    fine = [n, n * 1.6e-19 - 1e-18, n * 1e29, n * 0.05 - 1000, n * 0, n * 0 - 1e6, np.full(20, np.nan), n[:0]]
+    for labels in fine:
+        check_range(labels[:, None], ["y"])
 
 
 def test_a_target_without_labels_is_named():

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from matgl_infomax.data.store import build_store
+from matgl_infomax.errors import DivergedError
 from matgl_infomax.nn.build import edge_rule, new_model
 from matgl_infomax.settings.training import ModelSettings
 from matgl_infomax.train.predict import embed_rows, predict_rows, view_for
@@ -55,6 +56,14 @@ def test_numbers_are_those_of_the_network_crystal_by_crystal(settings, crystals,
         np.testing.assert_allclose(vectors[k], encoding.crystal[0], rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(sites[k], encoding.site, rtol=1e-4, atol=1e-5)
     assert found.dtype == vectors.dtype == np.float64 and found.shape == (4, 2)
+
+
+def test_predictions_that_are_no_numbers_are_refused(data):
+    model = new_model(MODEL, 1, 0)
+    with torch.no_grad():
+        next(iter(model.head.parameters())).fill_(float("nan"))
+    with pytest.raises(DivergedError, match=r"no finite number for 2 of 2 crystals \(.*\): its training diverged"):
+        predict_rows(model, data[0], [4, 9])
 
 
 def test_no_rows_give_no_numbers(data):

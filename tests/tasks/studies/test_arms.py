@@ -55,6 +55,15 @@ def test_labels_outside_the_mask_change_no_bit(crystals, shared_folder, tmp_path
     assert [c.initial for c in clean.cards] == [c.initial for c in dirty.cards]
 
 
+def test_a_rate_that_diverges_loses(crystals, tmp_path):
+    result = run(jdft2d(crystals), tmp_path, arms=["scratch"], learning_rates=[1e30, 1e-3])
+    (card,) = result.cards
+    assert [(tried.learning_rate, tried.mae is None) for tried in card.tried] == [(1e30, True), (1e-3, False)]
+    assert np.isfinite(result.predictions["prediction"]).all()
+    with pytest.raises(InputError, match=r"diverged with every learning rate\. Give lower --learning-rates"):
+        run(jdft2d(crystals), tmp_path / "all", arms=["scratch"], learning_rates=[1e30, 1e29])
+
+
 def test_cards_tell_where_weights_started(crystals, shared_folder):
     cards = {card.arm: card for card in run(jdft2d(crystals), shared_folder).cards}
     assert {arm: card.initial.name for arm, card in cards.items()} == {
