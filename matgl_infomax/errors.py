@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 
 class InputError(ValueError):
@@ -16,6 +17,12 @@ class InputError(ValueError):
 
 class DivergedError(InputError):
     """A training whose loss or predictions are no finite numbers; where learning rates compete, such a one loses."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A question that names the known word that is most like a misspelt one; nothing where none is like it."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def exit_code(program: str, job: Callable[[], None]) -> int:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.data.share import Share
-from matgl_infomax.errors import InputError
+from matgl_infomax.errors import InputError, did_you_mean
 from matgl_infomax.objectives.base import Objective, TwoLevelEncoder
 
 
@@ -112,7 +112,8 @@ def names_in(objective: str, known: Sequence[str]) -> list[str]:
     names = objective.split("+")
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise InputError(f"Unknown objective {', '.join(map(repr, unknown))}. Choose from: {', '.join(known)}.")
+        near = did_you_mean(unknown[0], known)
+        raise InputError(f"Unknown objective {', '.join(map(repr, unknown))}. Choose from: {', '.join(known)}.{near}")
     if len(set(names)) < len(names):
         raise InputError(f"An objective stands twice in {objective!r}. Give it once, with a weight.")
     return names

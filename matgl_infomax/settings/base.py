@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import textwrap
 import types
 import typing
@@ -11,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NoReturn, TypeVar
 
-import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
 
-from matgl_infomax.errors import InputError
+from matgl_infomax.errors import InputError, did_you_mean
+from matgl_infomax.settings.plain_yaml import load_yaml
 
 Heading = Literal[
     "Data", "Labels", "Corpus and source", "Model", "Learning curve", "Benchmark", "Force study", "Frozen vectors", "Probes",
@@ -39,11 +41,39 @@ class Settings(BaseModel):
     heading: ClassVar[Heading] = "Data"
     """Heading in ``--help`` of the settings that a class declares first; a class below it may change their defaults."""
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _as_meant(cls, value: Any, info: ValidationInfo) -> Any:
+        """One value where a list of one is meant; no truth value or ``1_5`` for a number, and no empty name."""
+        kind, many = _kind(cls.model_fields[str(info.field_name)].annotation)
+        if many and isinstance(value, str | int | float | Path):
+            value = [value]
+        for item in value if many and isinstance(value, list | tuple) else [value]:
+            _refuse_odd(item, kind)
+        return value
+
     @classmethod
     def declared_in(cls, name: str) -> type[Settings]:
         """The class that declares a setting first, however often classes below change its default or its bounds."""
         classes = [one for one in cls.__mro__ if issubclass(one, Settings) and name in one.__annotations__]
         return classes[-1]
+
+
+LARGEST_INT = 2**62
+"""Whole numbers beyond it do not fit into 64 bits once a little is added, as for the seeds of several models."""
+
+
+def _refuse_odd(value: Any, kind: Any) -> None:
+    """Refuse a value that pydantic would turn into one of the kind, and that nobody means so."""
+    if kind in (int, float):
+        if isinstance(value, bool):
+            raise PydanticCustomError("no_number", "a number is needed, not a truth value")
+        if isinstance(value, str) and ("_" in value or not value.isascii()):
+            raise PydanticCustomError("no_number", "this is no number to other programs than Python")
+        if isinstance(value, int) and abs(value) > LARGEST_INT:
+            raise PydanticCustomError("too_large", "a whole number of at most 62 bits is needed")
+    elif isinstance(value, str) and not value.strip() and kind in (str, Path):
+        raise PydanticCustomError("empty", "it is empty")
 
 
 Chosen = TypeVar("Chosen", bound=Settings)
@@ -54,7 +84,23 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing the usage."""
-        raise InputError(f"{message[:1].upper()}{message[1:]}. See `{self.prog} --help`.")
+        hint = self._hint(message)
+        raise InputError(f"{message[:1].upper()}{message[1:]}.{hint} See `{self.prog} --help`.")
+
+    def _hint(self, message: str) -> str:
+        """What a misspelt choice or option was to be, where it is like one that there is."""
+        choice = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
+        if choice:
+            return did_you_mean(choice[1], re.findall(r"[^\s',]+", choice[2]))
+        words = re.findall(r"--[^\s=]+", message) if message.startswith("unrecognized") else []
+        return "".join(did_you_mean(word, self._option_string_actions) for word in words[:1])
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Refuse what is not known here, where all options of the command are at hand to name the one meant."""
+        found, rest = super().parse_known_args(args, namespace)
+        if rest:
+            self.error(f"unrecognized arguments: {' '.join(rest)}")
+        return found, rest
 
 
 def build_parser(commands: Mapping[str, tuple[type[Settings], str]]) -> Parser:
@@ -204,7 +250,7 @@ def _add_groups(parser: argparse.ArgumentParser, options: Iterable[Option]) -> N
             groups[option.heading] = parser.add_argument_group(option.heading)
         _add_option(groups[option.heading], option)
     other = parser.add_argument_group(OTHER)
-    other.add_argument("--config", type=Path, metavar="FILE", help="YAML file with any of the options above.")
+    other.add_argument("--config", type=_file, metavar="FILE", help="YAML file with any of the options above.")
     other.add_argument("-h", "--help", action="help", help="Show this help and exit.")
 
 
@@ -218,23 +264,33 @@ def _add_option(group: Any, option: Option) -> None:
         # Never required here: a settings file may name it, and what is missing is told with all else that is wrong.
         count = "*" if many else "?"
         text += f" ('{option.dest}' in a settings file)"
-        group.add_argument(option.dest, type=kind, nargs=count, metavar=word, default=argparse.SUPPRESS, help=text)
+        group.add_argument(
+            option.dest, type=_reader(kind), nargs=count, metavar=word, default=argparse.SUPPRESS, help=text
+        )
         return
     if not field.is_required() and field.default not in (None, [], {}):
         text += f" (default: {' '.join(map(str, field.default)) if many else field.default})"
     spelt = f"--{option.flag.replace('_', '-')}"
     shared: dict[str, Any] = {"dest": option.dest, "default": argparse.SUPPRESS, "help": text}
     if kind is bool:
-        group.add_argument(spelt, action=argparse.BooleanOptionalAction, **shared)
+        group.add_argument(spelt, action=_OnceOrNot, **shared)
     elif kind is dict:
         group.add_argument(spelt, action=_KeyValues, nargs="+", metavar=_metavar(kind), **shared)
     elif typing.get_origin(kind) is typing.Literal:
         choices = typing.get_args(kind)
         if len(",".join(choices)) > WIDEST_CHOICES:
             shared |= {"metavar": "NAME", "help": f"{text} One of: {', '.join(choices)}."}
-        group.add_argument(spelt, choices=choices, nargs="+" if many else None, **shared)
+        group.add_argument(spelt, action=_Once, choices=choices, nargs="+" if many else None, **shared)
     else:
-        group.add_argument(spelt, type=kind, nargs="+" if many else None, metavar=_metavar(kind), **shared)
+        shared |= {"nargs": "+" if many else None, "metavar": _metavar(kind)}
+        group.add_argument(spelt, action=_Once, type=_reader(kind), **shared)
+
+
+def _file(word: str) -> Path:
+    """The path of a file; an empty word is no path."""
+    if not word.strip():
+        raise argparse.ArgumentTypeError("it is empty")
+    return Path(word)
 
 
 def _metavar(kind: Any) -> str:
@@ -254,16 +310,61 @@ def _positional(field: FieldInfo | None) -> str | None:
     return None if word is None else str(word)
 
 
+def _reader(kind: Any) -> Any:
+    """What turns a word into a value; names of files stay words, since an empty one would become the working folder."""
+    if kind is Path:
+        return str
+    if kind not in (int, float):
+        return kind
+
+    def number(word: str) -> Any:
+        if "_" in word or not word.isascii():  # only Python takes 1_5 for a number
+            raise ValueError(word)
+        return kind(word)
+
+    number.__name__ = kind.__name__  # argparse names it in its message
+    return number
+
+
+def _refuse_second(parser: argparse.ArgumentParser, namespace: Any, dest: str, option: str | None) -> None:
+    """Refuse an option that was given before: the first one would be forgotten without a word."""
+    if hasattr(namespace, dest):
+        parser.error(f"{option} is given twice")
+
+
+class _Once(argparse.Action):
+    """Keep a value, or several, of an option that is given once."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option: str | None = None) -> None:
+        _refuse_second(parser, namespace, self.dest, option)
+        setattr(namespace, self.dest, values)
+
+
+class _OnceOrNot(argparse.BooleanOptionalAction):
+    """An option with its opposite, of which one is given once."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option: str | None = None) -> None:
+        _refuse_second(parser, namespace, self.dest, option)
+        super().__call__(parser, namespace, values, option)
+
+
 class _KeyValues(argparse.Action):
     """Words of the form key=value become a dictionary; the values are read as YAML."""
 
-    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *_: Any) -> None:
-        pairs = {}
+    def __call__(self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option: str | None = None) -> None:
+        _refuse_second(parser, namespace, self.dest, option)
+        pairs: dict[str, Any] = {}
         for word in values:
             key, separator, value = word.partition("=")
-            if not separator:
+            if not separator or not key:
                 parser.error(f"expected KEY=VALUE, received {word!r}")
-            pairs[key] = yaml.safe_load(value)
+            if key in pairs:
+                parser.error(f"{key} is given twice in {option}")
+            try:
+                pairs[key] = load_yaml(value)
+            except ValueError as error:
+                hint = f"Quote what has spaces or brackets: {option} '{key}=[1, 2]'"
+                parser.error(f"cannot read {word!r}: {error}. {hint}")
         setattr(namespace, self.dest, pairs)
 
 
@@ -282,10 +383,10 @@ def _read_yaml(path: Path | None) -> dict[str, Any]:
     if path is None:
         return {}
     try:
-        values = yaml.safe_load(path.read_text())
+        values = load_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"Cannot read the settings file {path}: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise InputError(f"{path} is no valid YAML: {' '.join(str(error).split())}.") from error
     if not isinstance(values, dict):
         raise InputError(f"{path} must hold options as 'name: value' lines. Received: {type(values).__name__}.")
@@ -294,18 +395,24 @@ def _read_yaml(path: Path | None) -> dict[str, Any]:
 
 def _sentence(error: ValidationError, settings_class: type[Settings]) -> str:
     """All mistakes of a settings object in plain words."""
-    parts = []
+    parts: list[str] = []
+    hints: list[str] = []
     for mistake in error.errors():
         name = ".".join(str(step) for step in mistake["loc"]) or "settings"
         if mistake["type"] == "extra_forbidden":
-            parts.append(f"unknown option {name!r}; known: {', '.join(_known(settings_class, mistake['loc'][:-1]))}")
+            known = _known(settings_class, mistake["loc"][:-1])
+            near = did_you_mean(str(mistake["loc"][-1]), known)
+            hints += [near] if near else []
+            parts.append(f"unknown option {name!r}; known: {', '.join(known)}")
         elif mistake["type"] == "missing":
             word = _positional(settings_class.model_fields.get(name)) or f"--{name.replace('_', '-')}"
             parts.append(f"{word} is required")
+        elif mistake["type"] == "empty":
+            parts.append(f"option {name} is empty")
         else:
             parts.append(f"option {name} = {mistake['input']!r} is refused: {mistake['msg']}")
     text = "; ".join(parts)
-    return f"{text[:1].upper()}{text[1:]}."
+    return f"{text[:1].upper()}{text[1:]}.{''.join(hints)}"
 
 
 def _known(settings_class: Any, path: tuple[Any, ...]) -> list[str]:

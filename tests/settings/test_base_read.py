@@ -94,6 +94,18 @@ def test_a_file_and_words_give_the_same_settings(tmp_path):
         ("3", "must hold options as 'name: value' lines. Received: int."),
         ("out: [", "is no valid YAML"),
         ("", "Received: NoneType."),
+        ("out: o\nout: p", "'out' is there twice"),
+        ("out: o\n3: p", "the name '3' is no text"),
+        ("out: o\nyes: p", "the name 'yes' is no text"),
+        ("out: o\nextra: {1: 2}", "the name '1' is no text"),
+        ("out: o\nshare: true", "option share = True is refused: a number is needed, not a truth value"),
+        ("out: o\ninner: {depth: true}", "option inner.depth = True is refused: a number is needed"),
+        ("out: o\ninner: {depth: 1_5}", "'1_5' would be read as another number"),
+        ("out: o\ninner: {depth: '1_5'}", "option inner.depth = '1_5' is refused"),
+        (f"out: o\ninner: {{depth: {10**30}}}", "a whole number of at most 62 bits is needed"),
+        ("out: ''", "Option out is empty."),
+        ("out: o\nnames: ['']", "option names is empty"),
+        ("out: o\nshrae: 0.1", "Did you mean 'share'?"),
     ],
 )
 def test_a_wrong_file_gets_one_sentence_with_all_mistakes(content, sentence, tmp_path):
@@ -118,6 +130,29 @@ def test_a_value_where_a_section_belongs_is_told(tmp_path):
         base.read_settings(Job, {"config": tmp_path / "job.yaml", "inner.depth": 4})
 
 
+@pytest.mark.parametrize("words", [["--out", ""], ["--out", "  "], ["--out="]], ids=["empty", "blank", "equals"])
+def test_an_empty_name_is_not_the_working_folder(words):
+    with pytest.raises(InputError, match=r"Option out is empty\."):
+        parsed(Job, *words)
+    assert parsed(Job, "--out", ".").out == Path(".")
+
+
+def test_one_value_is_a_list_of_one(tmp_path):
+    (tmp_path / "job.yaml").write_text("out: o\nnames: energy")
+    assert parsed(Job, "--config", str(tmp_path / "job.yaml")).names == ["energy"]
+    settings = {"out": "o", "data": "d", "labels": 40, "target": "energy", "learning_rates": 0.001}
+    found = commands.CurveConfig(**settings)
+    assert (found.labels, found.target, found.learning_rates) == ([40], ["energy"], [0.001])
+
+
+def test_a_misspelt_command_or_choice_is_asked_for():
+    parser = base.build_parser({name: (cls, "") for name, (cls, _) in cli.COMMANDS.items()})
+    with pytest.raises(InputError, match=r"Did you mean 'finetune'\?"):
+        parser.parse_args(["finetun"])
+    with pytest.raises(InputError, match=r"Did you mean 'tensornet'\?"):
+        parser.parse_args(["curve", "--model", "tensornt"])
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -125,6 +160,19 @@ def test_a_value_where_a_section_belongs_is_told(tmp_path):
         (["--share", "much"], "invalid float value: 'much'"),
         (["--extra", "k"], "Expected KEY=VALUE, received 'k'"),
         (["--inner.depth", "1.5"], "invalid int value: '1.5'"),
+        (["--inner.depth", "1_0"], "invalid int value: '1_0'"),
+        (["--share", "0_5"], "invalid float value: '0_5'"),
+        (["--shar", "0.1"], "Did you mean '--share'?"),
+        (["--inner.dept", "3"], "Did you mean '--inner.depth'?"),
+        (["--share", "0.1", "--share", "0.2"], "--share is given twice"),
+        (["--names", "a", "--names", "b"], "--names is given twice"),
+        (["--fast", "--no-fast"], "--no-fast is given twice"),
+        (["--extra", "a=1", "--extra", "b=2"], "--extra is given twice"),
+        (["--extra", "a=1", "a=2"], "A is given twice in --extra"),
+        (["--extra", "=1"], "Expected KEY=VALUE, received '=1'"),
+        (["--extra", "units=[64,", "32]"], "Quote what has spaces or brackets: --extra 'units=[1, 2]'"),
+        (["--extra", "a=1_5"], "'1_5' would be read as another number"),
+        (["--config", ""], "it is empty"),
     ],
 )
 def test_wrong_words_get_a_sentence_that_names_the_help(words, sentence):
