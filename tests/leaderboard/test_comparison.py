@@ -13,7 +13,7 @@ import pytest
 
 from matgl_infomax.leaderboard.comparison import (
     COLOURS,
-    DUELS_FILE,
+    DIFFERENCES_FILE,
     JSON_FILE,
     STRATA_FILE,
     TEXT_FILE,
@@ -228,7 +228,7 @@ def test_files_say_the_same_as_the_object(tmp_path):
     write_comparison(result, tmp_path)
     assert json.loads((tmp_path / JSON_FILE).read_text()) == as_json(result)
     assert (tmp_path / TEXT_FILE).read_text() == result.to_markdown() + "\n"
-    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / DUELS_FILE), result.to_frame(), check_dtype=False)
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / DIFFERENCES_FILE), result.to_frame(), check_dtype=False)
     strata = pd.read_csv(tmp_path / STRATA_FILE)
     assert list(strata.columns[:4]) == ["task", "answer", "reference", "by"] and list(strata["kind"]) == ["few", "many"]
     text = "".join(file.read_text() for file in tmp_path.iterdir())
