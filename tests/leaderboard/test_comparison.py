@@ -23,7 +23,7 @@ from matgl_infomax.leaderboard.comparison import (
     RunStanding,
     TaskComparison,
     as_json,
-    duel_frame,
+    difference_frame,
     forest,
     table_lines,
     write_comparison,
@@ -199,7 +199,7 @@ def test_frames_hold_one_line_per_comparison():
     assert list(frame.columns[:3]) == ["task", "ours", "other"] and len(frame) == 6
     assert set(frame["task"]) == {"matbench_jdft2d", "matbench_other"}
     assert list(run().to_frame()["finding"]) == ["better", "tie", "untested"]
-    assert list(duel_frame([]).columns) == [*PairedDifference.__dataclass_fields__, "finding"]
+    assert list(difference_frame([]).columns) == [*PairedDifference.__dataclass_fields__, "finding"]
 
 
 def test_markdown_tables_keep_their_columns():
