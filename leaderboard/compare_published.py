@@ -158,8 +158,8 @@ def _published(task: Task, truth: pd.Series | None, config: CompareConfig) -> Pu
     """Scores and predictions of the entries that ours are compared with; true values by id check the predictions."""
     table = published_scores(task.card.name)
     ranked = ranked_rows(table, config.ranked)
-    spec = chosen_rows(published_scores(), config.entries)[(published_scores()["task"] == task.card.name).to_numpy()]
-    table = table.assign(ranked=ranked, spec=spec.to_numpy() if config.entries else ranked)
+    chosen = chosen_rows(published_scores(), config.entries)[(published_scores()["task"] == task.card.name).to_numpy()]
+    table = table.assign(ranked=ranked, chosen=chosen.to_numpy() if config.entries else ranked)
     notes = []
     if not len(table):
         notes.append("No published scores of this task come with the package; only our answers are compared.")
@@ -167,7 +167,7 @@ def _published(task: Task, truth: pd.Series | None, config: CompareConfig) -> Pu
         return Published(table, {}, tuple(notes))
     files = find_predictions(config.published.expanduser(), task)
     predictions = {}
-    for row in table[table["asked"]].to_dict("records"):
+    for row in table[table["chosen"]].to_dict("records"):
         file = files.get(row["folder"])
         if file is None or truth is None:
             continue
@@ -222,12 +222,12 @@ def _compare_folds(
 def _duels(task_answers: ReadyBenchmarks, published: Published, by_fold: pd.DataFrame) -> list[list[PairedDifference]]:
     """Each answer of ours against every entry asked for; corrected for their number, the best entry first."""
     place = {name: k for k, name in enumerate(task_answers.names)}
-    spec = published.table.loc[published.table["asked"], "algorithm"]
+    chosen = published.table.loc[published.table["chosen"], "algorithm"]
     found = []
     for a in range(len(task_answers.own)):
-        mine = [task_answers.difference(a, place[name]) for name in spec if name in published.predictions]
+        mine = [task_answers.difference(a, place[name]) for name in chosen if name in published.predictions]
         mine += [task_answers.fold_difference(a, name, by_fold.loc[name].to_numpy(dtype=np.float64))
-                 for name in spec if name not in published.predictions and name in by_fold.index]  # fmt: skip
+                 for name in chosen if name not in published.predictions and name in by_fold.index]  # fmt: skip
         sign = 1 if task_answers.metric == "mae" else -1
         found.append(sorted(_corrected(mine), key=lambda paired: sign * paired.other_score))
     return found

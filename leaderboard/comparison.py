@@ -431,7 +431,10 @@ def _p(value: float) -> str:
 
 # The files of a comparison: JSON, Markdown and tables; none of them holds a true value or a prediction.
 
-JSON_FILE, TEXT_FILE, DUELS_FILE, STRATA_FILE = "comparison.json", "comparison.md", "comparison.csv", "strata.csv"
+JSON_FILE = "comparison.json"
+TEXT_FILE = "comparison.md"
+DIFFERENCES_FILE = "comparison.csv"
+STRATA_FILE = "strata.csv"
 
 
 def write_comparison(result: LeaderboardComparison, out: Path) -> None:
@@ -449,7 +452,7 @@ def write_comparison(result: LeaderboardComparison, out: Path) -> None:
               for task in result.tasks for run in task.runs if len(run.strata)]  # fmt: skip
     atomic_write(out / JSON_FILE, json.dumps(as_json(result), indent=1, allow_nan=False) + "\n")
     atomic_write(out / TEXT_FILE, result.to_markdown() + "\n")
-    atomic_write(out / DUELS_FILE, result.to_frame().to_csv(index=False, float_format="%.8g"))
+    atomic_write(out / DIFFERENCES_FILE, result.to_frame().to_csv(index=False, float_format="%.8g"))
     if strata:
         table = pd.concat(strata, ignore_index=True)
         first = ["task", "answer", "reference"]

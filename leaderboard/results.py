@@ -34,7 +34,10 @@ if TYPE_CHECKING:
 
 
 N_FOLDS = 5
-ASKED, PREDICTIONS, CARDS, SCORES_FILE = "benchmark.json", "predictions.parquet", "cards.jsonl", "scores.csv"
+SPEC_FILE = "benchmark.json"
+PREDICTIONS = "predictions.parquet"
+CARDS = "cards.jsonl"
+SCORES_FILE = "scores.csv"
 RUNS = "folds"
 """Folder with the card and the predictions of each model."""
 COLUMNS = ("id", "fold", "target", "prediction", "std")
@@ -163,7 +166,7 @@ def read_benchmark_spec(folder: Path) -> BenchmarkSpec:
     Raises:
         InputError: If there is no benchmark, or its description is damaged.
     """
-    file = folder / ASKED
+    file = folder / SPEC_FILE
     try:
         return BenchmarkSpec.model_validate_json(_bytes(file))
     except ValidationError as error:
@@ -193,7 +196,7 @@ def _read_predictions(file: Path, spec: BenchmarkSpec) -> pd.DataFrame:
         raise InputError(f"{file} has no number for {table['id'][wrong].iloc[0]}. Run the benchmark again.")
     other = sorted(set(table["fold"]) - set(spec.folds))
     if other:
-        raise InputError(f"{file} has fold {other[0]}, and {ASKED} does not ask for it.")
+        raise InputError(f"{file} has fold {other[0]}, and {SPEC_FILE} does not ask for it.")
     probabilities = table["prediction"].between(0, 1) & table["target"].isin([0.0, 1.0])
     if spec.kind == "classification" and not probabilities.all():
         raise InputError(f"{file} has no probability of a class for {table['id'][~probabilities].iloc[0]}.")
@@ -386,11 +389,11 @@ def read_answers(folders: Sequence[Path]) -> list[OwnAnswer]:
 def _read(folder: Path) -> list[OwnAnswer]:
     """The answers of one folder."""
     file = folder if folder.is_file() else folder / RESULTS
-    if (folder / ASKED).is_file():
+    if (folder / SPEC_FILE).is_file():
         return [_benchmark(folder)]
     if file.is_file():
         return _submission(file)
-    raise InputError(f"{folder} holds neither a finished benchmark ({ASKED}) nor a submission ({RESULTS}).")
+    raise InputError(f"{folder} holds neither a finished benchmark ({SPEC_FILE}) nor a submission ({RESULTS}).")
 
 
 def _benchmark(folder: Path) -> OwnAnswer:

@@ -47,7 +47,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-RESULTS, INFO, SCRIPT = "results.json.gz", "info.json", "run.py"
+RESULTS = "results.json.gz"
+INFO = "info.json"
+SCRIPT = "run.py"
 NAME = re.compile(r"matbench_v0\.1_[A-Za-z0-9][A-Za-z0-9_.+-]*")
 SAME = 1e-9
 """Largest difference between a stored score and the one computed again."""

@@ -103,7 +103,9 @@ def graph_to_batch(graph: Any, numbers_of_type: Tensor, *, geometry: bool = Fals
     offset = edges["pbc_offshift"].to(pos.dtype) if "pbc_offshift" in edges else pos.new_zeros(len(src), 3)  # (E, 3)
     if bool((src[1:] < src[:-1]).any()):
         order = src.argsort(stable=True)
-        src, dst, offset = src[order], dst[order], offset[order]
+        src = src[order]
+        dst = dst[order]
+        offset = offset[order]
     distance = length(pos.index_select(0, dst) + offset - pos.index_select(0, src))  # (E,)
     batch = SiteBatch(numbers_of_type[kind], owner, src, dst, distance, n_crystals)
     if not geometry:
@@ -131,10 +133,14 @@ def with_company(batch: SiteBatch, number: int) -> SiteBatch:
         batch: B crystals with geometry, N sites; there may be none, as in a process without a share of a batch.
         number: atomic number of the single site.
     """
-    frac, lattice, offset = batch.frac, batch.lattice, batch.offset
+    frac = batch.frac
+    lattice = batch.lattice
+    offset = batch.offset
     if frac is None or lattice is None or offset is None:
         return batch  # refused in a moment, with a sentence
-    where, n, b = batch.src.device, batch.n_sites, batch.n_crystals
+    where = batch.src.device
+    n = batch.n_sites
+    b = batch.n_crystals
     own = torch.full((2,), n, device=where)  # both pairs join the new site to its own images
     return replace(
         batch,

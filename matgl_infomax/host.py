@@ -165,7 +165,9 @@ def batch_to_graph(batch: SiteBatch, element_types: Sequence[str]) -> Any:
         start = torch.cat([batch.size.new_zeros(1), batch.size.cumsum(0)])  # (B + 1,)
         graph = Batch(num_nodes=batch.n_sites, edge_index=torch.stack([src, dst]), batch=batch.owner, ptr=start)
         nodes = edges = graph
-    nodes["node_type"], nodes["frac_coords"], edges["pbc_offset"] = kind, batch.frac, batch.offset
+    nodes["node_type"] = kind
+    nodes["frac_coords"] = batch.frac
+    edges["pbc_offset"] = batch.offset
     return with_positions(graph, batch.lattice)
 
 
@@ -200,7 +202,9 @@ class _Converter(GraphConverter):
             graph.edata["pbc_offset"] = offset
         else:
             graph = Data(num_nodes=crystal.n_sites, edge_index=torch.from_numpy(np.array([src, dst])))
-            graph.pbc_offset, graph.node_type, graph.frac_coords = offset, kind, frac
+            graph.pbc_offset = offset
+            graph.node_type = kind
+            graph.frac_coords = frac
         lattice = torch.from_numpy(crystal.lattice[None].astype(matgl.float_np))
         return graph, lattice, np.zeros(2, dtype=matgl.float_np)
 

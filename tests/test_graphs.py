@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from matgl_infomax import host  # chooses the backend before MatGL is imported
+
+# isort: split
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -12,7 +15,6 @@ import pytest
 import torch
 from matgl.ext.pymatgen import Structure2Graph
 
-from matgl_infomax import host
 from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.errors import InputError

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from matgl_infomax import host  # chooses the backend before MatGL is imported
+
+# isort: split
 import pickle
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,6 @@ from matgl.ext.pymatgen import Structure2Graph
 from matgl.graph.converters import GraphConverter
 from pymatgen.core import Lattice, Molecule, Structure
 
-from matgl_infomax import host
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.supercell import supercell_matrix
 from matgl_infomax.errors import InputError

@@ -96,7 +96,9 @@ def read_numbers(folder: Path, name: str, truth: Sequence[pd.DataFrame] = ()) ->
         raise InputError(f"{folder} holds no finished benchmark ({error}). Run it again.") from error
     if "target" in predictions:
         whole = read_benchmark(folder)
-        predictions, scores, cards = whole.predictions, whole.scores, whole.cards
+        predictions = whole.predictions
+        scores = whole.scores
+        cards = whole.cards
     else:
         cards = read_cards(folder / CARDS)
         cards_fit(folder, spec, predictions, cards)
@@ -362,7 +364,9 @@ def _words(run: Run) -> str:
 
 # An overlap report as a report shows it: which test crystals the corpus came close to, and the errors on them.
 
-OVERLAP_FACTS, OVERLAP_FOLDS, OVERLAP_SCORES = "overlap.json", "folds.csv", "scores.csv"
+OVERLAP_FACTS = "overlap.json"
+OVERLAP_FOLDS = "folds.csv"
+OVERLAP_SCORES = "scores.csv"
 LEVELS = ("novel", "formula", "twin", "match")
 """How close the corpus comes to a crystal of the task."""
 

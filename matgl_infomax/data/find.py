@@ -50,9 +50,13 @@ def find_files(source: str | Path, skip: Path | None = None) -> Files:
         return Files((path,), (plain_stem(Path(path.name)),))
     bad: list[BadEntry] = []
     if path.is_dir():
-        base, found, what = path, _walk(path, bad), "folder"
+        base = path
+        found = _walk(path, bad)
+        what = "folder"
     elif glob.has_magic(str(source)):
-        base, found, what = _fixed_part(path), _glob(path), "pattern"
+        base = _fixed_part(path)
+        found = _glob(path)
+        what = "pattern"
     else:
         raise InputError(f"There is no such file or folder. {_received(path, source)} Give a file, a folder or a glob.")
     _refuse_name(base)

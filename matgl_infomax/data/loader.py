@@ -79,8 +79,12 @@ class StepOrder(Sampler[list[int]]):
     ) -> None:
         if len(sizes) < least:
             raise InputError(f"A batch needs at least {least} crystals. Received: {len(sizes)}. Give more crystals.")
-        self.sizes, self.steps, self.chunk = np.asarray(sizes), steps, chunk
-        self.batch_sites, self.seed, self.least = batch_sites, seed, least
+        self.sizes = np.asarray(sizes)
+        self.steps = steps
+        self.chunk = chunk
+        self.batch_sites = batch_sites
+        self.seed = seed
+        self.least = least
         self.epoch = 0
         self._first_step = [0]  # of each pass over the data, as far as they were counted
         self._last: tuple[int, NDArray[np.int64], NDArray[np.int64]] | None = None
@@ -140,7 +144,10 @@ class StoreBatches(Dataset[Any]):
         physics: ForceLabels | None = None,
     ) -> None:
         self.store, self.rows = store, np.asarray(rows, dtype=np.int64)
-        self.view, self.geometry, self.site_property, self.physics = view, geometry, site_property, physics
+        self.view = view
+        self.geometry = geometry
+        self.site_property = site_property
+        self.physics = physics
         self.labels = None if labels is None else torch.from_numpy(np.asarray(labels)).float()
 
     @property

@@ -66,7 +66,9 @@ class SiteAttention(nn.Module):
 
     def forward(self, site: Tensor, pair: Tensor, batch: SiteBatch) -> Tensor:
         """What each site gathers from its neighbours, heads side by side."""
-        n, src, dst = site.shape[0], batch.src, batch.dst
+        n = site.shape[0]
+        src = batch.src
+        dst = batch.dst
         logits = self.logit(self.logit_hidden(site, pair, src, dst))  # (E, H)
         weight = segment_softmax(logits, src, n, batch.copies)  # (E, H)
         value = self.value(self.value_hidden(site, pair, src, dst))  # (E, V)
@@ -79,7 +81,9 @@ class LocalBlock(nn.Module):
 
     def __init__(self, shape: AttentionShape, update: bool) -> None:
         super().__init__()
-        site, pair, activation = shape.site_width, shape.pair_width, shape.activation
+        site = shape.site_width
+        pair = shape.pair_width
+        activation = shape.activation
         self.attention = SiteAttention(shape)
         self.site_update = Layer(shape.gathered_width, site, activation) if update else None
         # In the last block nobody reads the new pairs: published with its weights, never computed here.
@@ -182,7 +186,9 @@ class LocalEncoder(nn.Module):
             site = site + new_site if self.residual else new_site  # (N, D)
             after_each.append(site)
             if block.pair_update is not None and not last:
-                pair, norm, index = new_pair, block.pair_update.norm, _OWN_ROWS
+                pair = new_pair
+                norm = block.pair_update.norm
+                index = _OWN_ROWS
         return torch.cat(after_each, dim=1)  # (N, n_blocks * D)
 
 

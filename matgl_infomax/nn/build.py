@@ -83,6 +83,9 @@ def with_new_head(encoder: Encoder, n_targets: int, seed: int) -> Encoder:
         encoder: pretrained weights; left as it is.
         n_targets: number of properties.
         seed: seed of the head.
+
+    Raises:
+        InputError: If the encoder's weights are not those of the network that its arguments describe.
     """
     arguments = {**encoder.init_args, "n_targets": n_targets}
     model: Encoder
@@ -91,6 +94,10 @@ def with_new_head(encoder: Encoder, n_targets: int, seed: int) -> Encoder:
     else:
         model = SiteNet.from_preset("compact", seed=seed, **arguments)
     weights = {name: value for name, value in encoder.state_dict().items() if not name.startswith(("head.", "target_"))}
+    own = model.state_dict()
+    other = [name for name, value in weights.items() if name in own and own[name].shape != value.shape]
+    if other:
+        raise InputError(f"The encoder's weights do not fit: {', '.join(other)} have another shape.")
     left = model.load_state_dict(weights, strict=False)
     unexpected = [name for name in left.missing_keys if not name.startswith(("head.", "target_"))]
     if unexpected or left.unexpected_keys:

@@ -62,7 +62,9 @@ class PairPlan:
 
     def chunks(self, width: int) -> list[Chunk]:
         """Whole receivers whose rows of this width fit into a buffer."""
-        pairs, found, start = max(1, CHUNK_NUMBERS // width), [], 0
+        pairs = max(1, CHUNK_NUMBERS // width)
+        found = []
+        start = 0
         n = len(self.first) - 1
         while start < n:
             stop = max(start + 1, int(np.searchsorted(self.first, self.first[start] + pairs, "right")) - 1)
@@ -139,7 +141,9 @@ class _Task:
         inputs: tuple[Tensor, ...],
         table: NDArray[np.float32] | None = None,
     ) -> None:
-        self.plan, self.shape, self.index = plan, shape, index
+        self.plan = plan
+        self.shape = shape
+        self.index = index
         self.pair, own, other, self.w_pair, self.w_logit, self.b_logit, *deeper = inputs
         self.own, self.other = rows(own), rows(other)
         self.deeper = list(zip(deeper[::2], deeper[1::2], strict=True))
@@ -199,7 +203,10 @@ class PairAttention(Function):
                 attend(rows(logits), rows(value), plan.copies[a:b], task.from_first(chunk), out[start:stop])
 
         in_threads(some, task.chunks)
-        ctx.plan, ctx.shape, ctx.index, ctx.table = plan, shape, index, task.table
+        ctx.plan = plan
+        ctx.shape = shape
+        ctx.index = index
+        ctx.table = task.table
         ctx.save_for_backward(*inputs)
         return gathered, new_pair
 
@@ -243,7 +250,9 @@ class _Gradient:
     """Gradients of a ``PairAttention``, summed over some of its chunks."""
 
     def __init__(self, task: _Task, forward: _Forward, to_pair: Tensor, inputs: tuple[Tensor, ...]) -> None:
-        self.task, self.forward, self.pair = task, forward, to_pair
+        self.task = task
+        self.forward = forward
+        self.pair = to_pair
         self.inputs = [torch.zeros_like(x) for x in inputs]
         self.own, self.other, self.w_pair, self.w_logit, self.b_logit, *self.deeper = self.inputs
         self.table = np.zeros_like(task.table)
@@ -268,7 +277,9 @@ class _Gradient:
         self.w_logit.addmm_(to_logits.t(), hat[:, : shape.logit])
         self.b_logit.add_(to_logits.sum(0))
         standardise_backward(rows(grad), rows(x), rows(hat), rows(forward.factor[0]), forward.edges)
-        src, dst, index = task.plan.src[a:b], task.plan.dst[a:b], task.index[a:b]
+        src = task.plan.src[a:b]
+        dst = task.plan.dst[a:b]
+        index = task.index[a:b]
         bond_layer_backward(rows(grad), rows(self.own), rows(self.other), src, dst, self.table, index)
         if not len(index):
             torch.mm(grad, task.w_pair, out=self.pair[a:b])

@@ -62,7 +62,9 @@ def new_objective(
     Raises:
         InputError: For an unknown name, preset or option, or parts that cannot be combined.
     """
-    names, options, weights = names_in(objective, list(OBJECTIVES)), options or {}, weights or {}
+    names = names_in(objective, list(OBJECTIVES))
+    options = options or {}
+    weights = weights or {}
     if len(names) == 1:
         if weights:
             raise InputError(f"Weights are for combinations. Received: {dict(weights)} with {objective} alone.")

@@ -70,7 +70,7 @@ class SiteNumber:
     """A number of each site that the trainer has to put into ``SiteBatch.site_property``."""
 
     kind: str
-    """A key of ``stiffness.KINDS``."""
+    """A key of ``site_stiffness.KINDS``."""
     potential: str
     """Folder of the potential that it comes from."""
 

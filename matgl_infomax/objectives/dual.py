@@ -277,7 +277,9 @@ class SiteStiffness(_Amount):
             InputError: If the batch holds no such numbers.
         """
         if batch.site_property is None:
-            raise InputError("This objective asks for numbers of sites, and the batch has none: see stiffness.py.")
+            raise InputError(
+                "This objective asks for numbers of sites, and the batch has none: see train/site_stiffness.py."
+            )
         known = ~batch.site_property.isnan()
         if self.raw:
             return batch.site_property, known

@@ -127,7 +127,9 @@ def fingerprints(batch: SiteBatch, weights: Tensor, reach_angstrom: float, gauss
         (N, G * W), all numbers of one centre side by side.
     """
     counted = (batch.distance > 0) & (batch.distance < reach_angstrom)  # a site is no neighbour of itself
-    distance, src, dst = batch.distance[counted], batch.src[counted], batch.dst[counted]  # (M,) each
+    distance = batch.distance[counted]
+    src = batch.src[counted]
+    dst = batch.dst[counted]
     step = reach_angstrom / gaussians
     centre = step * torch.arange(1, gaussians + 1, dtype=distance.dtype, device=distance.device)  # (G,)
     fall = 0.5 * (1.0 + (math.pi * distance / reach_angstrom).cos())  # (M,)

@@ -1,6 +1,6 @@
 """The arms: ways from labels to predictions, by the names that settings, studies, tables and verdicts call them.
 
-How an arm is carried out stands in ``tasks/arms.py``. This file imports neither torch nor MatGL.
+How an arm is carried out stands in ``tasks/studies/arms.py``. This file imports neither torch nor MatGL.
 """
 
 from __future__ import annotations

@@ -165,7 +165,9 @@ def read_settings(settings_class: type[Chosen], words: dict[str, Any]) -> Chosen
         raise InputError(_sentence(error, settings_class)) from error
 
 
-REQUIRED, COMMON, OTHER = "Required", "Common", "Other"
+REQUIRED = "Required"
+COMMON = "Common"
+OTHER = "Other"
 """Headings of the help beside those of the classes: what has to be given, what nearly everyone sets, and the rest."""
 HEADINGS = (REQUIRED, COMMON, *typing.get_args(Heading))
 WIDEST_CHOICES = 60

@@ -1,6 +1,6 @@
 """Settings of the commands that ask questions of a model: curve, benchmark, overlap, represent, probe, submit, compare.
 
-Like ``config.py``, of which this is the second half, it imports neither torch nor MatGL.
+It imports neither torch nor MatGL: ``--help`` has to be quick.
 """
 
 from __future__ import annotations

@@ -396,8 +396,6 @@ class CheckConfig(DataSettings):
 
 
 # Settings of everything that learns energies, forces and stresses.
-#
-# Like ``config.py`` it imports neither torch nor MatGL.
 
 
 class LabelColumns(Settings):

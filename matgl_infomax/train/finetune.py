@@ -51,17 +51,19 @@ class Labelled:
     targets: tuple[str, ...] = ()
     """Names of the labels, for messages, (T,); numbers when left out."""
 
-    def checked(self, n_targets: int) -> Labelled:
+    def checked(self, n_targets: int, task: str) -> Labelled:
         """The same with every target named.
 
         Raises:
-            InputError: If there are labels of another number of targets.
+            InputError: If there are labels of another number of targets, or numbers that cannot be scaled.
         """
         rows = np.asarray(self.rows, dtype=np.int64)
         labels = np.asarray(self.labels, dtype=np.float64).reshape(len(rows), -1)
         if labels.shape[1] != n_targets:
             raise InputError(f"The model predicts {n_targets} target(s). Received labels of {labels.shape[1]}.")
         names = tuple(self.targets) or tuple(f"number {k + 1}" for k in range(n_targets))
+        if task == "regression":
+            check_range(labels, names)
         return replace(self, rows=rows, labels=labels, targets=names)
 
 
@@ -193,9 +195,7 @@ def fit(
     """
     started = time.perf_counter()
     settings = resolved_finetuning(settings, len(data.rows), pretrained=pretrained)
-    data = data.checked(model.n_targets)
-    if settings.task == "regression":
-        check_range(data.labels, data.targets)
+    data = data.checked(model.n_targets, settings.task)
     train, held_out = hold_out(len(data.rows), settings, split_seed)
     goal = GOALS[settings.task](settings, data.labels[train], data.targets)
     declare_output(model, settings.task)

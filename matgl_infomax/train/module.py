@@ -54,7 +54,10 @@ class StepModule(LightningModule):
         accumulate: int = 1,
     ) -> None:
         super().__init__()
-        self.groups, self.steps, self.patience, self.accumulate = groups, steps, patience, accumulate
+        self.groups = groups
+        self.steps = steps
+        self.patience = patience
+        self.accumulate = accumulate
         self.weight_decay, self.warmup_fraction = weight_decay, warmup_fraction
         self.history: list[dict[str, float]] = []
         self.best_score = math.inf

@@ -374,7 +374,9 @@ class OnlineProbes:
                 "Raise validation_fraction, or leave probe_every out."
             )
         drawn = random_stream(seed, 0).permutation(len(rows))[:MOST]
-        self.store, self.every, self.rows = store, every, np.sort(np.asarray(rows, dtype=np.int64)[drawn])
+        self.store = store
+        self.every = every
+        self.rows = np.sort(np.asarray(rows, dtype=np.int64)[drawn])
         crystals = [store.crystal(int(row)) for row in self.rows]
         self.sites, owner = chosen_sites(store.n_sites[self.rows], MOST, seed)
         of_crystal = np.arange(len(crystals))

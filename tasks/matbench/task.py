@@ -92,7 +92,7 @@ class Card(BaseModel):
     fold_sha256: str = Field(pattern=_HASH)
     """Fingerprint of the official folds, see ``folds.fold_sha256``."""
     content_sha256: str | None = Field(default=None, pattern=_HASH)
-    """Fingerprint of the official rows, see ``official.py``; None where there are no structures to check."""
+    """Fingerprint of the official rows, see ``official_rows``; None where there are no structures to check."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Card:
@@ -374,7 +374,7 @@ def _ascending(parts: Iterable[tuple[NDArray[np.intp], NDArray[np.intp]]]) -> li
 # is
 # missed. It keeps the classes of the classification tasks themselves (one bit per row), because they decide the
 # folds.
-# The file is made by ``tests/tasks/make_official.py`` from the official targets.
+# The file is made by ``tests/helpers/make_official.py`` from the official targets.
 
 STEP = 1e-8
 """Targets are compared as whole multiples of this."""

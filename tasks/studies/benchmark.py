@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from matgl_infomax.errors import InputError
 from matgl_infomax.io import atomic_write, sweep_drafts
-from matgl_infomax.leaderboard.results import ASKED, COLUMNS, PREDICTIONS, SCORES_FILE, BenchmarkResult, score_table
+from matgl_infomax.leaderboard.results import COLUMNS, PREDICTIONS, SCORES_FILE, SPEC_FILE, BenchmarkResult, score_table
 from matgl_infomax.record import RunCard
 from matgl_infomax.settings.commands import BenchmarkConfig
 from matgl_infomax.tasks.matbench.data import task_crystals
@@ -81,7 +81,7 @@ def answer(task: Task, crystals: Crystals, config: BenchmarkConfig, *, progress:
     take_folder(bench)
     for folder in ("", RateTrials.folder):
         sweep_drafts(config.out / folder)
-    atomic_write(config.out / ASKED, bench.spec().model_dump_json(indent=1) + "\n")
+    atomic_write(config.out / SPEC_FILE, bench.spec().model_dump_json(indent=1) + "\n")
     bench = prepare_benchmark(bench, crystals, progress=progress)
     if bench.choosing:
         trials = RateTrials.of(bench)
@@ -100,14 +100,16 @@ def collect_benchmark(bench: Bench) -> BenchmarkResult:
     """
     import pandas as pd
 
-    out, spec, cards = bench.config.out, bench.spec(), bench.collect_cards()
+    out = bench.config.out
+    spec = bench.spec()
+    cards = bench.collect_cards()
     folds = [put_together(bench, fold) for fold in bench.parts]
     predictions = pd.concat([fold.table for fold in folds], ignore_index=True)
     spec = spec.model_copy(update={"notes": [*spec.notes, *reading_notes(bench, folds, cards)]})
     result = BenchmarkResult(spec, predictions, score_table(predictions, bench.card.kind), cards)
     write_table(out / PREDICTIONS, predictions)
     atomic_write(out / SCORES_FILE, result.scores.to_csv(index=False))
-    atomic_write(out / ASKED, result.spec.model_dump_json(indent=1) + "\n")
+    atomic_write(out / SPEC_FILE, result.spec.model_dump_json(indent=1) + "\n")
     if bench.calibrated:
         atomic_write(out / "calibration.csv", fold_calibration_table(folds).to_csv(index=False))
     atomic_write(out / "summary.md", f"# {bench.card.name}, {bench.arm}\n\n{result.to_text()}\n")

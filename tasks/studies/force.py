@@ -284,7 +284,9 @@ def run_force_field(study: ForceStudy, run: ForceRun) -> Outcome:
         InputError: If a prediction is no finite number.
     """
     started = time.perf_counter()
-    config, frames, test = study.config, study.train[run.element], study.test[run.element]
+    config = study.config
+    frames = study.train[run.element]
+    test = study.test[run.element]
     elements = sorted({int(z) for crystal in frames.crystals for z in crystal.numbers})
     start = start_network(study.arms[run.arm], config.model, run.seed, elements)
     rule, mask = rule_of(start[0]), study.mask(run)
@@ -304,7 +306,9 @@ def run_force_field(study: ForceStudy, run: ForceRun) -> Outcome:
 
 def _card(study: ForceStudy, run: ForceRun, store: Store) -> dict[str, Any]:
     """What the run card says beside errors and cost."""
-    frames, test, mask = study.train[run.element], study.test[run.element], study.mask(run)
+    frames = study.train[run.element]
+    test = study.test[run.element]
+    mask = study.mask(run)
     return {
         "task": f"mlearn_{run.element}",
         "target": "energy, forces and stress",

@@ -281,7 +281,9 @@ def _done(jobs: Iterator[tuple[int, Pieces, bool]], workers: int) -> Iterator[tu
 
 def _batches(blocks: Sequence[FormulaBlock], crystals: Sequence[Crystal], corpus: Sequence[Crystal]) -> list[range]:
     """Neighbouring blocks put together until there is work for some seconds; the crystals alone decide where to cut."""
-    cuts, sites, pairs = [0], 0, 0
+    cuts = [0]
+    sites = 0
+    pairs = 0
     for number, block in enumerate(blocks):
         sites += sum(crystals[int(row)].n_sites for row in block.rows)
         sites += sum(corpus[int(row)].n_sites for row in block.corpus_rows)

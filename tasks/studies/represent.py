@@ -352,7 +352,9 @@ class Representation(CardGrid[HeadFit]):
 
     def job(self, fit: HeadFit) -> HeadJob:
         """What the fit gets to see: the labels of its mask, cut out of all others."""
-        vectors, rows, test = self.vectors[fit.arm], self.masks[fit.labels, fit.seed], self.parts.test
+        vectors = self.vectors[fit.arm]
+        rows = self.masks[fit.labels, fit.seed]
+        test = self.parts.test
         return HeadJob(fit, vectors.file, vectors.lines[rows], self.labels[rows].copy(), vectors.lines[test])
 
     def carry_out(self, run: HeadFit) -> Outcome:

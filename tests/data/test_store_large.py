@@ -27,7 +27,7 @@ from matgl_infomax.cli import exit_code
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.store import build_store
 from matgl_infomax.data.supercell import SupercellRule
-from tests.strained import Strained
+from tests.helpers.strained import Strained
 
 folder, n, workers, limit = sys.argv[1], *map(int, sys.argv[2:])
 if limit:

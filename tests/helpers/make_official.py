@@ -1,6 +1,6 @@
 """Makes ``tasks/cards/official.npz`` from the official targets, and prints the fingerprints that the cards state.
 
-Run it from the root of the repository: ``python -m tests.tasks.make_official FOLDER``, where FOLDER holds
+Run it from the root of the repository: ``python -m tests.helpers.make_official FOLDER``, where FOLDER holds
 ``targets/matbench_NAME.json.bz2`` (columns mbid, composition, target) and ``matbench_v0.1_folds.npz``.
 ``test_official.py`` checks that the file and the cards are what this makes.
 """

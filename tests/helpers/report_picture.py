@@ -1,6 +1,6 @@
 """The picture of a report in the README, of results that are kept in the repository.
 
-python -m tests.leaderboard.report_picture docs/report.png leaderboard/results/label_masking/mp_gap \
+python -m tests.helpers.report_picture docs/report.png leaderboard/results/label_masking/mp_gap \
     leaderboard/results/matbench
 """
 

@@ -13,7 +13,7 @@ import pytest
 
 from matgl_infomax.leaderboard.comparison import (
     COLOURS,
-    DUELS_FILE,
+    DIFFERENCES_FILE,
     JSON_FILE,
     STRATA_FILE,
     TEXT_FILE,
@@ -23,7 +23,7 @@ from matgl_infomax.leaderboard.comparison import (
     RunStanding,
     TaskComparison,
     as_json,
-    duel_frame,
+    difference_frame,
     forest,
     table_lines,
     write_comparison,
@@ -199,7 +199,7 @@ def test_frames_hold_one_line_per_comparison():
     assert list(frame.columns[:3]) == ["task", "ours", "other"] and len(frame) == 6
     assert set(frame["task"]) == {"matbench_jdft2d", "matbench_other"}
     assert list(run().to_frame()["finding"]) == ["better", "tie", "untested"]
-    assert list(duel_frame([]).columns) == [*PairedDifference.__dataclass_fields__, "finding"]
+    assert list(difference_frame([]).columns) == [*PairedDifference.__dataclass_fields__, "finding"]
 
 
 def test_markdown_tables_keep_their_columns():
@@ -228,7 +228,7 @@ def test_files_say_the_same_as_the_object(tmp_path):
     write_comparison(result, tmp_path)
     assert json.loads((tmp_path / JSON_FILE).read_text()) == as_json(result)
     assert (tmp_path / TEXT_FILE).read_text() == result.to_markdown() + "\n"
-    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / DUELS_FILE), result.to_frame(), check_dtype=False)
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / DIFFERENCES_FILE), result.to_frame(), check_dtype=False)
     strata = pd.read_csv(tmp_path / STRATA_FILE)
     assert list(strata.columns[:4]) == ["task", "answer", "reference", "by"] and list(strata["kind"]) == ["few", "many"]
     text = "".join(file.read_text() for file in tmp_path.iterdir())

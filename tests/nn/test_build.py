@@ -88,6 +88,15 @@ def test_an_encoder_whose_weights_do_not_fit_is_refused():
         with_new_head(encoder, 1, seed=0)
 
 
+def test_an_encoder_with_weights_of_another_shape_is_refused():
+    encoder = new_model(MODEL, 1, 0)
+    name, weight = next((n, w) for n, w in encoder.named_parameters() if not n.startswith("head.") and w.dim() == 2)
+    owner, _, last = name.rpartition(".")
+    setattr(encoder.get_submodule(owner), last, torch.nn.Parameter(weight.detach()[:-1].clone()))
+    with pytest.raises(InputError, match=rf"The encoder's weights do not fit: {name} have another shape\."):
+        with_new_head(encoder, 1, seed=0)
+
+
 def test_saved_model_opens_with_the_same_weights(tmp_path):
     model = new_model(ModelSettings(preset="compact", options={"n_heads": 3}), 2, 1)
     model.target_mean.fill_(4.0)

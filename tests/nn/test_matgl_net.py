@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from matgl_infomax import host  # chooses the backend before MatGL is imported
+
+# isort: split
 import copy
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +16,6 @@ import torch
 from matgl.ext.pymatgen import Structure2Graph
 from matgl.graph.data import collate_fn_graph
 
-from matgl_infomax import host
 from matgl_infomax.contracts import radius_batch
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.radius import RadiusRule

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from matgl_infomax import host  # chooses the backend before MatGL is imported
+
+# isort: split
 import copy
 import json
 import subprocess
@@ -19,7 +22,6 @@ from matgl.graph.data import MGLDataLoader, MGLDataset, collate_fn_graph
 from matgl.models import CHGNet, M3GNet, MEGNet, SO3Net, TensorNet
 from matgl.utils.training import ModelLightningModule
 
-from matgl_infomax import host
 from matgl_infomax.contracts import radius_batch
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.errors import InputError

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from matgl_infomax import host  # chooses the backend before MatGL is imported
+
+# isort: split
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,6 @@ from matgl.models import MatGLModel
 from matgl.utils.training import ModelLightningModule
 from pymatgen.core import Lattice, Structure
 
-from matgl_infomax import host
 from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.nn.sitenet import SiteNet

@@ -75,7 +75,7 @@ def test_every_part_of_a_combination_is_known():
     assert tuple(OBJECTIVES) == OBJECTIVE_NAMES, "named without torch, and the same"
     assert PretrainSettings(objective="masked+denoise").objective == "masked+denoise"
     for wrong in ("telepathy", "masked+telepathy", "masked+", ""):
-        with pytest.raises(ValidationError, match="Unknown objective|it is empty"):
+        with pytest.raises(ValidationError, match=r"Unknown objective|it is empty"):
             PretrainSettings(objective=wrong)
 
 

@@ -106,7 +106,7 @@ def test_too_few_held_out_crystals_get_a_sentence_before_anything_is_written(sto
 def test_what_is_the_same_everywhere_is_not_asked(crystals, tmp_path):
     store = store_of([replace(crystals[2], id=f"{k}", lattice=crystals[2].lattice * (1 + k / 50)) for k in range(9)],
                      tmp_path / "c", 12)  # fmt: skip
-    asked = {target.name for target, _ in OnlineProbes(store, np.arange(9), 1, 0).asked}
+    asked = {target.name for target, _ in OnlineProbes(store, np.arange(9), 1, 0).probed}
     assert asked == {"element", "nearest_distance", "second_shell", "density", "volume_per_atom"}
 
 

@@ -54,7 +54,7 @@ def test_everything_is_written_and_says_the_same(crystals, tmp_path, pretend):
         f"fold_{k}-seed_0.{kind}" for k in range(5) for kind in ("json", "parquet")
     }
     again = read_benchmark(out)
-    assert again.asked == result.asked and again.cards == result.cards and again.complete
+    assert again.spec == result.spec and again.cards == result.cards and again.complete
     pd.testing.assert_frame_equal(again.predictions, result.predictions)
     pd.testing.assert_frame_equal(pd.read_csv(out / "scores.csv"), result.to_frame())
     assert result.to_text() in (out / "summary.md").read_text()
@@ -171,7 +171,7 @@ def test_folds_and_seeds_can_be_added(crystals, tmp_path, pretend):
     arm = pretend()
     assert run(asked, tmp_path, seeds=2).complete
     assert len(arm.tasks) == 3 * (2 + 2)
-    assert read_benchmark(tmp_path / "out").asked.folds == [0, 1, 2, 3, 4]
+    assert read_benchmark(tmp_path / "out").spec.folds == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("damage", ["predictions gone", "predictions of another", "card gone", "held out gone"])
