@@ -254,9 +254,13 @@ def _write_table(table: Any, out: Path) -> None:
     """Write CSV or parquet, by the ending, whole or not at all."""
     from io import BytesIO
 
+    from matgl_infomax.data.read import without_formulas
     from matgl_infomax.io import atomic_write
 
-    writers = {".csv": lambda b: table.to_csv(b, index=False), ".parquet": lambda b: table.to_parquet(b, index=False)}
+    writers = {
+        ".csv": lambda b: without_formulas(table).to_csv(b, index=False),
+        ".parquet": lambda b: table.to_parquet(b, index=False),
+    }
     if out.suffix not in writers:
         known = ", ".join(writers)
         raise InputError(f"Cannot tell the format of {out.name}. End the file's name with one of: {known}.")

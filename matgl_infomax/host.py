@@ -64,8 +64,12 @@ def _start_matgl() -> Backend:
     os.environ["MATGL_BACKEND"] = backend
     try:
         importlib.import_module("matgl.models")
-    except OSError as error:
-        raise InputError(f"MatGL could not start: {error}. It needs a home folder that it can write to.") from error
+    except (OSError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "home directory" not in str(error):
+            raise
+        raise InputError(
+            f"MatGL could not start: {str(error).rstrip('.')}. It needs a home folder that it can write to."
+        ) from error
     return backend
 
 

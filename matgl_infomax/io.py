@@ -34,8 +34,10 @@ def read_tensors(file: Path) -> dict[str, Any]:
             content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # each kind of damage raises a class of its own
         reason = str(error).strip().split("\n")[0]
+        if "weights_only" in reason or "Weights only" in reason:
+            reason = ""  # PyTorch's advice is to open it all the same, which would run what is in it
         raise InputError(
-            f"{file} is damaged, or holds more than tensors and plain values and is not safe to open. {reason}"
+            f"{file} is damaged, or holds more than tensors and plain values and is not safe to open. {reason}".strip()
         ) from error
     if not isinstance(content, dict):
         raise InputError(f"{file} should hold a dictionary. Received: {type(content).__name__}.")

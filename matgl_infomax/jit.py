@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from numba import njit
+from numba import config, njit
+
+# Without a home folder numba would keep its cache in a folder that is called "~" in the working folder.
+HOMELESS = os.path.expanduser("~") == "~" and not os.access(Path(__file__).parent, os.W_OK) and not config.CACHE_DIR
 
 
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
@@ -19,6 +24,8 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
+        if HOMELESS:
+            return njit(**options)(function)
         try:
             return njit(cache=True, **options)(function)
         except RuntimeError:

@@ -8,7 +8,7 @@ import os
 import pytest
 
 from matgl_infomax.errors import InputError
-from matgl_infomax.io import atomic_write, sha256_of
+from matgl_infomax.io import atomic_write, read_tensors, sha256_of
 
 
 def full_disk(*_):
@@ -57,6 +57,16 @@ def test_a_read_only_folder_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr("pathlib.Path.open", refused)
     with pytest.raises(InputError, match="Permission denied"):
         atomic_write(tmp_path / "card.json", "text")
+
+
+def test_no_advice_to_run_what_is_in_a_file(tmp_path):
+    """PyTorch's own message says how to open such a file all the same."""
+    import torch
+
+    torch.save({"a": torch.nn.Linear(1, 1)}, tmp_path / "state.pt")
+    with pytest.raises(InputError, match="not safe to open") as found:
+        read_tensors(tmp_path / "state.pt")
+    assert "weights_only" not in str(found.value)
 
 
 def test_hash_is_sha256():

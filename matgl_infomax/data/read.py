@@ -499,9 +499,24 @@ def match_labels(
     return labels, bad
 
 
+FORMULA_SIGNS = ("=", "@", "+", "-")
+"""A spreadsheet computes a cell that begins so; an apostrophe in front makes it a text again."""
+
+
+def without_formulas(table: pd.DataFrame) -> pd.DataFrame:
+    """The table for a CSV: ids that a spreadsheet would compute get an apostrophe in front, numbers stay.
+
+    Args:
+        table: with a column ``id``.
+    """
+    runs = [str(id).startswith(FORMULA_SIGNS) and not _is_number(str(id)) for id in table["id"]]
+    return table.assign(id=[f"'{id}" if run else id for id, run in zip(table["id"], runs, strict=True)])
+
+
 def _fitting(name: str, known: set[str], short: Mapping[str, list[str]]) -> list[str]:
     """Ids that a name in the CSV may mean."""
-    for candidate in (name, plain_stem(PurePosixPath(name))):
+    plain = name[1:] if name.startswith(tuple(f"'{sign}" for sign in FORMULA_SIGNS)) else name
+    for candidate in (name, plain, plain_stem(PurePosixPath(plain))):
         if candidate in known:
             return [candidate]
         if candidate in short:

@@ -36,7 +36,8 @@ class AtomicCheckpoint(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:  # noqa: ARG002
         """Write beside the old checkpoint, then replace it."""
         buffer = io.BytesIO()
-        torch.save(checkpoint, buffer)
+        # Callbacks would only leave the absolute paths of this machine; what a run needs is in ``progress``.
+        torch.save({**checkpoint, "callbacks": {}}, buffer)
         atomic_write(Path(path), buffer.getvalue())
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from matgl_infomax.data.crystal import Crystal
-from matgl_infomax.data.read import Crystals, read_crystals, to_label
+from matgl_infomax.data.read import Crystals, read_crystals, to_label, without_formulas
 from matgl_infomax.errors import InputError
 
 
@@ -125,6 +125,16 @@ def test_table_wins_over_columns(crystals: list[Crystal], tmp_path: Path) -> Non
     found = read_crystals(frame, targets=["y", "z"], labels_file=tmp_path / "labels.csv")
     assert found[0].labels == {"y": 7.0, "z": 2.0}
     assert found[1].labels == {"z": 2.0}
+
+
+def test_ids_that_a_spreadsheet_would_run(crystals: list[Crystal], tmp_path: Path) -> None:
+    names = ["=1+1", "@sum", "+x", "-a", "-1", "plain"]
+    structures = [c.to_structure() for c in crystals[: len(names)]]
+    table = without_formulas(pd.DataFrame({"id": names, "y": np.arange(6.0)}))
+    assert table["id"].tolist() == ["'=1+1", "'@sum", "'+x", "'-a", "-1", "plain"]
+    table.to_csv(tmp_path / "labels.csv", index=False)
+    found = read_crystals(pd.DataFrame({"structure": structures}, index=names), labels_file=tmp_path / "labels.csv")
+    assert {c.id: c.labels["y"] for c in found} == dict(zip(names, np.arange(6.0).tolist(), strict=True))
 
 
 @pytest.mark.parametrize(

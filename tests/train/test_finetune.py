@@ -131,6 +131,13 @@ def test_target_without_any_label_gets_a_sentence(data):
         run(data, labels=sparse, targets=("y", "gap"))
 
 
+def test_no_path_of_this_machine_is_in_a_checkpoint(data, tmp_path):
+    run(data, out=tmp_path / "out")
+    (file,) = (tmp_path / "out").glob("*.ckpt")
+    content = torch.load(file, weights_only=True)
+    assert str(tmp_path) not in repr(content) and not content["callbacks"]
+
+
 def test_diverged_training_ends_with_a_sentence_and_without_a_checkpoint(data, tmp_path):
     with pytest.raises(DivergedError, match=r"diverged: train/loss is nan at step \d+ of 20\. Lower the learning rate"):
         run(data, SHORT.model_copy(update={"learning_rate": 1e30}), out=tmp_path / "out")
