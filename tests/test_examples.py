@@ -47,7 +47,9 @@ def test_an_example_is_a_page_of_the_gallery(name):
     title, line, *rest = (ast.get_docstring(ast.parse(text)) or "").splitlines()
     assert set(line) == {"="} and len(line) == len(title) and len(" ".join(rest)) > 100
     assert text.count("\n# %%\n# ") >= 2
-    assert 20 <= len(text.splitlines()) <= 80
+    # Lines of code and comment: neither blank ones nor the text above the first import count.
+    below = text.split('"""', 2)[2].splitlines()
+    assert 20 <= sum(bool(line.strip()) for line in below) <= 60
     sentences = re.split(r"(?<=[.?!:])\s+", " ".join(" ".join(rest).split()))
     assert [s for s in sentences if len(s.split()) > 30] == []
 

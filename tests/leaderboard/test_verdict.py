@@ -120,3 +120,21 @@ def test_json_comes_back_and_unknown_keys_are_refused():
 def test_nothing_to_judge_is_refused():
     with pytest.raises(ValueError, match="at least one arm"):
         judge({}, target="gap")
+
+
+@pytest.mark.parametrize(
+    ("better", "worse", "counts", "answer"),
+    [(1, 0, 2, "cannot tell"), (2, 0, 4, "cannot tell"), (3, 0, 4, "yes"), (2, 0, 3, "yes"), (0, 1, 2, "no")],
+)
+def test_half_of_the_label_counts_is_not_more_than_half(better, worse, counts, answer):
+    """The rule says "more than half": at exactly half the answer is not yes."""
+    factors = [0.5] * better + [2.0] * worse + [1.0] * (counts - better - worse)
+    rng = np.random.default_rng(3)
+    errors = {}
+    for k, factor in enumerate(factors):
+        crystals = rng.gamma(2, 1, size=300)
+        for arm, own in (("scratch", 1.0), ("finetuned", factor)):
+            errors[arm, 10 * (k + 1)] = own * crystals * (1 + 0.2 * rng.normal(size=(6, 1)))
+    found = verdict_of(errors)
+    assert [point.finding for point in found.points].count("better") == better, "the made-up study is what it says"
+    assert found.answer == answer

@@ -127,3 +127,29 @@ def test_moving_all_atoms_together_asks_for_nothing():
 def test_noise_whose_weakest_is_the_strongest_is_refused():
     with pytest.raises(InputError, match=r"least_angstrom 0\.4 is above most_angstrom 0\.2"):
         new_objective(small_encoder(), "denoise", "default", {"least_angstrom": 0.4, "most_angstrom": 0.2})
+
+
+@pytest.mark.parametrize(("preset", "strain_size"), [("default", 0.05), ("coordinates", 0.0)])
+def test_the_network_reads_the_noisy_crystal(preset, strain_size, monkeypatch):
+    """Every distance that the network is shown is that of the moved atoms in the strained cell, none a clean one."""
+    encoder, batch, shown = small_encoder(), small_batch(), []
+    objective = made("denoise", encoder, preset, strain=strain_size, least_angstrom=0.2, most_angstrom=0.4)
+    kept = recorded(monkeypatch, denoise, "displacements", "strains")
+    real = encoder.encode_sites
+    monkeypatch.setattr(encoder, "encode_sites", lambda read: shown.append(read) or real(read))
+    objective.loss(encoder, batch, generator())
+    shift, strain = kept["displacements"][0], kept["strains"][0] if strain_size else None
+    (read,) = shown
+    clean = {
+        (int(i), int(j), *map(float, o)): float(d)
+        for i, j, o, d in zip(batch.src, batch.dst, batch.offset, batch.distance, strict=True)
+    }
+    moved_by = []
+    for e in range(read.n_pairs):
+        i, j = int(read.src[e]), int(read.dst[e])
+        lattice = batch.lattice[int(batch.owner[i])]
+        lattice = lattice if strain is None else lattice + lattice @ strain[int(batch.owner[i])]
+        step = (batch.frac[j] + read.offset[e] - batch.frac[i]) @ lattice + shift[j] - shift[i]
+        assert float(read.distance[e]) == pytest.approx(float(step.norm()), abs=1e-9)
+        moved_by.append(abs(float(read.distance[e]) - clean[i, j, *map(float, read.offset[e])]))
+    assert np.median([m for m in moved_by if m > 0]) > 0.02, "the noise is large enough to tell noisy from clean"

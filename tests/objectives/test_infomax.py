@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torch.nn.functional import normalize
 from matgl_infomax.errors import InputError
 from matgl_infomax.nn.sitenet import SiteNet
 from matgl_infomax.objectives.collapse import effective_rank, spread
-from matgl_infomax.objectives.infomax import InfoMax, InfoMaxSettings, kl_term
+from matgl_infomax.objectives.infomax import GaussianLevel, InfoMax, InfoMaxSettings, kl_term
 from tests.helpers.build import batch_of, generator
 
 
@@ -208,3 +209,22 @@ def test_collapse_is_seen():
     assert effective_rank(wide) > 15
     assert effective_rank(line) == pytest.approx(1.0, abs=1e-3)
     assert effective_rank(torch.ones(10, 4)) == 1.0
+
+
+@pytest.mark.parametrize("log_variance", [-2.0, 0.0, 1.5])
+def test_samples_have_the_variance_that_the_level_says(log_variance):
+    """z = mu + exp(lv / 2) e, Kingma and Welling 2014; the KL term is the textbook's 0.5 (mu^2 + e^lv - lv - 1)."""
+    rows, mu = 40_000, 0.7
+    level = GaussianLevel(3, 2).double()
+    torch.nn.init.zeros_(level.log_variance.weight)
+    torch.nn.init.constant_(level.log_variance.bias, log_variance)
+    vectors = SimpleNamespace(
+        hidden=torch.zeros(rows, 3, dtype=torch.float64), vector=torch.full((rows, 2), mu, dtype=torch.float64)
+    )
+    everyone = SimpleNamespace(whole=SimpleNamespace(n_sites=rows), sites=slice(0, rows), ranks=1)
+    sample, kl = level(vectors, "textbook", torch.Generator().manual_seed(1), everyone, everyone.sites)
+    sample = sample.detach()
+    assert float(sample.std()) == pytest.approx(math.exp(log_variance / 2), rel=0.02)
+    assert float(sample.mean()) == pytest.approx(mu, abs=0.03)
+    expected = 0.5 * (mu**2 + math.exp(log_variance) - log_variance - 1)
+    assert float(kl.detach()) == pytest.approx(expected, rel=1e-9)

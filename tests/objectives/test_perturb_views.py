@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import fields, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from matgl_infomax.contracts import example_crystals, radius_batch
 from matgl_infomax.data.batch import SiteBatch
@@ -17,6 +19,7 @@ from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.radius import radius_pairs
 from matgl_infomax.errors import InputError
 from matgl_infomax.objectives import perturb
+from matgl_infomax.objectives.perturb import strengths
 from tests.helpers.build import batch_of, generator
 
 SHARES = st.floats(0.01, 0.99)
@@ -191,3 +194,12 @@ def test_isolated_atoms_have_views_too():
     assert view.n_pairs == 0 and changed(view, batch) == {"frac"}
     for some in (perturb.some_pairs, perturb.some_bonds):
         assert some(batch, 0.3, generator()).tolist() == []
+
+
+def test_strengths_are_even_in_the_logarithm():
+    """Against the log-uniform distribution of scipy; an even draw between the limits would be far off."""
+    many_crystals = SimpleNamespace(n_crystals=20_000, distance=torch.zeros(1, dtype=torch.float64))
+    drawn = strengths(many_crystals, 0.02, 0.5, torch.Generator().manual_seed(0)).numpy()
+    assert 0.02 <= drawn.min() < 0.0201 and 0.497 < drawn.max() <= 0.5
+    assert stats.kstest(drawn, stats.loguniform(0.02, 0.5).cdf).pvalue > 1e-3
+    assert np.log(drawn).mean() == pytest.approx((np.log(0.02) + np.log(0.5)) / 2, abs=0.03)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from matgl_infomax.data.share import Share
 from matgl_infomax.errors import InputError
 from matgl_infomax.nn.build import new_model
 from matgl_infomax.settings.training import FinetuneSettings, ModelSettings
@@ -201,3 +202,73 @@ def test_setting_does_something(name, data):
     base = SHORT.model_copy(update={"learning_rate": 0.05, "validate_every": 2})
     plain, other = (run(data, s, pretrained=True) for s in (base, base.model_copy(update={name: OTHER[name]})))
     assert plain.history != other.history or not same(state(plain), state(other))
+
+
+def training_rows(monkeypatch):
+    """Rows of the store that each set of batches of a training holds, in the order in which the sets are made."""
+    made, real = [], module.StoreBatches
+
+    def watched(store, rows, labels, **more):
+        made.append((np.array(rows), np.array(labels)))
+        return real(store, rows, labels, **more)
+
+    monkeypatch.setattr(module, "StoreBatches", watched)
+    return made
+
+
+@pytest.mark.parametrize("noisy_nodes", [0.0, 0.1])
+def test_held_out_labels_give_no_gradient(noisy_nodes, data, monkeypatch):
+    sets = training_rows(monkeypatch)
+    rows = np.arange(5, 55)
+    fitted = run(data, SHORT.model_copy(update={"noisy_nodes": noisy_nodes}), rows=rows)
+    held_out = set(rows[fitted.held_out])
+    (training,) = [set(found) for found, _ in sets if set(found) != held_out]
+    assert held_out and training == set(rows) - held_out and fitted.n_train == len(training)
+
+
+def test_loss_is_the_mean_over_the_labels_that_are_there(data):
+    """Five of eight labels are missing: the loss divides by three, not by eight."""
+    store, _ = data
+    model = new_model(MODEL, 2, 0)
+    labels = np.full((4, 2), np.nan)
+    labels[0, 0], labels[1, 1], labels[3, 0] = 0.5, -1.0, 2.0
+    settings = SHORT.model_copy(update={"learning_rate": 1e-3})
+    goal = module.GOALS["regression"](settings, labels, ["a", "b"])
+    step = module.FinetuneModule(model, settings, goal, [], pretrained=False)
+    batch = store.batch(np.arange(4))
+    with torch.no_grad():
+        step.share = Share.of  # one process, and no trainer
+        loss = float(step.training_step((batch, torch.from_numpy(labels).float()), 0))
+        said = model.scaled(model.encode(batch).crystal).double().numpy()
+    known = ~np.isnan(labels)
+    assert known.sum() == 3
+    assert loss == pytest.approx(np.abs(said - labels)[known].mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("validation_fraction", [0.0, 0.25])
+def test_the_model_that_comes_back_carries_the_average(validation_fraction, data, monkeypatch):
+    """The average of its formula over the weights after each step, at the step that was kept; not the last weights."""
+    settings = SHORT.model_copy(update={"ema_decay": 0.9, "validation_fraction": validation_fraction})
+    seen, real = [], module.FinetuneModule.on_train_batch_end
+
+    def watched(self, *given):
+        if not seen:
+            seen.append({name: p.detach().double().clone() for name, p in self.start.items()})
+        real(self, *given)
+        seen.append({name: p.detach().double().clone() for name, p in self.model.named_parameters()})
+
+    def started(self):
+        self.start = {name: p.detach().clone() for name, p in self.model.named_parameters()}
+
+    monkeypatch.setattr(module.FinetuneModule, "on_train_start", started)
+    monkeypatch.setattr(module.FinetuneModule, "on_train_batch_end", watched)
+    fitted = run(data, settings)
+    average = dict(seen[0])
+    for k, weights in enumerate(seen[1 : fitted.best_step + 1], 1):
+        decay = min(0.9, k / (k + 10))
+        average = {name: decay * average[name] + (1 - decay) * weights[name] for name in average}
+    found = dict(fitted.model.named_parameters())
+    for name, expected in average.items():
+        torch.testing.assert_close(found[name].detach().double(), expected, rtol=1e-4, atol=1e-6)
+    last = seen[fitted.best_step]
+    assert any(not torch.allclose(found[name].detach().double(), last[name], rtol=1e-4, atol=1e-5) for name in last)

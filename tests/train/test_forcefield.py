@@ -18,6 +18,7 @@ from matgl_infomax.data.forces import GPA_OF, force_labels
 from matgl_infomax.errors import InputError
 from matgl_infomax.nn.potential import Told, tell
 from matgl_infomax.settings.training import ForceFieldSettings, ModelSettings, PretrainSettings
+from matgl_infomax.train import forcefield as training
 from matgl_infomax.train.forcefield import ForceModule, errors_of, force_scale, rule_of, start_network
 from tests.helpers.kill import killed_at
 from tests.helpers.pair_potential import COLUMNS, CUTOFF, RIGHT, SHORT, SMALL, frames, run
@@ -196,3 +197,22 @@ def test_a_fresh_network_has_nothing_pretrained_and_reads_its_own_cutoff():
     network, learnt = start_network(None, ModelSettings(name="tensornet", options=SMALL["tensornet"]), 0, [8, 26])
     assert learnt == [] and rule_of(network).cutoff_angstrom == 4.0
     assert rule_of(SimpleNamespace(cutoff=torch.tensor(3.5))).cutoff_angstrom == 3.5
+
+
+def test_energies_of_held_out_crystals_move_no_scale(crystals, tmp_path, monkeypatch):
+    """Element energies and unit come from the training part alone, however wrong the held-out energies are."""
+    scales, real = [], training.force_scale
+    monkeypatch.setattr(training, "force_scale", lambda *given: scales.append(real(*given)) or scales[-1])
+    settings = SHORT.model_copy(update={"validation_fraction": 0.3, "steps": 1, "validate_every": 1})
+    items = frames(crystals, 40)
+    _, held_out = training._split(len(items), settings)
+    assert len(held_out) == 12
+    spoilt = [replace(c, labels={"e": c.labels["e"] + (1e3 if k in held_out else 0.0)}) for k, c in enumerate(items)]
+    for name, these in (("right", items), ("spoilt", spoilt)):
+        forcefield(
+            these, COLUMNS, tmp_path / name, model=ModelSettings(name="m3gnet", options=SMALL["m3gnet"]),
+            settings=settings, cache=tmp_path / "cache", progress=False,
+        )  # fmt: skip
+    first, second = scales
+    for one, other in zip(vars(first).values(), vars(second).values(), strict=True):
+        np.testing.assert_array_equal(np.asarray(one), np.asarray(other))

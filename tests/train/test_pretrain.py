@@ -219,3 +219,18 @@ def test_setting_does_something(name, store, tmp_path):
     plain = run(store, tmp_path / "plain").history
     other = run(store, tmp_path / "other", SHORT.model_copy(update={name: OTHER[name]})).history
     assert plain != other
+
+
+def test_held_out_crystals_give_no_gradient(store, tmp_path, monkeypatch):
+    """The rows of the training batches and those that choose the checkpoint share no crystal, and are all there are."""
+    sets, real = [], module.StoreBatches
+
+    def watched(store, rows, *given, **more):
+        sets.append(set(np.array(rows).tolist()))
+        return real(store, rows, *given, **more)
+
+    monkeypatch.setattr(module, "StoreBatches", watched)
+    run(store, tmp_path / "run", rows=np.arange(3, 23))
+    training, held_out = sets
+    assert len(held_out) == 4  # a fifth of twenty
+    assert not training & held_out and training | held_out == set(range(3, 23))
