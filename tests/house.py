@@ -56,7 +56,6 @@ MOST_ARGUMENTS = 7
 
 MANY_ARGUMENTS = {
     f"{CORE}/api.py: finetune": "public call: every argument is one decision of the user, named at the call",
-    f"{CORE}/api.py: forcefield": "public call: every argument is one decision of the user, named at the call",
 }
 """Functions that may have more arguments than the limit, each with the reason."""
 

@@ -90,6 +90,9 @@ class Objective(nn.Module, ABC):
     """What its batches hold beside the crystals, computed from structures alone."""
     learns: ClassVar[frozenset[str]] = frozenset()
     """What it teaches, in words; two objectives that teach the same cannot be combined."""
+    form: str | None = None
+    """What its loss is, in words, where an earlier version made another one of the same settings; none elsewhere. A
+    folder keeps it, so that a pretraining begun by the earlier version is refused and not mixed with this one."""
     columns: LabelColumns | None = None
     """Labels that its batches have to hold; none for an objective that sees no label at all."""
 

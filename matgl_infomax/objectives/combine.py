@@ -34,6 +34,7 @@ class Combined(Objective):
         self.geometry = any(part.geometry for part in parts.values())
         # Two that asked for different numbers would teach the same, and were refused.
         self.asks = next((part.asks for part in parts.values() if part.asks), None)
+        self.form = next((part.form for part in parts.values() if part.form), None)
         self.columns = next((part.columns for part in parts.values() if part.columns is not None), None)
         views = {part.view for part in parts.values()}
         # All sites and pairs are in "both" too; only where nobody wants equal ones merged are they not made.

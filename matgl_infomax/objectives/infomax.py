@@ -43,6 +43,7 @@ class InfoMax(Objective):
         super().__init__()
         self.settings = settings = fitted_to(encoder, settings)
         self.real_crystals = encoder.reads == "geometry"
+        self.form = PUBLISHED_FORM if settings.partner == "roll" or settings.padding == "published" else None
         self.geometry = settings.noise_angstrom > 0 or settings.strain > 0
         # Crystals as they are cost a third when equal sites are merged; wrong or damaged ones have no equal sites.
         damaged = self.geometry or settings.hidden_share > 0
@@ -254,12 +255,15 @@ class InfoMax(Objective):
         s = self.settings
         if self.real_crystals:
             return real_views(batch, partner, generator)
-        wrong = perturb.recoloured if s.composition == "sites" else perturb.recoloured_rows
-        return {
-            "composition": wrong(batch, partner),
-            "structure": perturb.restructured(batch, partner),
-            "permuted": perturb.permuted(batch, generator, whole_batch=s.permutation == "batch"),
-        }
+        recolour = perturb.recoloured if s.composition == "sites" else perturb.recoloured_rows
+        composition = recolour(batch, partner)
+        if s.padding == "published":
+            structure = perturb.restructured_padded(batch, partner)
+            shuffled = perturb.permuted_padded(batch, generator)
+        else:
+            structure = perturb.restructured(batch, partner)
+            shuffled = perturb.permuted(batch, generator, whole_batch=s.permutation == "batch")
+        return {"composition": composition, "structure": structure, "permuted": shuffled}
 
 
 def _mean_of(negatives: dict[str, Tensor], weights: dict[str, Tensor]) -> Tensor:
@@ -307,7 +311,7 @@ class InfoMaxSettings(Settings):
     )
     partner: Literal["derangement", "roll"] = Field(
         default="derangement",
-        description="Foreign sites: from a random other crystal, or half a batch further on (published; may meet the same crystal).",
+        description="Foreign sites: from a random other crystal, or half a batch before (published; may meet the same crystal).",
     )
     local_weights: Literal["common", "published"] = Field(
         default="common",
@@ -315,10 +319,14 @@ class InfoMaxSettings(Settings):
     )
     composition: Literal["sites", "rows"] = Field(
         default="sites",
-        description="Wrong composition at the global level: one element per site, or row by row as published.",
+        description="Wrong composition at the global level: another element per site, seen at all its images (published too), or whole rows of neighbours of other sites, which no paper has.",
     )
     permutation: Literal["crystal", "batch"] = Field(
         default="crystal", description="Neighbour order drawn per crystal, or once for the whole batch as published."
+    )
+    padding: Literal["none", "published"] = Field(
+        default="none",
+        description="Wrong structure and neighbour order at the global level: among neighbours that are there, or in the published table, where a row that is too short starts again from its first neighbour; needs permutation='batch'.",
     )
     kl_weight: float = Field(
         default=0.1,
@@ -367,8 +375,8 @@ INFOMAX_PRESETS: dict[str, dict[str, Any]] = {
     "published": {
         "partner": "roll",
         "local_weights": "published",
-        "composition": "rows",
         "permutation": "batch",
+        "padding": "published",
         "kl_form": "published",
     },
     "hard": {
@@ -380,11 +388,14 @@ INFOMAX_PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 
+PUBLISHED_FORM = "site features rolled by N // 2, padded columns start again"
+"""The published preset once met site r + N // 2 and exchanged rows of neighbours under the same settings."""
+
 WRONG_SHARE = 0.33
 """With it InfoMax adds less than 40 % to the time of a supervised step of MEGNet or M3GNet."""
 
-_DISTANCES_ONLY = ("local_weights", "composition", "permutation")
-"""Options whose published form shows a network distances that no crystal has."""
+_DISTANCES_ONLY = ("local_weights", "composition", "permutation", "padding")
+"""Options whose other form shows a network distances that no crystal has."""
 
 
 def fitted_to(encoder: TwoLevelEncoder, settings: InfoMaxSettings) -> InfoMaxSettings:
@@ -402,11 +413,16 @@ def fitted_to(encoder: TwoLevelEncoder, settings: InfoMaxSettings) -> InfoMaxSet
     """
     if settings.composition == "rows" and settings.partner != "roll":
         raise InputError("composition='rows' needs partner='roll': rows can only be exchanged by a permutation.")
+    if settings.padding == "published" and settings.permutation != "batch":
+        raise InputError(
+            f"padding='published' needs permutation='batch': the padded table has one order of columns for all crystals. "
+            f"Received: permutation={settings.permutation!r}."
+        )
     defaults = InfoMaxSettings()
     wrong = [name for name in _DISTANCES_ONLY if getattr(settings, name) != getattr(defaults, name)]
     if encoder.reads == "geometry" and wrong:
         raise InputError(
-            f"InfoMax cannot show a {type(encoder).__name__} what {', '.join(wrong)} as published would make: "
+            f"InfoMax cannot show a {type(encoder).__name__} what {', '.join(wrong)} in this form would make: "
             "distances without positions. Use the preset 'default', or Site-Net."
         )
     if encoder.reads != "geometry" and settings.wrong_share is not None:

@@ -276,14 +276,16 @@ def foreign_sites(batch: SiteBatch, generator: torch.Generator) -> Tensor:
 
 
 def rolled_sites(batch: SiteBatch) -> Tensor:
-    """For each site the one half a batch further on, (N,), as published: it may belong to the same crystal.
+    """For each site the one half a batch before it, (N,), as published: it may belong to the same crystal.
+
+    The published code turns the list of sites by N // 2, so site r meets site r - N // 2, counted around the end.
 
     Raises:
         InputError: If the batch holds one crystal.
     """
     if batch.n_crystals < 2:
         raise InputError(f"InfoMax needs at least 2 crystals per batch. Received: {batch.n_crystals}.")
-    return torch.arange(batch.n_sites, device=batch.owner.device).roll(-(batch.n_sites // 2))
+    return torch.arange(batch.n_sites, device=batch.owner.device).roll(batch.n_sites // 2)
 
 
 def position(batch: SiteBatch) -> Tensor:
@@ -323,12 +325,17 @@ def common_pairs(batch: SiteBatch, partner: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def recoloured(batch: SiteBatch, partner: Tensor) -> SiteBatch:
-    """Wrong composition: the same structure with the partners' elements, the same element at every image of a site."""
+    """Wrong composition: the same structure with the partners' elements, the same element at every image of a site.
+
+    With the partners of ``rolled_sites`` this is the published form: site features change, the neighbour table stays.
+    """
     return replace(batch, number=batch.number[partner], merged=None, kind=None)
 
 
 def recoloured_rows(batch: SiteBatch, partner: Tensor) -> SiteBatch:
-    """Wrong composition as published: each site sees itself and its neighbours as the partner's, distances kept.
+    """Wrong composition row by row: each site sees itself and its neighbours as the partner's, distances kept.
+
+    An image of a site may then have another element than the site itself. No paper has this form.
 
     Args:
         batch: crystals.
@@ -368,7 +375,7 @@ def permuted(batch: SiteBatch, generator: torch.Generator, *, whole_batch: bool 
     Args:
         batch: crystals.
         generator: source of randomness.
-        whole_batch: one order for all crystals, as published; it may be the one it was.
+        whole_batch: one order for all crystals; it may be the one it was.
     """
     if not batch.n_pairs:
         return batch
@@ -386,6 +393,59 @@ def permuted(batch: SiteBatch, generator: torch.Generator, *, whole_batch: bool 
         turned = (place + 1) % batch.degree[batch.src]
         order = torch.where(same[crystal], batch.first_pair[batch.src] + turned, order)
     return replace(batch, dst=batch.dst[order], merged=None, kind=None)
+
+
+# As published, neighbours stand in one table for the whole batch, whose rows are as long as the longest. Past its last
+# pair a shorter row shows its own neighbours again from the first. Two of the published negatives read such places.
+
+
+def _padded_neighbour(batch: SiteBatch, receiver: Tensor, place: Tensor) -> Tensor:
+    """Neighbour at a place of a receiver's padded row, (M,): the row starts again after its last pair.
+
+    Args:
+        batch: crystals.
+        receiver: sites that have pairs, (M,).
+        place: place in the row, from 0 to any, (M,).
+    """
+    return batch.dst[batch.first_pair[receiver] + place % batch.degree[receiver]]
+
+
+def restructured_padded(batch: SiteBatch, partner: Tensor) -> SiteBatch:
+    """Wrong structure as published: as many pairs as the partner has, at its distances.
+
+    Where the partner has more, the neighbours start again from the first; where it has fewer, the rest is not seen.
+
+    Args:
+        batch: crystals.
+        partner: partner of each site, (N,).
+    """
+    receiver, other = partner_pairs(batch, partner)  # (M,), (M,)
+    known = batch.degree[receiver] > 0  # a site without neighbours has none to start again with
+    receiver, other = receiver[known], other[known]
+    return SiteBatch(
+        number=batch.number,
+        owner=batch.owner,
+        src=receiver,
+        dst=_padded_neighbour(batch, receiver, position(batch)[other]),
+        distance=batch.distance[other],
+        n_crystals=batch.n_crystals,
+    )
+
+
+def permuted_padded(batch: SiteBatch, generator: torch.Generator) -> SiteBatch:
+    """Shuffled neighbours as published: one order of the padded table's columns for the whole batch.
+
+    A site with fewer neighbours than the longest row may see one of them twice and another never.
+
+    Args:
+        batch: crystals.
+        generator: source of randomness.
+    """
+    if not batch.n_pairs:
+        return batch
+    order = torch.randperm(int(batch.degree.max()), generator=generator).to(batch.dst.device)  # (L,)
+    shown = _padded_neighbour(batch, batch.src, order[position(batch)])  # (E,)
+    return replace(batch, dst=shown, merged=None, kind=None)
 
 
 def exchanged(batch: SiteBatch, generator: torch.Generator) -> SiteBatch:

@@ -240,6 +240,7 @@ def _claim(
     claim: dict[str, Any] = {**decides, "store": store.key, "rows": rows}
     claim |= {} if labels is None else labels.claim()
     claim |= {} if objective.asks is None else {"potential": potential_digest(objective.asks.potential)}
+    claim |= {} if objective.form is None else {"form": objective.form}
     claim_folder(out, "pretrain", claim)
 
 

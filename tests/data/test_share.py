@@ -23,6 +23,7 @@ CASES = {  # preset, options, crystals of the batch
     "not greedy": ("default", {"greedy": False}, EVERYTHING),
     "published": ("published", {}, EVERYTHING),
     "published, not greedy": ("published", {"greedy": False}, EVERYTHING),
+    "composition by rows": ("published", {"composition": "rows", "padding": "none"}, EVERYTHING),
     "foreign only": ("default", {"extra_negatives": False, "greedy": False}, EVERYTHING),
     "no sampling": ("default", {"kl_weight": 0.0, "greedy": False}, EVERYTHING),
     "shares of unequal size": ("default", {"greedy": False}, [0, 1, 2, 3, 4, 5, 8]),

@@ -29,8 +29,8 @@ def softplus(x: Tensor) -> Tensor:
 
 
 def half_roll(n_sites: int) -> Tensor:
-    """Published partner of each site: the one half the batch further on; (N,)."""
-    return (torch.arange(n_sites) + n_sites // 2) % n_sites
+    """Published partner of each site: the one half the batch, rounded down, before it; (N,)."""
+    return (torch.arange(n_sites) - n_sites // 2) % n_sites
 
 
 def neighbourhoods(feature: Tensor, src: Tensor, dst: Tensor, distance: Tensor) -> list[tuple[Tensor, Tensor]]:

@@ -98,7 +98,7 @@ OTHER = {
 def test_every_option_is_tried():
     # wrong_share is for MatGL's networks: see test_geometric.py; what damages crystals: see test_hard.py.
     hard = {"noise_angstrom", "strain", "hidden_share", "akin"}
-    assert {*OTHER, *hard, "composition", "greedy", "wrong_share"} == set(InfoMaxSettings.model_fields)
+    assert {*OTHER, *hard, "composition", "padding", "greedy", "wrong_share"} == set(InfoMaxSettings.model_fields)
 
 
 @pytest.mark.parametrize("name", sorted(OTHER))
@@ -118,6 +118,17 @@ def test_composition_by_rows_changes_the_loss_and_needs_a_permutation(batch):
     assert losses[0] != losses[1]
     with pytest.raises(InputError, match="partner='roll'"):
         objective(encoder, composition="rows")
+
+
+def test_padding_as_published_changes_the_loss_and_needs_one_order(batch):
+    encoder = SiteNet.from_preset("compact")
+    losses = [
+        float(objective(encoder, permutation="batch", padding=p).loss(encoder, batch, generator())[0].detach())
+        for p in ("none", "published")
+    ]
+    assert losses[0] != losses[1]
+    with pytest.raises(InputError, match=r"padding='published' needs permutation='batch'.*'crystal'"):
+        objective(encoder, padding="published")
 
 
 def test_unknown_preset_and_option_are_refused():

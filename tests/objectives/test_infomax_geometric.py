@@ -215,7 +215,7 @@ def test_greedy_is_off_by_itself_and_refused_when_asked_for():
 def test_what_no_crystal_could_show_is_refused(wrong):
     with pytest.raises(InputError, match=f"MatGLNet what {next(iter(wrong))}.*without positions"):
         objective(net_of(), **wrong)
-    with pytest.raises(InputError, match="local_weights, composition, permutation"):
+    with pytest.raises(InputError, match="local_weights, permutation, padding in this form"):
         objective(net_of(), "published")
 
 

@@ -92,7 +92,7 @@ def test_kl_term_equals_the_formula(form: str) -> None:
     assert_same(kl_term(mean, log_variance, form), expected, [mean, log_variance])
 
 
-def test_published_partner_is_half_a_batch_further_on(batch: SiteBatch) -> None:
+def test_published_partner_is_half_a_batch_before(batch: SiteBatch) -> None:
     torch.testing.assert_close(perturb.rolled_sites(batch), formula.half_roll(batch.n_sites))
 
 

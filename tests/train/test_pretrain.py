@@ -177,6 +177,19 @@ def test_too_few_crystals_get_a_sentence(store, tmp_path):
         run(store, tmp_path / "run", rows=np.arange(3))
 
 
+def test_published_infomax_of_an_earlier_version_is_not_mixed_with_this_one(store, tmp_path):
+    """The same settings once made other negatives; their folders hold no form."""
+    settings = SHORT.model_copy(update={"objective": "infomax", "objective_preset": "published"})
+    out = tmp_path / "run"
+    first = run(store, out, settings)
+    assert run(store, out, settings).history == first.history
+    claim = json.loads((out / "run.json").read_text())
+    claim.pop("form")
+    (out / "run.json").write_text(json.dumps(claim))
+    with pytest.raises(InputError, match=r"holds another run: its form is .*site features rolled"):
+        run(store, out, settings)
+
+
 OTHER = {
     "objective": "masked",
     "objective_preset": "published",
