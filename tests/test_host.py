@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -187,3 +188,24 @@ def test_ctrl_c_stays_ctrl_c(saved: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(SiteNet, "__init__", interrupted)
     with pytest.raises(KeyboardInterrupt):
         host.load_model(saved)
+
+
+HOMELESS = """
+import os, pwd, sys
+os.environ.pop("HOME", None)
+def nobody(uid):
+    raise KeyError(f"getpwuid(): uid not found: {uid}")
+pwd.getpwuid = nobody
+from matgl_infomax.errors import exit_code
+sys.exit(exit_code("prog", lambda: __import__("matgl_infomax.host")))
+"""
+
+
+def test_a_container_user_without_a_home_gets_a_sentence(tmp_path):
+    """A process of a user that the system does not know, and without HOME."""
+    done = subprocess.run(
+        [sys.executable, "-c", HOMELESS], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("prog: MatGL could not start: ") and "home folder" in done.stderr
+    assert "Traceback" not in done.stderr and not list(tmp_path.iterdir())
