@@ -7,10 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from numba import config, njit
+from numba import njit
 
 # Without a home folder numba would keep its cache in a folder that is called "~" in the working folder.
-HOMELESS = os.path.expanduser("~") == "~" and not os.access(Path(__file__).parent, os.W_OK) and not config.CACHE_DIR
+HOMELESS = (
+    os.path.expanduser("~") == "~"
+    and not os.access(Path(__file__).parent, os.W_OK)
+    and not os.environ.get("NUMBA_CACHE_DIR")
+)
 
 
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:

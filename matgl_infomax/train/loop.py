@@ -37,7 +37,7 @@ class AtomicCheckpoint(TorchCheckpointIO):
         """Write beside the old checkpoint, then replace it."""
         buffer = io.BytesIO()
         # Callbacks would only leave the absolute paths of this machine; what a run needs is in ``progress``.
-        torch.save({**checkpoint, "callbacks": {}}, buffer)
+        torch.save({**checkpoint, "callbacks": {}} if "callbacks" in checkpoint else checkpoint, buffer)
         atomic_write(Path(path), buffer.getvalue())
 
 
