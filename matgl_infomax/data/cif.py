@@ -67,7 +67,7 @@ def blocks_with_atoms(text: str) -> list[CifBlock]:
         inside = _text_fields(text)
         starts = [start for start in starts if not any(low <= start < high for low, high in inside)]
     found = []
-    for start, end in zip(starts, [*starts[1:], len(text)], strict=True):
+    for start, end in zip(starts, [*starts[1:], len(text)], strict=False):
         part = text[start:end]
         name = part.split(None, 1)[0][5:]
         block = CifBlock(name, part, 1 + text.count("\n", 0, start))
