@@ -10,24 +10,30 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING
+from functools import cache, lru_cache
+from math import cos, radians, sqrt
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from matgl_infomax.data.cif_symmetry import (
     Operations,
+    PlacingOperation,
     Stated,
+    Values,
+    all_of,
     choices,
     fitting,
-    listed_operations,
+    for_pymatgen,
     plain_dashes,
+    stated_symmetry,
 )
 from matgl_infomax.data.crystal import Arrays, UnreadableError, decode_structure, numbers_of_symbols, shorten
 
 if TYPE_CHECKING:
     import gemmi
+    from pymatgen.io.cif import CifParser
 
 _FORMULA_TOLERANCE = 0.002
 """Relative; one missing atom among 500 is still seen."""
@@ -36,10 +42,6 @@ _SAME_PLACE = 1e-3
 _VOLUME_TOLERANCE = 0.01
 """Relative; stated volumes are rounded, and so are lengths and angles."""
 _MOST_REPAIRS = 20
-
-Values = Mapping[str, "list[str | None]"]
-"""Values by tag, in small letters with ``_`` for ``.``; None where the file says ``?`` or ``.``."""
-
 
 # From text to values.
 
@@ -82,7 +84,7 @@ def _text_fields(text: str) -> list[tuple[int, int]]:
     return list(zip(marks[::2], [*marks[1::2], *([len(text)] if len(marks) % 2 else [])], strict=True))
 
 
-_POSITION = re.compile(r"(^|\s)_atom_site[_.](?:fract|cartn)_", flags=re.IGNORECASE)
+_POSITION = re.compile(r"(^[ \t]*|[ \t])_atom_site[_.](?:fract|cartn)_", flags=re.IGNORECASE | re.MULTILINE)
 
 
 def _lists_atoms(block: CifBlock) -> bool:
@@ -91,7 +93,7 @@ def _lists_atoms(block: CifBlock) -> bool:
         return False
     inside = _text_fields(block.text)
     outside = [m for m in _POSITION.finditer(block.text) if not any(low <= m.start() < high for low, high in inside)]
-    if any(match[1] in ("", "\n") for match in outside):
+    if any(match.start() == 0 or block.text[match.start() - 1] == "\n" for match in outside):
         return True
     try:
         return bool(outside) and any(_POSITION.match(tag) for tag in values_of(block))
@@ -109,7 +111,15 @@ _WANTED = (
     "_cell_volume",
     "_cell_formula_units_z",
     "_cell_modulation_dimension",
-    "_atom_site_",
+    "_atom_site_label",
+    "_atom_site_type_symbol",
+    "_atom_site_fract_",
+    "_atom_site_cartn_",
+    "_atom_site_occupancy",
+    "_atom_site_attached_hydrogens",
+    "_atom_site_calc_flag",
+    "_atom_site_symmetry_multiplicity",
+    "_atom_site_site_symmetry_",
     "_atom_type_symbol",
     "_atom_type_oxidation_number",
     "_space_group_",
@@ -130,7 +140,7 @@ def values_of(block: CifBlock) -> Values:
     found: dict[str, list[str | None]] = {}
     for tag, raw in _tags(document):
         name = _plain_tag(tag)
-        if not name.startswith(_WANTED) or name.startswith("_atom_site_aniso"):
+        if not name.startswith(_WANTED):
             continue
         values = [_value(text) for text in raw]
         if found.setdefault(name, values) != values:
@@ -160,7 +170,9 @@ def _value(raw: str) -> str | None:
     """The text of a value without its quotes; None for ``?``, ``.`` and nothing."""
     from gemmi import cif
 
-    return None if raw == "" or cif.is_null(raw) else cif.as_string(raw).strip() or None
+    if raw in ("?", ".", ""):
+        return None
+    return cif.as_string(raw).strip() or None if raw[0] in "'\";" else raw
 
 
 def _parsed(text: str, block: CifBlock) -> gemmi.cif.Block:
@@ -313,12 +325,12 @@ def _elements(labels: Sequence[str], types: Sequence[str | None], values: Values
         if " + " in (text or label):
             found.append(0)  # 0.8Nb + 0.2Zr, as the Pauling file writes it
             continue
-        word = _word_of_type(text) if text is not None else _word_of_label(label)
-        number = _number_of(word, stated, capitals) if word else None
+        letters = _word_of_type(text) if text is not None else _word_of_label(label)
+        number = _number_of(letters, stated, capitals) if letters else None
         if number is None:
             raise UnreadableError(_no_element(label, text))
         found.append(number)
-    if not stated and not any(number == 1 for number in found):
+    if not stated and 1 not in found:
         bare = next(
             (label for label, z in zip(labels, found, strict=True) if z == 8 and _WITH_HYDROGEN.match(label)), None
         )
@@ -383,72 +395,40 @@ def _number_of(word: str, stated: frozenset[int], capitals: bool) -> int | None:
 # From values to the symmetry, the cell and the formula.
 
 
-def _all_of(values: Values, *tags: str) -> tuple[str, ...]:
-    """All values of tags that are given."""
-    return tuple(text for tag in tags for text in values.get(tag, ()) if text is not None)
-
-
-def _stated(values: Values) -> Stated:
-    """Everything that a block states about its symmetry.
-
-    Raises:
-        UnreadableError: If the structure is modulated, or a list of operations has gaps or is given twice, differently.
-    """
-    dimension = _all_of(values, "_cell_modulation_dimension")
-    if any(text != "0" for text in dimension) or any("_ssg_" in tag for tag in values):
-        raise UnreadableError("a modulated structure, which no periodic cell describes")
-    magnetic = _all_of(values, "_space_group_symop_magn_operation_xyz")
-    if not magnetic and any(tag.startswith(("_space_group_magn_n", "_space_group_symop_magn")) for tag in values):
-        raise UnreadableError("a magnetic group without its operations (_space_group_symop_magn_operation.xyz)")
-    lists = [values[t] for t in ("_symmetry_equiv_pos_as_xyz", "_space_group_symop_operation_xyz") if t in values]
-    lists = [texts for texts in lists if any(text is not None for text in texts)]
-    if any(text is None for texts in lists for text in texts):
-        raise UnreadableError("one of the symmetry operations is not given ('?' or '.')")
-    listed = tuple(str(text) for text in lists[0]) if lists else ()
-    if len(lists) > 1 and listed_operations(listed).key != listed_operations(tuple(map(str, lists[1]))).key:
-        raise UnreadableError("contradiction: two lists of symmetry operations that differ")
-    symbols = [tag for tag in values if tag.startswith(("_symmetry_space_group_name_h-m", "_space_group_name_h-m"))]
-    symbols = [tag for tag in symbols if not tag.endswith("_ref")]
-    return Stated(
-        operations=magnetic or listed,
-        hall=_all_of(values, "_symmetry_space_group_name_hall", "_space_group_name_hall"),
-        symbols=_all_of(values, *symbols),
-        numbers=_all_of(values, "_space_group_it_number", "_symmetry_int_tables_number"),
-        schoenflies=_all_of(values, "_space_group_name_schoenflies", "_symmetry_space_group_name_schoenflies"),
-        centerings=_all_of(values, "_space_group_symop_magn_centering_xyz"),
-        magnetic=bool(magnetic),
-    )
-
-
 _LENGTHS = ("_cell_length_a", "_cell_length_b", "_cell_length_c")
 _ANGLES = ("_cell_angle_alpha", "_cell_angle_beta", "_cell_angle_gamma")
 
 
-def _lattice(values: Values) -> NDArray[np.float64] | None:
-    """Lattice vectors as rows, (3, 3), angstrom; None where lengths or angles are left to the crystal system."""
-    from pymatgen.core import Lattice
+def _metric(values: Values) -> NDArray[np.float64] | None:
+    """Metric tensor of the cell, (3, 3), square angstrom; None where the crystal system leaves some of it out.
 
+    Raises:
+        UnreadableError: If the cell has no volume, or another one than the file says.
+    """
     cell = {tag: _number(values[tag][0], tag) for tag in (*_LENGTHS, *_ANGLES) if tag in values}
     if any(value <= 0 or (tag in _ANGLES and value >= 180) for tag, value in cell.items()):
         shown = ", ".join(str(values[tag][0]) for tag in cell)
         raise UnreadableError(f"no volume: cell lengths and angles are {shown}")
     if len(cell) < 6:
         return None
-    lattice = np.array(Lattice.from_parameters(*cell.values()).matrix)
-    if not np.isfinite(lattice).all() or abs(np.linalg.det(lattice)) < 1e-6:
+    edges = np.array([cell[tag] for tag in _LENGTHS])
+    alpha, beta, gamma = (cos(radians(cell[tag])) for tag in _ANGLES)
+    shape = 1 - alpha**2 - beta**2 - gamma**2 + 2 * alpha * beta * gamma
+    if not shape > 1e-12:
         raise UnreadableError("no volume: the cell lengths and angles span no cell")
-    stated = _all_of(values, "_cell_volume")
-    volume = abs(float(np.linalg.det(lattice)))
-    if stated and abs(_number(stated[0], "_cell_volume") / volume - 1) > _VOLUME_TOLERANCE:
+    volume = sqrt(shape) * float(edges.prod())
+    stated = all_of(values, "_cell_volume")
+    if stated and not abs(_number(stated[0], "_cell_volume") - volume) <= _VOLUME_TOLERANCE * volume:
         raise UnreadableError(
             f"contradiction: lengths and angles span {volume:.4g} cubic angstrom, but _cell_volume is {stated[0]}"
         )
-    return lattice
+    cosines = np.array([[1, gamma, beta], [gamma, 1, alpha], [beta, alpha, 1]])
+    return np.asarray(cosines * np.outer(edges, edges))
 
 
 def _formula(values: Values) -> dict[int, float] | None:
     """Amounts in the stated formula by atomic number; None if there is none, or nobody can read it."""
-    stated = _all_of(values, "_chemical_formula_sum")
+    stated = all_of(values, "_chemical_formula_sum")
     return _amounts(stated[0]) if stated else None
 
 
@@ -492,7 +472,7 @@ def _why_other_counts(operations: Operations, sites: Sites, values: Values) -> s
     counts = operations.multiplicities(sites.frac, _SAME_PLACE)
     order = len(operations.key) // counts
     for tag in _MULTIPLICITIES:
-        given = [float(text) for text in _all_of(values, tag) if text.isdigit()]
+        given = [float(text) for text in all_of(values, tag) if text.isdigit()]
         # Some programs write the order of the site's own symmetry under the name of its multiplicity.
         if len(given) == len(counts) and given not in (counts.tolist(), order.tolist()):
             right = order if tag.endswith("order") else counts
@@ -506,11 +486,11 @@ def _why_other_formula(held: Mapping[int, float], values: Values) -> str | None:
     formula = _formula(values)
     if formula is None:
         return None
-    stated = _all_of(values, "_chemical_formula_sum")[0]
+    stated = all_of(values, "_chemical_formula_sum")[0]
     ratios = [held[z] / formula[z] for z in held if z in formula]
     if set(held) != set(formula) or max(ratios) > min(ratios) * (1 + _FORMULA_TOLERANCE):
         return f"truncated or incomplete: its atoms do not add up to the formula it states ({stated})"
-    units = _all_of(values, "_cell_formula_units_z")
+    units = all_of(values, "_cell_formula_units_z")
     z = _number(units[0], "_cell_formula_units_Z") if units else 0.0
     ratio = sum(ratios) / len(ratios)
     if z <= 0:
@@ -546,16 +526,16 @@ def read_block(block: CifBlock) -> Arrays:
 
 def _crystal(values: Values) -> Arrays:
     """The crystal that the values of a block describe."""
-    lattice = _lattice(values)
-    stated = _stated(values)
+    metric = _metric(values)
+    stated = stated_symmetry(values)
     sites = _sites(values)
-    offered = choices(stated) if lattice is None else fitting(stated, lattice)
+    offered = choices(stated) if metric is None else fitting(stated, metric)
     ordered = bool((sites.occupancies == 1).all() and sites.numbers.all())
     operations = _chosen(offered, stated, sites, values) if ordered else offered[0]
-    arrays = _placed(_plain_cif(values, stated, operations, sites))
+    arrays = _placed(_plain_cif(values, sites), for_pymatgen(stated, operations))
     if not ordered and (len(offered) > 1 or not sites.numbers.all()):
         raise UnreadableError("disordered sites: several sites or elements share one position")
-    if not operations.keeps(arrays[1]):
+    if metric is None and not operations.keeps(arrays[1] @ arrays[1].T):
         raise UnreadableError("contradiction: the symmetry operations would change the lengths or angles of the cell")
     numbers, counts = np.unique(arrays[0], return_counts=True)
     held = dict(zip(numbers.tolist(), counts.tolist(), strict=True))
@@ -588,14 +568,13 @@ def _chosen(offered: Sequence[Operations], stated: Stated, sites: Sites, values:
     return right[0]
 
 
-def _placed(text: str) -> Arrays:
+def _placed(text: str, operations: tuple[PlacingOperation, ...]) -> Arrays:
     """Atoms in the cell, placed by pymatgen."""
-    from pymatgen.io.cif import CifParser
-
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            parser = CifParser.from_str(text, check_cif=False)
+            parser: Any = _placer().from_str(text, check_cif=False)
+            parser.operations = operations
             structure = parser.parse_structures(primitive=False)[0]
         except ValueError as error:
             raise UnreadableError(_reason(error, [str(warning.message) for warning in caught])) from error
@@ -615,11 +594,10 @@ def _reason(error: ValueError, remarks: list[str]) -> str:
     return f"truncated or malformed CIF: {shorten(failed.group(1) if failed else str(error))}"
 
 
-def _plain_cif(values: Values, stated: Stated, operations: Operations, sites: Sites) -> str:
-    """A small CIF in pymatgen's own spelling that holds only what was understood."""
+def _plain_cif(values: Values, sites: Sites) -> str:
+    """A small CIF in pymatgen's own spelling that holds only what was understood, without the symmetry."""
     kept = (*_LENGTHS, *_ANGLES, "_symmetry_cell_setting", "_space_group_crystal_system")
     lines = ["data_x", *(f"{tag} '{values[tag][0]}'" for tag in kept if tag in values)]
-    lines += _plain_symmetry(stated, operations)
     oxidation = ("_atom_type_symbol", "_atom_type_oxidation_number")
     if all(tag in values for tag in oxidation):
         lines += _loop({tag: [text or "?" for text in values[tag]] for tag in oxidation})
@@ -670,30 +648,15 @@ def _pymatgen_number(text: str) -> int | None:
     return known.get(text[:2].title()) or known.get(text[:1].upper())
 
 
-def _plain_symmetry(stated: Stated, operations: Operations) -> list[str]:
-    """Symmetry for pymatgen: the group's name where it has the same table, else the operations.
+@cache
+def _placer() -> type[CifParser]:
+    """pymatgen's parser, which is given the operations and reads none."""
+    from pymatgen.io.cif import CifParser
 
-    The name keeps the order of sites, and every bit of the coordinates, that its own table gives.
-    """
-    if not stated.operations:
-        names = [("_symmetry_space_group_name_H-M", text) for text in stated.symbols]
-        names += [("_symmetry_Int_Tables_number", text) for text in stated.numbers]
-        for tag, text in names:
-            if _pymatgen_key(tag, text) == operations.key:
-                return [f'{tag} "{text}"']
-    return _loop({"_symmetry_equiv_pos_as_xyz": operations.triplets})
+    class Placer(CifParser):
+        operations: tuple[PlacingOperation, ...] = ()
 
+        def get_symops(self, data: object) -> Any:  # noqa: ARG002
+            return self.operations
 
-@lru_cache(maxsize=1024)
-def _pymatgen_key(tag: str, text: str) -> frozenset[int] | None:
-    """The operations that pymatgen has for a name; None if it has none."""
-    from pymatgen.io.cif import CifFile, CifParser
-
-    if not re.fullmatch(r"[-A-Za-z0-9/:_ ()]+", text):
-        return None
-    alone = f'data_x\n{tag} "{text}"\n'
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        found = CifParser.from_str(alone, check_cif=False).get_symops(CifFile.from_str(alone).data["x"])
-    rotations = np.array([op.rotation_matrix for op in found])
-    return Operations.of(rotations, np.array([op.translation_vector for op in found])).key
+    return Placer

@@ -6,11 +6,12 @@ Whatever is stated is understood or refused, and all that is stated must agree.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache, cached_property, lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,10 @@ _MOST_OPERATIONS = 4096
 _METRIC_TOLERANCE = 0.01
 """Of the metric tensor, relative to the product of two edges: 0.5 % of an edge or 0.6 degrees."""
 _DASHES = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2212\ufe63\uff0d"), "-")
+
+
+Values = Mapping[str, "list[str | None]"]
+"""Values by tag, in small letters with ``_`` for ``.``; None where the file says ``?`` or ``.``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +76,8 @@ class Operations:
             frac: fractional coordinates, (N, 3).
             tolerance: distance, as a fraction of the cell, within which two positions are one.
         """
+        if len(self.rotations) == 1:
+            return np.ones(len(frac), dtype=np.int64)
         _, first = np.unique(self.codes, return_index=True)
         images = np.einsum("oij,nj->noi", self.rotations[first], frac) + self.steps[first] / _STEPS
         off = images - frac[:, None]
@@ -78,9 +85,10 @@ class Operations:
         left = (np.abs(off) < tolerance).all(2).sum(1)
         return np.asarray(len(first) // np.maximum(left, 1), dtype=np.int64)
 
-    def keeps(self, lattice: NDArray[np.float64]) -> bool:
-        """Whether every operation maps the lattice vectors, (3, 3), onto vectors of equal lengths and angles."""
-        metric = lattice @ lattice.T
+    def keeps(self, metric: NDArray[np.float64]) -> bool:
+        """Whether no operation changes the lengths and angles of a cell with this metric tensor, (3, 3)."""
+        if len(self.rotations) == 1:
+            return True
         edges = np.sqrt(np.diag(metric))
         rotated = np.einsum("oji,jk,okl->oil", self.rotations, metric, self.rotations)
         return bool((np.abs(rotated - metric) <= _METRIC_TOLERANCE * np.outer(edges, edges)).all())
@@ -247,10 +255,17 @@ def _from_gemmi(group: gemmi.GroupOps) -> Operations:
 
 
 @cache
+def _spglib_types() -> tuple[Any, ...]:
+    """spglib's table: one entry per Hall symbol."""
+    import spglib
+
+    return tuple(spglib.get_spacegroup_type(hall_number) for hall_number in range(1, 531))
+
+
+@cache
 def _settings() -> dict[str, tuple[tuple[tuple[str, ...], Setting], ...]]:
     """Settings by their symbol without spaces in small letters, each with the parts of the symbol."""
     import gemmi
-    import spglib
 
     found: dict[str, dict[tuple[str, str], tuple[tuple[str, ...], Setting]]] = {}
 
@@ -265,13 +280,11 @@ def _settings() -> dict[str, tuple[tuple[tuple[str, ...], Setting], ...]]:
         if group.number >= 195:
             add(group.hm.replace(" -3", " 3"), setting)  # F m 3 m, as written before 1983
     known = {setting.operations.key: setting for held in list(found.values()) for _, setting in held.values()}
-    for hall_number in range(1, 531):
-        kind = spglib.get_spacegroup_type(hall_number)
+    for kind in _spglib_types():
         setting = known.get(hall_operations(kind.hall_symbol).key)
-        if setting is None:
-            setting = Setting(kind.number, kind.choice if kind.choice in ("1", "2", "H", "R") else "", kind.hall_symbol)
+        choice = kind.choice if kind.choice in ("1", "2", "H", "R") else ""
         for symbol in (kind.international.rpartition("=")[2], kind.international_full):
-            add(symbol.strip(), setting)
+            add(symbol.strip(), setting or Setting(kind.number, choice, kind.hall_symbol))
     return {symbol: tuple(held.values()) for symbol, held in found.items()}
 
 
@@ -322,13 +335,11 @@ def settings_of_number(number: int) -> tuple[Setting, ...]:
 @cache
 def number_of_schoenflies(symbol: str) -> int | None:
     """Number of the group of a Schoenflies symbol such as ``Oh^5``; None if it is not understood."""
-    import spglib
 
     def plain(text: str) -> str:
         return re.sub(r"[\s_^.{}]", "", text).lower()
 
-    kinds = (spglib.get_spacegroup_type(k) for k in range(1, 531))
-    return next((kind.number for kind in kinds if plain(kind.schoenflies) == plain(symbol)), None)
+    return next((kind.number for kind in _spglib_types() if plain(kind.schoenflies) == plain(symbol)), None)
 
 
 @lru_cache(maxsize=1024)
@@ -371,18 +382,55 @@ class Stated:
         return (*self.hall, *self.symbols, *self.numbers, *self.schoenflies)
 
 
-def fitting(stated: Stated, lattice: NDArray[np.float64]) -> tuple[Operations, ...]:
+def all_of(values: Values, *tags: str) -> tuple[str, ...]:
+    """All values of tags that are given."""
+    return tuple(text for tag in tags for text in values.get(tag, ()) if text is not None)
+
+
+def stated_symmetry(values: Values) -> Stated:
+    """Everything that a block states about its symmetry.
+
+    Raises:
+        UnreadableError: If the structure is modulated, or a list of operations has gaps or is given twice, differently.
+    """
+    dimension = all_of(values, "_cell_modulation_dimension")
+    if any(text != "0" for text in dimension) or any("_ssg_" in tag for tag in values):
+        raise UnreadableError("a modulated structure, which no periodic cell describes")
+    magnetic = all_of(values, "_space_group_symop_magn_operation_xyz")
+    if not magnetic and any(tag.startswith(("_space_group_magn_n", "_space_group_symop_magn")) for tag in values):
+        raise UnreadableError("a magnetic group without its operations (_space_group_symop_magn_operation.xyz)")
+    lists = [values[t] for t in ("_symmetry_equiv_pos_as_xyz", "_space_group_symop_operation_xyz") if t in values]
+    lists = [texts for texts in lists if any(text is not None for text in texts)]
+    if any(text is None for texts in lists for text in texts):
+        raise UnreadableError("one of the symmetry operations is not given ('?' or '.')")
+    listed = tuple(str(text) for text in lists[0]) if lists else ()
+    if len(lists) > 1 and listed_operations(listed).key != listed_operations(tuple(map(str, lists[1]))).key:
+        raise UnreadableError("contradiction: two lists of symmetry operations that differ")
+    symbols = [tag for tag in values if tag.startswith(("_symmetry_space_group_name_h-m", "_space_group_name_h-m"))]
+    symbols = [tag for tag in symbols if not tag.endswith("_ref")]
+    return Stated(
+        operations=magnetic or listed,
+        hall=all_of(values, "_symmetry_space_group_name_hall", "_space_group_name_hall"),
+        symbols=all_of(values, *symbols),
+        numbers=all_of(values, "_space_group_it_number", "_symmetry_int_tables_number"),
+        schoenflies=all_of(values, "_space_group_name_schoenflies", "_symmetry_space_group_name_schoenflies"),
+        centerings=all_of(values, "_space_group_symop_magn_centering_xyz"),
+        magnetic=bool(magnetic),
+    )
+
+
+def fitting(stated: Stated, metric: NDArray[np.float64]) -> tuple[Operations, ...]:
     """The groups that a statement may mean and that a cell can have; more than one where the origin is left open.
 
     Args:
         stated: what the file states.
-        lattice: lattice vectors as rows, (3, 3), angstrom.
+        metric: metric tensor of the cell, (3, 3), square angstrom.
 
     Raises:
         UnreadableError: If there is none.
     """
     offered = choices(stated)
-    found = tuple(choice for choice in offered if choice.keeps(lattice))
+    found = tuple(choice for choice in offered if choice.keeps(metric))
     if not found:
         what = "the listed symmetry operations" if stated.operations else f"its group ({', '.join(stated.names)})"
         raise UnreadableError(f"contradiction: {what} would change the lengths or angles of the cell")
@@ -472,3 +520,56 @@ def _named(stated: Stated, symbols: dict[str, tuple[Setting, ...]], numbers: set
     if not shared:
         raise _contradiction(stated, f"the named group {stated.names[0]!r}")
     return tuple({setting.operations.key: setting.operations for setting in shared}.values())
+
+
+# The same operations for pymatgen, which places the atoms.
+
+
+class PlacingOperation:
+    """pymatgen's ``SymmOp`` as far as it places atoms, bit for bit, without its slow preparation of each point."""
+
+    def __init__(self, affine: NDArray[np.float64]) -> None:
+        """Hold the affine matrix of a ``SymmOp``, (4, 4)."""
+        self._affine = affine
+
+    def operate(self, point: Sequence[float]) -> NDArray[np.float64]:
+        """The image of a point in fractional coordinates, (3,)."""
+        return np.asarray(np.dot(self._affine, np.array((*point, 1.0)))[:3])
+
+
+def for_pymatgen(stated: Stated, operations: Operations) -> tuple[PlacingOperation, ...]:
+    """The operations as pymatgen has them: from its own table of the group's name where that is right.
+
+    So the order of sites, and every bit of the coordinates, is that of pymatgen's reader.
+    """
+    if not stated.operations:
+        names = [("_symmetry_space_group_name_H-M", text) for text in stated.symbols]
+        names += [("_symmetry_Int_Tables_number", text) for text in stated.numbers]
+        for tag, text in names:
+            found, key = _pymatgen_group(tag, text)
+            if key == operations.key:
+                return found
+    return _pymatgen_operations(operations.triplets)
+
+
+@lru_cache(maxsize=1024)
+def _pymatgen_operations(triplets: tuple[str, ...]) -> tuple[PlacingOperation, ...]:
+    """Operations from their text."""
+    from pymatgen.core.operations import SymmOp
+
+    return tuple(PlacingOperation(SymmOp.from_xyz_str(text).affine_matrix) for text in triplets)
+
+
+@lru_cache(maxsize=1024)
+def _pymatgen_group(tag: str, text: str) -> tuple[tuple[PlacingOperation, ...], frozenset[int]]:
+    """The operations that pymatgen has for a name, and their set; those of P1 if it does not know the name."""
+    from pymatgen.io.cif import CifFile, CifParser
+
+    plain = re.sub(r"[^-A-Za-z0-9/:_ ()]", "?", text)
+    alone = f'data_x\n{tag} "{plain}"\n'
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = CifParser.from_str(alone, check_cif=False).get_symops(CifFile.from_str(alone).data["x"])
+    translations = np.array([op.translation_vector for op in found])
+    placing = tuple(PlacingOperation(op.affine_matrix) for op in found)
+    return placing, Operations.of(np.array([op.rotation_matrix for op in found]), translations).key
