@@ -299,7 +299,7 @@ def _require_atoms(sites: Sites, columns: Values) -> None:
             raise UnreadableError(f"site {name} holds no atom: its occupancy is {share:g}")
 
 
-_TWO_READINGS = frozenset({"HO", "HF", "HS", "CO", "CN", "CS", "CF", "NO", "NP", "OS", "PO"})
+_TWO_READINGS = frozenset({"BH", "CF", "CN", "CO", "CS", "HF", "HO", "HS", "NH", "NO", "NP", "OG", "OS", "PO", "SG"})
 """In capitals, an element or an atom named after its neighbour: CO is cobalt or a carbon next to oxygen."""
 _VALENCE = {"Cval": "C", "Siva": "Si"}
 """Types of the CIF dictionary for scattering by valence electrons."""
@@ -364,7 +364,7 @@ def _word_of_label(label: str) -> str | None:
     if match is None or match[1].upper() in _NO_ATOM or match[1] == "T":
         return None  # T1 is a tetrahedral site far more often than tritium
     word, rest = match[1], match[2]
-    if re.match(r"[/,&|+-]\s*[A-Za-z]", rest) or re.match(r"o-?h|wat", label, flags=re.IGNORECASE):
+    if re.match(r"[/,&|+-]\s*[A-Za-z]", rest) or re.match(r"o-?h|wat|h[23]o", label, flags=re.IGNORECASE):
         return None
     if word in known or (len(word) == 2 and word.isupper() and word.title() in known):
         return word

@@ -281,10 +281,10 @@ def _settings() -> dict[str, tuple[tuple[tuple[str, ...], Setting], ...]]:
             add(group.hm.replace(" -3", " 3"), setting)  # F m 3 m, as written before 1983
     known = {setting.operations.key: setting for held in list(found.values()) for _, setting in held.values()}
     for kind in _spglib_types():
-        setting = known.get(hall_operations(kind.hall_symbol).key)
+        held_already = known.get(hall_operations(kind.hall_symbol).key)
         choice = kind.choice if kind.choice in ("1", "2", "H", "R") else ""
         for symbol in (kind.international.rpartition("=")[2], kind.international_full):
-            add(symbol.strip(), setting or Setting(kind.number, choice, kind.hall_symbol))
+            add(symbol.strip(), held_already or Setting(kind.number, choice, kind.hall_symbol))
     return {symbol: tuple(held.values()) for symbol, held in found.items()}
 
 
