@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -151,8 +152,9 @@ def values_of(block: CifBlock) -> Values:
 def _tags(block: gemmi.cif.Block) -> Iterator[tuple[str, list[str]]]:
     """Every tag with its values, one for a pair and a column for a loop."""
     for item in block:
-        if item.pair is not None:
-            yield item.pair[0], [item.pair[1]]
+        pair: Any = item.pair
+        if pair is not None:
+            yield pair[0], [pair[1]]
         elif item.loop is not None:
             tags = item.loop.tags
             if any(_plain_tag(tag).startswith(_WANTED) for tag in tags):
@@ -537,14 +539,13 @@ def _crystal(values: Values) -> Arrays:
         raise UnreadableError("disordered sites: several sites or elements share one position")
     if metric is None and not operations.keeps(arrays[1] @ arrays[1].T):
         raise UnreadableError("contradiction: the symmetry operations would change the lengths or angles of the cell")
-    numbers, counts = np.unique(arrays[0], return_counts=True)
-    held = dict(zip(numbers.tolist(), counts.tolist(), strict=True))
+    held = Counter(arrays[0].tolist())
     expected = _held(operations, sites)
     if set(held) != set(expected) or any(abs(held[z] - expected[z]) > _FORMULA_TOLERANCE for z in held):
         raise UnreadableError(
             "overlapping atoms: a site lies so near a symmetry element, or another site, that positions nearly coincide"
         )
-    reason = _why_other_formula(held, values)
+    reason = None if ordered else _why_other_formula(held, values)  # the choice of the group has asked already
     if reason:
         raise UnreadableError(reason)
     return arrays
@@ -600,11 +601,12 @@ def _plain_cif(values: Values, sites: Sites) -> str:
     lines = ["data_x", *(f"{tag} '{values[tag][0]}'" for tag in kept if tag in values)]
     oxidation = ("_atom_type_symbol", "_atom_type_oxidation_number")
     if all(tag in values for tag in oxidation):
-        lines += _loop({tag: [text or "?" for text in values[tag]] for tag in oxidation})
-    columns = {"_atom_site_label": [_plain_label(label, k) for k, label in enumerate(sites.labels)]}
-    types = _plain_types(sites, columns["_atom_site_label"])
+        lines += _loop({tag: [_quoted(text or "?") for text in values[tag]] for tag in oxidation})
+    labels = [_plain_label(label, k) for k, label in enumerate(sites.labels)]
+    columns = {"_atom_site_label": [_quoted(label) for label in labels]}
+    types = _plain_types(sites, labels)
     if types is not None:
-        columns["_atom_site_type_symbol"] = types
+        columns["_atom_site_type_symbol"] = [_quoted(text) for text in types]
     columns |= {tag: [str(text) for text in values[tag]] for tag in _AXES}
     if "_atom_site_occupancy" in values or not sites.numbers.all():
         shares = values.get("_atom_site_occupancy", [None] * len(sites.labels))
@@ -613,11 +615,12 @@ def _plain_cif(values: Values, sites: Sites) -> str:
 
 
 def _loop(columns: Mapping[str, Sequence[str]]) -> list[str]:
-    """A loop; no value holds a quote of the kind it is put in."""
+    """A loop of values that are in quotes where they need them."""
     rows = zip(*columns.values(), strict=True)
-    return ["loop_", *columns, *(" " + " ".join(_quoted(text) for text in row) for row in rows)]
+    return ["loop_", *columns, *(" " + " ".join(row) for row in rows)]
 
 
+@lru_cache(maxsize=4096)
 def _quoted(text: str) -> str:
     """A value in quotes where it needs them."""
     return text if re.fullmatch(r"[A-Za-z0-9.+-][A-Za-z0-9.+()*-]*", text) else f'"{text}"'

@@ -347,7 +347,8 @@ def number_of_operations(found: Operations) -> int | None:
     """Number of the group that operations form; None if no table has it."""
     import spglib
 
-    kind = spglib.get_spacegroup_type_from_symmetry(found.rotations, found.steps / _STEPS, symprec=2e-3)
+    _, once = np.unique(found.codes, return_index=True)
+    kind = spglib.get_spacegroup_type_from_symmetry(found.rotations[once], found.steps[once] / _STEPS, symprec=2e-3)
     return None if kind is None else int(kind.number)
 
 
