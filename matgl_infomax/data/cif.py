@@ -307,7 +307,7 @@ _VALENCE = {"Cval": "C", "Siva": "Si"}
 """Types of the CIF dictionary for scattering by valence electrons."""
 _TYPE = re.compile(r"(?:[0-9]{1,3})?([A-Za-z]{1,2})(?:[0-9.]*[+-][0-9.]*|[0-9]*|[+-]+|\([0-9IVX+-]+\)[0-9+-]*|_.*)")
 _LABEL = re.compile(r"(?:[0-9]{1,3})?([A-Za-z]+)(.*)", flags=re.DOTALL)
-_WITH_HYDROGEN = re.compile(r"o-?h|ow|wat|h[0-9]?-?o|hoh|[nc]-?h[0-9]|o[0-9]+[hw]|o\(?h", flags=re.IGNORECASE)
+_WITH_HYDROGEN = re.compile(r"o-?h|ow|wat|h[0-9]?-?o|hoh|[nc]-?h[0-9]|o[0-9]+-?[hw]|o\(?h", flags=re.IGNORECASE)
 _NO_ATOM = frozenset({"VA", "VAC", "BQ", "DU", "DUM", "XX", "LP", "CG", "CT", "WA"})
 """Vacancies, ghosts, dummies, lone pairs and centres of rings, as labels in capitals."""
 
