@@ -7,7 +7,6 @@ import gzip
 import io
 import lzma
 import re
-import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from matgl_infomax.data.cif import blocks_with_atoms, read_block
 from matgl_infomax.data.crystal import (
     Arrays,
     BadEntry,
     Draft,
     UnreadableError,
     decode,
-    decode_structure,
     guarded,
     parse_json,
     plain_numbers,
@@ -46,8 +45,6 @@ UNPACKED_BYTES, UNPACKED_TIMES = 2**28, 200
 """A file that unpacks to more than both, so many bytes and so many times its own size, is a trap or a mistake."""
 OTHER_CONTENT = ("holds no pymatgen Structure", "a table needs ")
 """How the reasons begin that a sound JSON or parquet file holds something else than crystals."""
-_FORMULA_TOLERANCE = 0.002
-"""Relative; one missing atom among 500 is still seen."""
 
 
 def file_kind(path: Path) -> str | None:
@@ -126,14 +123,13 @@ def unpacked_limit(size: int) -> int:
 
 def _cif(path: Path, id: str, wanted: frozenset[str], alone: bool) -> list[Draft | BadEntry]:
     """Every data block that lists atoms."""
-    blocks = re.split(r"^\s*(?=data_)", read_text(path), flags=re.MULTILINE | re.IGNORECASE)
-    blocks = [block for block in blocks if "_atom_site_fract_" in block or "_atom_site_cartn_" in block.lower()]
+    blocks = blocks_with_atoms(read_text(path))
     if not blocks:
         raise UnreadableError("truncated or no CIF: it lists no atoms (_atom_site_fract_x)")
     entries: list[Draft | BadEntry] = []
     for k, block in enumerate(blocks):
         name, source = (id, str(path)) if len(blocks) == 1 else (f"{id}:{k}", f"{path} block {k}")
-        entries.append(_entry(name, source, lambda block=block: _cif_block(block)))  # type: ignore[misc]
+        entries.append(_entry(name, source, lambda block=block: read_block(block)))  # type: ignore[misc]
     return entries
 
 
@@ -141,59 +137,6 @@ def _entry(id: str, source: str, call: Callable[[], Arrays]) -> Draft | BadEntry
     """A crystal without any columns."""
     found = guarded(source, id, call)
     return found if isinstance(found, BadEntry) else Draft.of(id, source, found)
-
-
-def _cif_block(text: str) -> Arrays:
-    """One crystal of a CIF, compared with the formula its block states."""
-    from pymatgen.io.cif import CifParser
-
-    cell = re.findall(r"^\s*_cell_(length|angle)_\w+\s+(-?\d+\.?\d*)", text, flags=re.MULTILINE)
-    if any(float(value) <= 0 or (kind == "angle" and float(value) >= 180) for kind, value in cell):
-        raise UnreadableError(f"no volume: cell lengths and angles are {', '.join(value for _, value in cell)}")
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            parser = CifParser.from_str(text, check_cif=False)
-            structure = parser.parse_structures(primitive=False)[0]
-        except ValueError as error:
-            raise UnreadableError(_cif_reason(error, [str(warning.message) for warning in caught])) from error
-        except (ZeroDivisionError, IndexError, KeyError) as error:
-            raise UnreadableError(f"truncated or malformed CIF: {shorten(str(error))}") from error
-    arrays = decode_structure(structure)
-    _compare_formula(arrays[0], next(iter(parser.as_dict().values())).get("_chemical_formula_sum"))
-    return arrays
-
-
-def _cif_reason(error: ValueError, remarks: list[str]) -> str:
-    """What pymatgen found wrong; it raises one error for everything and puts the reason into warnings."""
-    text = " ".join(remarks)
-    if "Occupancy" in text and "exceeded tolerance" in text:
-        return "overlapping atoms or disordered sites: the occupancies of one position add up to more than 1"
-    if "Singular matrix" in text:
-        return "no volume: the cell lengths and angles span no cell"
-    if "float NaN" in text:
-        return "a coordinate or cell length is not finite (NaN)"
-    failed = re.search(r"No structure parsed for section 1 in CIF\.\s*(.*?)(?:\n|$)", remarks[-1] if remarks else "")
-    return f"truncated or malformed CIF: {shorten(failed.group(1) if failed else str(error))}"
-
-
-def _compare_formula(numbers: np.ndarray, stated: str | None) -> None:
-    """Refuse a cell whose atoms are not those of the stated formula: that is how a cut file or lost hydrogen shows."""
-    from pymatgen.core import Composition
-
-    if not stated or "?" in stated:
-        return
-    try:
-        formula = Composition(stated)
-    except ValueError:
-        return  # a formula nobody can read contradicts nothing
-    counts = dict(zip(*(part.tolist() for part in np.unique(numbers, return_counts=True)), strict=True))
-    expected: dict[int, float] = {}
-    for element, amount in formula.items():
-        expected[element.Z] = expected.get(element.Z, 0.0) + amount
-    ratios = [counts[z] / expected[z] for z in counts if z in expected]
-    if set(counts) != set(expected) or max(ratios) > min(ratios) * (1 + _FORMULA_TOLERANCE):
-        raise UnreadableError(f"truncated or incomplete: its atoms do not add up to the formula it states ({stated})")
 
 
 def _poscar(path: Path, id: str, wanted: frozenset[str], alone: bool) -> list[Draft | BadEntry]:
