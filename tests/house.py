@@ -64,7 +64,10 @@ SAME_NAME = {
 }
 """Public names that may stand in more than one file, each with the reason; fewer than 15."""
 
-REASONS: dict[str, str] = {}
+REASONS: dict[str, str] = {
+    "source files": "108 after the moves; reading CIF, POSCAR and folders without a wrong word took four more",
+    "import arrows": "593 after the moves; the same four files brought 14",
+}
 """Row of the table whose target is missed -> why that is right. A row without a reason makes the exit code 1."""
 
 Arrow = tuple[str, str]

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NoReturn, TypeVar
 
+import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from matgl_infomax.errors import InputError, did_you_mean
-from matgl_infomax.settings.plain_yaml import load_yaml
 
 Heading = Literal[
     "Data", "Labels", "Corpus and source", "Model", "Learning curve", "Benchmark", "Force study", "Frozen vectors", "Probes",
@@ -424,8 +424,6 @@ def _known(settings_class: Any, path: tuple[Any, ...]) -> list[str]:
     return list(settings_class.model_fields)
 
 
-# From the options a user gives to the settings of an objective; what is unknown is refused with what there is.
-
 Kind = TypeVar("Kind", bound=Settings)
 Presets = Mapping[str, Mapping[str, Any]]
 
@@ -487,3 +485,67 @@ def _undeciding(settings_class: type[Settings]) -> dict[str, Any]:
         elif isinstance(field.annotation, type) and issubclass(field.annotation, Settings):
             found[name] = _undeciding(field.annotation)
     return {name: what for name, what in found.items() if what}
+
+
+# YAML as a user means it: no numbers in disguise, no key twice, and nothing that grows without end.
+
+DEEPEST = 20
+"""Levels of lists and sections within each other; settings have three."""
+MOST_NODES = 100_000
+"""Values after all aliases are written out; a few lines of aliases can stand for billions."""
+_TEXT, _MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+_DISGUISED = re.compile(r"[+-]?0\d+|.*[_:].*")
+"""Numbers to YAML 1.1 that are none to a reader: 010 is 8, 1_5 is 15, 1:30 is 90."""
+
+
+def load_yaml(text: str) -> Any:
+    """The content of a YAML text as plain values.
+
+    Args:
+        text: YAML.
+
+    Raises:
+        ValueError: If it is no YAML, names a key twice or with something else than text, nests too deeply, grows too
+            large, or holds a number that would be read as another one. The text is one line.
+    """
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        if node is None:
+            return None
+        _check(node, {}, DEEPEST)
+        return yaml.SafeLoader("").construct_document(node)
+    except yaml.YAMLError as error:
+        raise ValueError(" ".join(str(error).split())) from error
+    except RecursionError as error:
+        raise ValueError("it nests too deeply") from error
+
+
+def _check(node: yaml.Node, sizes: dict[int, int], depth: int) -> int:
+    """Number of values below a node, aliases written out; what is wrong with it is raised."""
+    if depth < 0:
+        raise ValueError(f"it nests deeper than {DEEPEST} levels, or contains itself")
+    if isinstance(node, yaml.ScalarNode):
+        if node.tag in _NUMBERS and _DISGUISED.fullmatch(node.value):
+            raise ValueError(f"{node.value!r} would be read as another number; write it plainly, or quote a text")
+        return 1
+    if id(node) not in sizes:
+        if isinstance(node, yaml.MappingNode):
+            _check_keys(node)
+        parts = [part for pair in node.value for part in (pair if isinstance(pair, tuple) else (pair,))]
+        sizes[id(node)] = 1 + sum(_check(part, sizes, depth - 1) for part in parts)
+    if sizes[id(node)] > MOST_NODES:
+        raise ValueError(f"it holds more than {MOST_NODES} values once its aliases are written out")
+    return sizes[id(node)]
+
+
+def _check_keys(node: yaml.MappingNode) -> None:
+    """Refuse keys that are no text, and keys that come twice: the last one alone would count."""
+    seen: set[str] = set()
+    for key, _ in node.value:
+        if key.tag not in (_TEXT, _MERGE):
+            shown = key.value if isinstance(key, yaml.ScalarNode) else "a list or section"
+            raise ValueError(f"the name {shown!r} is no text; quote it")
+        if key.value in seen:
+            raise ValueError(f"{key.value!r} is there twice")
+        seen.add(key.value)

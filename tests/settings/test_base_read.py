@@ -12,7 +12,7 @@ from pydantic import Field
 from matgl_infomax import cli
 from matgl_infomax.errors import InputError
 from matgl_infomax.settings import base, commands
-from matgl_infomax.settings.training import Settings
+from matgl_infomax.settings.base import Settings
 
 
 def parsed(settings_class: type[Settings], *words: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from matgl_infomax.settings.plain_yaml import load_yaml
+from matgl_infomax.settings.base import load_yaml
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from matgl_infomax.data.crystal import BadEntry, Crystal, UnreadableError
-from matgl_infomax.data.frames import header_values, read_ase_database, read_frames
+from matgl_infomax.data.formats import header_values, read_ase_database, read_frames
 from matgl_infomax.data.read import read_crystals
 from matgl_infomax.errors import InputError
 from tests.helpers.writers import to_atoms, to_frame
