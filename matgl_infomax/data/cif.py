@@ -85,11 +85,14 @@ def _text_fields(text: str) -> list[tuple[int, int]]:
     return list(zip(marks[::2], [*marks[1::2], *([len(text)] if len(marks) % 2 else [])], strict=True))
 
 
+_POSITION_LINE = re.compile(r"^[ \t]*_atom_site[_.](?:fract|cartn)_", flags=re.IGNORECASE | re.MULTILINE)
 _POSITION = re.compile(r"(^[ \t]*|[ \t])_atom_site[_.](?:fract|cartn)_", flags=re.IGNORECASE | re.MULTILINE)
 
 
 def _lists_atoms(block: CifBlock) -> bool:
     """Whether a block has tags of positions; one that is no CIF counts, for its error is to be told."""
+    if "\n;" not in block.text and _POSITION_LINE.search(block.text):
+        return True
     if not _POSITION.search(block.text):
         return False
     inside = _text_fields(block.text)
@@ -315,20 +318,15 @@ _NO_ATOM = frozenset({"VA", "VAC", "BQ", "DU", "DUM", "XX", "LP", "CG", "CT", "W
 def _elements(labels: Sequence[str], types: Sequence[str | None], values: Values) -> NDArray[np.int64]:
     """Atomic number of each site, (N,); isotopes count as their element, 0 means several elements by the type."""
     stated = frozenset(z for z in _formula(values) or ())
-    capitals = any(
-        len(word := _LABEL.sub(r"\1", text or label)) == 2
-        and word.isupper()
-        and word not in _TWO_READINGS
-        and word.title() in numbers_of_symbols()
-        for text, label in zip(types, labels, strict=True)
-    )
     found = []
     for label, text in zip(labels, types, strict=True):
         if " + " in (text or label):
             found.append(0)  # 0.8Nb + 0.2Zr, as the Pauling file writes it
             continue
         letters = _word_of_type(text) if text is not None else _word_of_label(label)
-        number = _number_of(letters, stated, capitals) if letters else None
+        number = _number_of(letters, stated) if letters else None
+        if number is None and letters in _TWO_READINGS and not stated and _in_capitals(labels, types):
+            number = numbers_of_symbols()[letters.title()]
         if number is None:
             raise UnreadableError(_no_element(label, text))
         found.append(number)
@@ -381,17 +379,21 @@ def _word_of_label(label: str) -> str | None:
     return first if re.fullmatch(designator, tail) else None
 
 
-def _number_of(word: str, stated: frozenset[int], capitals: bool) -> int | None:
-    """Atomic number of a symbol; letters in capitals that have two readings need the formula or other capitals."""
+def _in_capitals(labels: Sequence[str], types: Sequence[str | None]) -> bool:
+    """Whether the file writes some element of two letters in capitals that can be read in one way only."""
+    words = [_LABEL.sub(r"\1", text or label) for text, label in zip(types, labels, strict=True)]
+    words = [word for word in words if len(word) == 2 and word.isupper() and word not in _TWO_READINGS]
+    return any(word.title() in numbers_of_symbols() for word in words)
+
+
+def _number_of(word: str, stated: frozenset[int]) -> int | None:
+    """Atomic number of a symbol; letters in capitals that have two readings need the formula."""
     known = numbers_of_symbols()
     whole = known.get(word) or known.get(word.title())
     if word not in _TWO_READINGS:
         return whole
-    first = known[word[0]]
-    if stated:
-        fits = [number for number in (whole, first) if number in stated]
-        return fits[0] if len(fits) == 1 else None
-    return whole if capitals else None
+    fits = [number for number in (whole, known[word[0]]) if number in stated]
+    return fits[0] if len(fits) == 1 else None
 
 
 # From values to the symmetry, the cell and the formula.

@@ -309,6 +309,7 @@ def test_letters_with_two_readings_need_the_formula() -> None:
     with pytest.raises(UnreadableError, match="CO1"):
         read(cif(P1, sites))
     assert content(read(cif(P1, sites, more="_chemical_formula_sum 'Co O'\n"))) == {"Co": 1, "O": 1}
+    assert content(read(cif(P1, [*sites, ("CL1", "", "0.5 0 0")]))) == {"Co": 1, "O": 1, "Cl": 1}
     assert content(read(cif(P1, sites, more="_chemical_formula_sum 'C O'\n"))) == {"C": 1, "O": 1}
 
 
