@@ -31,7 +31,7 @@ pairs = [answers.difference(0, k) for k in range(1, 12)]
 answers.p_values()
 used = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu,
         "gigabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
-        "findings": [pair.p < 0.05 for pair in duels]}
+        "findings": [pair.p < 0.05 for pair in pairs]}
 print(json.dumps(used))
 """
 

@@ -151,13 +151,12 @@ from pathlib import Path
 import numpy as np
 from matgl_infomax.settings.training import ModelSettings, PretrainSettings
 from matgl_infomax.data.store import Store
-from matgl_infomax.train.predict import embed_rows, predict
-from matgl_infomax.train.pretrain import pretrain
+from matgl_infomax.train.pretrain import pretrain_encoder
 if __name__ == "__main__":
     store, out, settings = Store.open(Path(sys.argv[1])), Path(sys.argv[2]), sys.argv[3]
     settings = PretrainSettings.model_validate_json(settings)
     model = ModelSettings(preset="compact", supercell_atoms=20)
-    result = pretrain(store, np.arange(60), out, settings, model, progress=False)
+    result = pretrain_encoder(store, np.arange(60), out, settings, model, progress=False)
     assert (out / "pretrain.json").is_file() and result.history
 """
 

@@ -93,7 +93,7 @@ import sys, time
 from pathlib import Path
 import numpy as np
 from matgl_infomax.tasks.studies.arms import ARMS
-from tests.tasks.small_benchmark import Pretender, numbers, run
+from tests.helpers.small_benchmark import Pretender, numbers, run
 from tests.conftest import _crystal, CUBE
 class Slow(Pretender):
     def __call__(self, task):
@@ -109,7 +109,7 @@ run(numbers(items), Path(sys.argv[1]), arm="descriptors", seeds=2)
 def test_a_killed_benchmark_goes_on(tmp_path):
     """SIGKILL in the middle: every file that is there is whole, and the second process does only the rest."""
     command = [sys.executable, "-c", LATE, str(tmp_path)]
-    folder, root = tmp_path / "out" / "folds", Path(__file__).resolve().parents[2]
+    folder, root = tmp_path / "out" / "folds", Path(__file__).resolve().parents[3]
     first = subprocess.Popen(command, cwd=root, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 300
     while len(list(folder.glob("*.json"))) < 3 and first.poll() is None and time.monotonic() < deadline:
