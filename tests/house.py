@@ -34,7 +34,7 @@ PACKAGES = {CORE: CORE, "tasks": f"{CORE}.tasks", "leaderboard": f"{CORE}.leader
 
 FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("ground", tuple(f"{CORE}/{name}.py" for name in ("errors", "io", "jit", "workers", "record"))),
-    ("settings", (f"{CORE}/settings/",)),
+    ("settings", (f"{CORE}/settings/", f"{CORE}/config.py")),
     ("data", (f"{CORE}/data/",)),
     ("host", (f"{CORE}/host.py", f"{CORE}/graphs.py")),
     ("nn", (f"{CORE}/nn/",)),
@@ -65,8 +65,8 @@ SAME_NAME = {
 """Public names that may stand in more than one file, each with the reason; fewer than 15."""
 
 REASONS: dict[str, str] = {
-    "source files": "108 after the moves; reading CIF, POSCAR and folders without a wrong word took four more",
-    "import arrows": "593 after the moves; the same four files brought 14",
+    "source files": "108 after the moves; reading CIF, POSCAR and folders without a wrong word took four more, and an old address one",
+    "import arrows": "593 after the moves; the same five files brought 16",
 }
 """Row of the table whose target is missed -> why that is right. A row without a reason makes the exit code 1."""
 
