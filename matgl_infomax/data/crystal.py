@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, reduce
 from math import gcd
@@ -77,8 +78,6 @@ class Crystal:
             source=source,
         )
 
-
-# What a file reader hands on: crystals not yet checked, or the reason why there is none.
 
 T = TypeVar("T")
 
@@ -336,10 +335,6 @@ def decode_atoms(atoms: Atoms) -> Arrays:
     return np.array(atoms.numbers, dtype=np.int64), lattice, np.ascontiguousarray(frac)
 
 
-# Whether a crystal can be one: finite numbers, known elements, a volume, and no two atoms in one place.
-#
-# Everything is computed for thousands of crystals at once, so that a check never is a reason to skip it.
-
 CLOSEST_ANGSTROM = 0.5
 """Atoms nearer than this, periodic images included, are taken for an error; the H2 bond is 0.74 angstrom."""
 SMALLEST_VOLUME = 0.5
@@ -531,3 +526,19 @@ def in_cell(crystal: Crystal, matrix: ArrayLike) -> Crystal:
     return replace(
         crystal, numbers=np.repeat(crystal.numbers, len(inside)), lattice=combine @ crystal.lattice, frac=frac
     )
+
+
+UNDERSCORED = re.compile(r"[+-]?[\d.][\d.eE+-]*_[\d._eE+-]*")
+"""A word that Python takes for a number and no other program does, such as 1_5."""
+
+
+def refuse_underscores(lines: Iterable[str]) -> None:
+    """Refuse coordinates such as ``1_5``: Python reads 15 where 1.5 was meant.
+
+    Raises:
+        UnreadableError: With the word.
+    """
+    for line in lines:
+        for word in line.split() if "_" in line else ():
+            if UNDERSCORED.fullmatch(word):
+                raise UnreadableError(f"{shorten(repr(word), 40)} is no number")

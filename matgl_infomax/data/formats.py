@@ -28,9 +28,10 @@ from matgl_infomax.data.crystal import (
     guarded,
     parse_json,
     plain_numbers,
+    refuse_underscores,
     shorten,
 )
-from matgl_infomax.data.poscar import read_poscar, refuse_underscores
+from matgl_infomax.data.poscar import read_poscar
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from matgl_infomax.data.batch import SiteBatch, View
+from matgl_infomax.data.build import shard_rows
 from matgl_infomax.data.forces import ForceLabels
-from matgl_infomax.data.layout import shard_rows
 from matgl_infomax.data.store import Store
 from matgl_infomax.errors import InputError
 

@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from matgl_infomax.data.crystal import Arrays, UnreadableError, decode_structure, numbers_of_symbols, shorten
-
-UNDERSCORED = re.compile(r"[+-]?[\d.][\d.eE+-]*_[\d._eE+-]*")
-"""A word that Python takes for a number and no other program does, such as 1_5."""
-
-
-def refuse_underscores(lines: Iterable[str]) -> None:
-    """Refuse coordinates such as ``1_5``: Python reads 15 where 1.5 was meant.
-
-    Raises:
-        UnreadableError: With the word.
-    """
-    for line in lines:
-        for word in line.split() if "_" in line else ():
-            if UNDERSCORED.fullmatch(word):
-                raise UnreadableError(f"{shorten(repr(word), 40)} is no number")
+from matgl_infomax.data.crystal import (
+    Arrays,
+    UnreadableError,
+    decode_structure,
+    numbers_of_symbols,
+    refuse_underscores,
+    shorten,
+)
 
 
 def read_poscar(text: str) -> Arrays:

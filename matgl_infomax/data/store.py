@@ -21,9 +21,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from matgl_infomax.data.batch import SiteBatch, View
-from matgl_infomax.data.build import build_folder
+from matgl_infomax.data.build import Ids, Records, build_folder
 from matgl_infomax.data.crystal import Crystal
-from matgl_infomax.data.layout import Ids, Records
 from matgl_infomax.data.radius import RULES, EdgeRule, RadiusRule, batch_pairs
 from matgl_infomax.errors import InputError
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from matgl_infomax.errors import InputError
+from matgl_infomax.errors import InputError, did_you_mean
 from matgl_infomax.objectives.base import Objective, TwoLevelEncoder
-from matgl_infomax.objectives.combine import Combined, names_in
+from matgl_infomax.objectives.combine import Combined
 from matgl_infomax.objectives.denoise import Denoise
 from matgl_infomax.objectives.dual import Dual
 from matgl_infomax.objectives.fingerprint import Fingerprint
@@ -97,3 +97,23 @@ def label_columns(objective: str, preset: str, options: Mapping[str, Any]) -> La
     if len(names) == 1:
         return supervised_settings(preset, options)
     return supervised_settings("default", options.get("supervised", {}))
+
+
+def names_in(objective: str, known: Sequence[str]) -> list[str]:
+    """The parts of a combination such as ``infomax+masked``.
+
+    Args:
+        objective: names joined by plus signs.
+        known: names there are.
+
+    Raises:
+        InputError: For an unknown name, or one that stands there twice.
+    """
+    names = objective.split("+")
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        near = did_you_mean(unknown[0], known)
+        raise InputError(f"Unknown objective {', '.join(map(repr, unknown))}. Choose from: {', '.join(known)}.{near}")
+    if len(set(names)) < len(names):
+        raise InputError(f"An objective stands twice in {objective!r}. Give it once, with a weight.")
+    return names

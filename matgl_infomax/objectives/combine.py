@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import combinations
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.data.share import Share
-from matgl_infomax.errors import InputError, did_you_mean
+from matgl_infomax.errors import InputError
 from matgl_infomax.objectives.base import Objective, TwoLevelEncoder
 
 
@@ -98,23 +98,3 @@ def _check(parts: Mapping[str, Objective], weights: Mapping[str, float]) -> None
     for name, weight in weights.items():
         if not 0 < weight < float("inf"):
             raise InputError(f"The weight of {name} must be a positive number. Received: {weight}.")
-
-
-def names_in(objective: str, known: Sequence[str]) -> list[str]:
-    """The parts of a combination such as ``infomax+masked``.
-
-    Args:
-        objective: names joined by plus signs.
-        known: names there are.
-
-    Raises:
-        InputError: For an unknown name, or one that stands there twice.
-    """
-    names = objective.split("+")
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        near = did_you_mean(unknown[0], known)
-        raise InputError(f"Unknown objective {', '.join(map(repr, unknown))}. Choose from: {', '.join(known)}.{near}")
-    if len(set(names)) < len(names):
-        raise InputError(f"An objective stands twice in {objective!r}. Give it once, with a weight.")
-    return names

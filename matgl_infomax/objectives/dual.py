@@ -21,8 +21,7 @@ from matgl_infomax.data.elements import VALENCE_CLASSES, element_stiffness, vale
 from matgl_infomax.data.share import Share, at_least_single
 from matgl_infomax.errors import InputError
 from matgl_infomax.nn.layers import Head
-from matgl_infomax.objectives.base import Objective, SiteNumber, TwoLevelEncoder, site_vectors
-from matgl_infomax.objectives.collapse import spread_of
+from matgl_infomax.objectives.base import Objective, SiteNumber, TwoLevelEncoder, site_vectors, spread_of
 from matgl_infomax.objectives.masked import element_head, guessed
 from matgl_infomax.objectives.perturb import Rounding, moved, nudges, some_sites, with_hidden, within
 from matgl_infomax.objectives.twins import both_whole

@@ -16,8 +16,7 @@ from torch.nn.functional import normalize
 
 from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.data.share import Share, at_least_single
-from matgl_infomax.objectives.base import Objective, TwoLevelEncoder, levels
-from matgl_infomax.objectives.collapse import spread_of
+from matgl_infomax.objectives.base import Objective, TwoLevelEncoder, levels, spread_of
 from matgl_infomax.objectives.perturb import (
     Rounding,
     keep_pairs,

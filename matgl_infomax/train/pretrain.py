@@ -26,7 +26,7 @@ from matgl_infomax.io import atomic_write
 from matgl_infomax.nn.build import Encoder, new_encoder, save_model
 from matgl_infomax.nn.matgl_net import MatGLNet
 from matgl_infomax.objectives import Combined, Objective, new_objective
-from matgl_infomax.objectives.collapse import collapsed, effective_rank, spread
+from matgl_infomax.objectives.base import collapsed, effective_rank, spread
 from matgl_infomax.record import claim_folder
 from matgl_infomax.settings.base import deciding
 from matgl_infomax.settings.training import ModelSettings, PretrainSettings

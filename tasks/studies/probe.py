@@ -322,7 +322,7 @@ def _shapes(arms: Sequence[_ProbeArm]) -> pd.DataFrame:
     import pandas as pd
     import torch
 
-    from matgl_infomax.objectives.collapse import effective_rank, spread
+    from matgl_infomax.objectives.base import effective_rank, spread
 
     lines = []
     for arm in arms:

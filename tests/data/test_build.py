@@ -11,8 +11,6 @@ import numpy as np
 import pytest
 
 from matgl_infomax.data import build as module
-from matgl_infomax.data import build as shard
-from matgl_infomax.data import layout
 from matgl_infomax.data.build import content_key
 from matgl_infomax.data.store import build_store
 from matgl_infomax.data.supercell import SupercellRule
@@ -26,7 +24,7 @@ FAR = np.array([[0.0, 0.0, 0.0], [0.5, 0.5, 0.5]])
 @pytest.fixture
 def small_shards(monkeypatch):
     """Sixteen crystals per shard in this process."""
-    monkeypatch.setattr(layout, "CRYSTALS_PER_SHARD", 16)
+    monkeypatch.setattr(module, "CRYSTALS_PER_SHARD", 16)
 
 
 def build(crystals, folder, rule=RULE, **more):
@@ -52,7 +50,7 @@ def test_other_data_in_the_same_folder_gives_another_store(change, crystals, tmp
 
 def test_rule_and_code_version_are_part_of_the_key(crystals, monkeypatch):
     keys = {content_key(crystals, rule) for rule in (RULE, SupercellRule(30), SupercellRule(20, primitive=False))}
-    monkeypatch.setattr(shard, "CODE_VERSION", 0)
+    monkeypatch.setattr(module, "CODE_VERSION", 0)
     assert len(keys | {content_key(crystals, RULE)}) == 4
 
 
@@ -164,7 +162,7 @@ def test_full_disk_gets_a_sentence_and_keeps_what_is_finished(crystals, tmp_path
             raise OSError(errno.ENOSPC, "No space left on device")
         original(number)
 
-    monkeypatch.setattr(shard.os, "fsync", full)
+    monkeypatch.setattr(module.os, "fsync", full)
     items = many(crystals, 40)
     with pytest.raises(InputError, match=r"No space left on device.*--cache\.$"):
         build(items, tmp_path, workers=1)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from matgl_infomax.data import layout, loader
+from matgl_infomax.data import build, loader
 from matgl_infomax.data.loader import (
     AheadLoader,
     StepOrder,
@@ -100,7 +100,7 @@ def test_passes_are_walked_once(monkeypatch):
 @pytest.fixture
 def batches(crystals, tmp_path, monkeypatch):
     """Batches of a store with seven shards."""
-    monkeypatch.setattr(layout, "CRYSTALS_PER_SHARD", 16)
+    monkeypatch.setattr(build, "CRYSTALS_PER_SHARD", 16)
     return StoreBatches(store_of(many(crystals, 100), tmp_path), np.arange(100))
 
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from matgl_infomax.data import layout
+from matgl_infomax.data import build as module
+from matgl_infomax.data.build import Records
 from matgl_infomax.data.crystal import Crystal
-from matgl_infomax.data.layout import Records
 from matgl_infomax.data.store import Store, build_store
 from matgl_infomax.data.supercell import SupercellRule, supercell_pairs
 from matgl_infomax.data.symmetry import merge_equal, same_where_equal
@@ -28,7 +28,7 @@ FAR = np.array([[0.0, 0.0, 0.0], [0.5, 0.5, 0.5]])
 @pytest.fixture
 def small_shards(monkeypatch):
     """Sixteen crystals per shard in this process."""
-    monkeypatch.setattr(layout, "CRYSTALS_PER_SHARD", 16)
+    monkeypatch.setattr(module, "CRYSTALS_PER_SHARD", 16)
 
 
 def build(crystals, folder, rule=RULE, **more):

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from matgl_infomax.data.layout import CRYSTALS_PER_SHARD
+from matgl_infomax.data.build import CRYSTALS_PER_SHARD
 from matgl_infomax.data.store import Store
 
 pytestmark = pytest.mark.slow

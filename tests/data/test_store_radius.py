@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from matgl_infomax.data import layout
+from matgl_infomax.data import build as module
 from matgl_infomax.data.build import content_key
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.loader import StoreBatches
@@ -49,8 +49,8 @@ def test_batch_holds_the_radius_pairs_of_each_crystal(crystals, tmp_path):
 
 def test_only_crystals_lie_on_disk(crystals, tmp_path):
     store, rich = build(crystals, tmp_path), store_of(crystals, tmp_path)
-    lengths = layout.record_bytes(store.records.index)
-    assert {name for name in layout.SECTIONS if lengths[name].any()} == {"ids", "sites"}
+    lengths = module.record_bytes(store.records.index)
+    assert {name for name in module.SECTIONS if lengths[name].any()} == {"ids", "sites"}
     assert (store.path / "shard-000000.bin").stat().st_size < 0.3 * (rich.path / "shard-000000.bin").stat().st_size
     for row, crystal in enumerate(crystals):
         np.testing.assert_array_equal(store.crystal(row).frac, crystal.frac)
@@ -59,7 +59,7 @@ def test_only_crystals_lie_on_disk(crystals, tmp_path):
 
 
 def test_rows_of_all_shards_are_found(crystals, tmp_path, monkeypatch):
-    monkeypatch.setattr(layout, "CRYSTALS_PER_SHARD", 16)
+    monkeypatch.setattr(module, "CRYSTALS_PER_SHARD", 16)
     items = many(crystals, 40)
     store = build(items, tmp_path)
     rows = [39, 0, 15, 16, 17]

@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 
 from matgl_infomax.errors import InputError
 from matgl_infomax.nn.sitenet import SiteNet
-from matgl_infomax.objectives.collapse import effective_rank, spread
+from matgl_infomax.objectives.base import effective_rank, spread
 from matgl_infomax.objectives.infomax import GaussianLevel, InfoMax, InfoMaxSettings, kl_term
 from tests.helpers.build import batch_of, generator
 

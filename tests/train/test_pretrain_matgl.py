@@ -121,7 +121,7 @@ def test_training_moves_the_network_and_leaves_its_head(crystals, tmp_path):
 
 def test_pretrained_encoder_gives_the_vectors_of_its_last_validation(crystals, tmp_path):
     """What is opened again is what was validated: the rank of the vectors of the held-out crystals is the same."""
-    from matgl_infomax.objectives.collapse import effective_rank
+    from matgl_infomax.objectives.base import effective_rank
 
     result = run(items_of(crystals), tmp_path / "run")
     store = build_store(items_of(crystals), RadiusRule(4.0), tmp_path / "cache", progress=False)

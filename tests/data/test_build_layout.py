@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from matgl_infomax.data import layout
-from matgl_infomax.data.layout import HEADER_BYTES, INDEX, SECTIONS, checksum, narrow, record_bytes, record_starts
+from matgl_infomax.data import build
+from matgl_infomax.data.build import HEADER_BYTES, INDEX, SECTIONS, checksum, narrow, record_bytes, record_starts
 from matgl_infomax.errors import InputError
 from tests.helpers.build import many, store_of
 
@@ -45,12 +45,12 @@ def test_a_crystal_without_any_name_takes_no_room_for_one():
 
 def test_starts_are_those_of_a_plain_walk(monkeypatch):
     """Section after section, crystal after crystal, sections at multiples of eight; every shard from its own start."""
-    monkeypatch.setattr(layout, "CRYSTALS_PER_SHARD", 3)
+    monkeypatch.setattr(build, "CRYSTALS_PER_SHARD", 3)
     rng = np.random.default_rng(0)
     index = index_of(*((*rng.integers(1, 20, 5), 2) for _ in range(7)))
     lengths, (starts, sizes) = record_bytes(index), record_starts(index)
-    assert [list(rows) for rows in layout.shard_rows(7)] == [[0, 1, 2], [3, 4, 5], [6]]
-    for number, rows in enumerate(layout.shard_rows(7)):
+    assert [list(rows) for rows in build.shard_rows(7)] == [[0, 1, 2], [3, 4, 5], [6]]
+    for number, rows in enumerate(build.shard_rows(7)):
         place = HEADER_BYTES + len(rows) * INDEX.itemsize
         for name in SECTIONS:
             place = upward(place)
@@ -58,14 +58,14 @@ def test_starts_are_those_of_a_plain_walk(monkeypatch):
                 assert int(starts[name][row]) == place, (name, row)
                 place += int(lengths[name][row])
         assert int(sizes[number]) == place
-    assert layout.shard_of(np.arange(7)).tolist() == [0, 0, 0, 1, 1, 1, 2]
-    assert layout.shard_name(12) == "shard-000012.bin"
+    assert build.shard_of(np.arange(7)).tolist() == [0, 0, 0, 1, 1, 1, 2]
+    assert build.shard_name(12) == "shard-000012.bin"
 
 
 def test_no_crystals_need_no_shard():
     starts, sizes = record_starts(index_of())
     assert sizes.tolist() == [] and all(len(start) == 0 for start in starts.values())
-    assert layout.shard_rows(0) == []
+    assert build.shard_rows(0) == []
 
 
 def test_too_large_numbers_get_a_sentence():
@@ -91,7 +91,7 @@ def test_checksum_notices_a_single_bit():
 @pytest.fixture
 def records(crystals, tmp_path, monkeypatch):
     """Records of thirty crystals in three shards."""
-    monkeypatch.setattr(layout, "CRYSTALS_PER_SHARD", 12)
+    monkeypatch.setattr(build, "CRYSTALS_PER_SHARD", 12)
     return store_of(many(crystals, 30), tmp_path).records
 
 
@@ -103,7 +103,7 @@ def test_records_are_the_bytes_of_the_files(records):
         lengths = record_bytes(records.index[rows])[section]
         assert places == (np.cumsum(lengths) - lengths).tolist()
         for row, place, length in zip(rows, places, lengths, strict=True):
-            file = (records.path / layout.shard_name(int(row) // 12)).read_bytes()
+            file = (records.path / build.shard_name(int(row) // 12)).read_bytes()
             start = int(starts[section][row])
             assert data[place : place + length].tobytes() == file[start : start + length], (section, row)
 
@@ -114,7 +114,7 @@ def test_no_rows_read_nothing(records):
 
 
 def test_names_behave_like_a_sequence(records):
-    names = layout.Ids(records)
+    names = build.Ids(records)
     assert len(names) == 30 and list(names) == names[:] == [names[k] for k in range(30)]
     assert names[-1] == names[29] and names[10:14] == list(names)[10:14] and names[::-1][0] == names[29]
     assert names == list(names) and names != list(names)[:-1] and names != "no sequence of names"
@@ -125,8 +125,8 @@ def test_names_behave_like_a_sequence(records):
 
 
 def test_a_shard_that_is_gone_is_told(records):
-    (records.path / layout.shard_name(1)).unlink()
+    (records.path / build.shard_name(1)).unlink()
     with pytest.raises(InputError, match=r"Cannot read .*shard-000001\.bin: No such file.*it is rebuilt"):
         records.read("sites", np.array([13]))
     with pytest.raises(InputError, match=r"shard-000001\.bin is damaged"):
-        layout.Records(records.path, 30, checksum((records.path / "index.bin").read_bytes()))
+        build.Records(records.path, 30, checksum((records.path / "index.bin").read_bytes()))

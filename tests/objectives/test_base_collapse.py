@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from matgl_infomax.objectives.collapse import collapsed, effective_rank, spread, spread_of
+from matgl_infomax.objectives.base import collapsed, effective_rank, spread, spread_of
 from tests.helpers.build import generator
 
 
