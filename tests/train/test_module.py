@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from matgl_infomax.errors import DivergedError
 from matgl_infomax.train.module import AveragedModule, StepModule, WeightAverage, warmup_cosine
 
 
@@ -98,9 +99,11 @@ def test_patience_counts_validations_after_the_best():
     assert again.trainer.should_stop and again.best_score == 1.0, "a run that had stopped early stays as it is"
 
 
-def test_a_number_that_is_none_is_never_the_best():
-    module = Scored([1.0, math.nan]).go()
-    assert module.best_step == 10
+def test_a_score_that_is_no_number_ends_the_training():
+    module = Scored([1.0, math.nan])
+    with pytest.raises(DivergedError, match=r"The training diverged: score is nan at step 20 of 100\."):
+        module.go()
+    assert module.best_step == 10, "what was good before is still the best"
 
 
 def test_losses_of_a_chunk_are_averaged_once():
