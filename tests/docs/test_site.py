@@ -16,7 +16,7 @@ import threading
 import pytest
 
 from tests.docs.pages import DOCS
-from tests.helpers.chromium import CHROMIUM, open_browser
+from tests.helpers.chromium import open_browser, require_chromium
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -54,10 +54,7 @@ def address(site):
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
     """One browser for all tests, with a profile of its own."""
-    if CHROMIUM is None and "CI" in os.environ:
-        pytest.fail("There is no chromium, and CI has to have one: make browser installs it.")
-    if CHROMIUM is None:
-        pytest.skip("no chromium: make browser installs it")
+    require_chromium()
     with open_browser(tmp_path_factory.mktemp("profile")) as context:
         yield context
 

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
          "--disable-background-networking", "--disable-component-update"]  # fmt: skip
+
+
+def require_chromium() -> None:
+    """Skip the test where there is no browser; in CI, which has to have one, fail it."""
+    if CHROMIUM is None and "CI" in os.environ:
+        pytest.fail("There is no chromium, and CI has to have one: make browser installs it.")
+    if CHROMIUM is None:
+        pytest.skip("no chromium: make browser installs it")
 
 
 @contextmanager

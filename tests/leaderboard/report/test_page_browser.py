@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from matgl_infomax.leaderboard.report.page import report
-from tests.helpers.chromium import CHROMIUM, open_browser
+from tests.helpers.chromium import open_browser, require_chromium
 from tests.helpers.report_folders import write_all
 
 TABLE = "#cards-f1-1-filter"
@@ -17,10 +15,7 @@ TABLE = "#cards-f1-1-filter"
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
     """One browser for all tests, with a profile of its own."""
-    if CHROMIUM is None and "CI" in os.environ:
-        pytest.fail("There is no chromium, and CI has to have one: make browser installs it.")
-    if CHROMIUM is None:
-        pytest.skip("no chromium: make browser installs it")
+    require_chromium()
     with open_browser(tmp_path_factory.mktemp("profile")) as context:
         yield context
 
