@@ -21,7 +21,7 @@ from matgl_infomax import io
 from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.radius import radius_pairs
-from matgl_infomax.data.supercell import Pairs, primitive_cell, supercell_pairs
+from matgl_infomax.data.supercell import Pairs, SupercellRule, crystal_pairs, primitive_cell
 from matgl_infomax.errors import InputError
 from matgl_infomax.graphs import atomic_numbers as atomic_numbers
 from matgl_infomax.graphs import checked_crystal
@@ -231,11 +231,14 @@ class SupercellConverter(_Converter):
         element_types: elements in the order of the model's node types.
         max_atoms: limit of the supercell.
         primitive: reduce crystals to their primitive cell first.
+        standard_cell: build the supercell on the Niggli-reduced vectors.
     """
 
-    def __init__(self, element_types: Sequence[str], max_atoms: int = 50, primitive: bool = True) -> None:
+    def __init__(
+        self, element_types: Sequence[str], max_atoms: int = 50, primitive: bool = True, standard_cell: bool = False
+    ) -> None:
         super().__init__(element_types)
-        self.max_atoms, self.primitive = max_atoms, primitive
+        self.max_atoms, self.primitive, self.standard_cell = max_atoms, primitive, standard_cell
 
     def reduced(self, structure: Structure) -> Structure:
         """The cell whose sites are the nodes of the graph: the structure's own, or its primitive one."""
@@ -246,7 +249,7 @@ class SupercellConverter(_Converter):
         return primitive_cell(crystal) if self.primitive else crystal
 
     def _pairs(self, crystal: Crystal) -> Pairs:
-        return supercell_pairs(crystal.lattice, crystal.frac, self.max_atoms)
+        return crystal_pairs(crystal, SupercellRule(self.max_atoms, self.primitive, standard=self.standard_cell))
 
 
 class RadiusConverter(_Converter):

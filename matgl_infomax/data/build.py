@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.radius import EdgeRule, RadiusRule, radius_pairs
-from matgl_infomax.data.supercell import Pairs, SupercellRule, primitive_cell, supercell_pairs
+from matgl_infomax.data.supercell import Pairs, SupercellRule, crystal_pairs, primitive_cell
 from matgl_infomax.data.symmetry import Merged, merge_equal, same_where_equal
 from matgl_infomax.errors import InputError
 from matgl_infomax.workers import cores, run_jobs
@@ -216,7 +216,9 @@ def shard_key(crystals: Sequence[Crystal], rule: EdgeRule) -> str:
 
     Labels are left out on purpose: they never enter a store.
     """
-    decides = {"code": CODE_VERSION, "rule": asdict(rule)}
+    decides: dict[str, Any] = {"code": CODE_VERSION, "rule": asdict(rule)}
+    if isinstance(rule, SupercellRule) and not rule.standard:  # as all were once: stores of those days are found again
+        del decides["rule"]["standard"]
     if not isinstance(rule, SupercellRule):  # which was the only one once: its stores of those days are found again
         decides["kind"] = type(rule).__name__
     digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode())
@@ -324,7 +326,7 @@ def _records(crystal: Crystal, rule: EdgeRule) -> tuple[tuple[int, ...], dict[st
         crystal = primitive_cell(crystal)
     if isinstance(rule, RadiusRule):
         return _crystal_alone(crystal)
-    pairs = supercell_pairs(crystal.lattice, crystal.frac, rule.max_atoms)
+    pairs = crystal_pairs(crystal, rule)
     pairs = replace(pairs, distance=same_where_equal(pairs.distance))
     merged = merge_equal(crystal.numbers, pairs, rule.merge_angstrom)
     n, name = crystal.n_sites, crystal.id.encode()

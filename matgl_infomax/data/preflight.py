@@ -11,7 +11,7 @@ import numpy as np
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.elements import imputed_elements
 from matgl_infomax.data.read import Crystals
-from matgl_infomax.data.supercell import supercell_matrix
+from matgl_infomax.data.supercell import SupercellRule, supercell_cells
 from matgl_infomax.errors import InputError
 
 FEW_LABELS = 50
@@ -127,13 +127,8 @@ def _summary(target: str, values: np.ndarray) -> LabelSummary:
 def _pairs(crystals: Crystals, supercell_atoms: int) -> float:
     """Mean of sites times supercell sites over an even sample of the crystals."""
     sample = [crystals[row] for row in range(0, len(crystals), max(1, len(crystals) // _SAMPLE))]
-    pairs = [c.n_sites**2 * _cells(c, supercell_atoms) for c in sample]
-    return float(np.mean(pairs))
-
-
-def _cells(crystal: Crystal, supercell_atoms: int) -> int:
-    """Cells in the supercell of a crystal."""
-    return int(np.prod(np.diag(supercell_matrix(crystal.lattice, crystal.n_sites, supercell_atoms))))
+    rule = SupercellRule(supercell_atoms, standard=True)
+    return float(np.mean([crystal.n_sites**2 * supercell_cells(crystal, rule) for crystal in sample]))
 
 
 def _warnings(

@@ -24,6 +24,7 @@ from matgl_infomax.data.batch import SiteBatch, View
 from matgl_infomax.data.build import Ids, Records, build_folder
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.radius import RULES, EdgeRule, RadiusRule, batch_pairs
+from matgl_infomax.data.supercell import SupercellRule
 from matgl_infomax.errors import InputError
 
 __all__ = ["Store", "build_store"]
@@ -71,6 +72,8 @@ class Store:
         fits = type(wanted) is type(self.rule)
         if isinstance(wanted, RadiusRule) and isinstance(self.rule, RadiusRule):
             fits = wanted.cutoff_angstrom == self.rule.cutoff_angstrom
+        if isinstance(wanted, SupercellRule) and isinstance(self.rule, SupercellRule):
+            fits = wanted.standard == self.rule.standard
         if not fits:
             raise InputError(f"The network needs pairs by {wanted}. Received: a store of {self.rule}. Build another.")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import spglib
 from numpy.typing import NDArray
 
 from matgl_infomax.data.crystal import Crystal
@@ -26,6 +27,8 @@ class SupercellRule:
     """Whether the cell is made primitive first."""
     merge_angstrom: float = 1e-4
     """Distances within this of each other count as equal where equal sites and pairs are merged."""
+    standard: bool = False
+    """Whether the supercell is built on the Niggli-reduced vectors, so that their choice and order enter nowhere."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +94,98 @@ def supercell_pairs(lattice: NDArray[np.float64], frac: NDArray[np.float64], max
     matrix = supercell_matrix(lattice, len(frac), max_atoms)
     src, dst, offset, distance = nearest_images(plain_copy(lattice), plain_copy(frac), matrix)
     return Pairs(src=src, dst=dst, offset=offset, distance=distance)
+
+
+def crystal_pairs(crystal: Crystal, rule: SupercellRule) -> Pairs:
+    """Every site of a crystal against every site of its supercell, by the rule; its sites stay as they are.
+
+    Args:
+        crystal: the cell whose sites become receivers; the rule's ``primitive`` has been obeyed already.
+        rule: size of the supercell, and the vectors that it is built on.
+
+    Raises:
+        InputError: If the limit is below one atom, or the lattice has no volume.
+    """
+    if not rule.standard:
+        return supercell_pairs(crystal.lattice, crystal.frac, rule.max_atoms)
+    return standard_pairs(crystal.numbers, crystal.lattice, crystal.frac, rule.max_atoms)
+
+
+def supercell_cells(crystal: Crystal, rule: SupercellRule) -> int:
+    """Number of cells in the supercell that the rule gives a crystal."""
+    lattice = standard_steps(crystal.lattice) @ crystal.lattice if rule.standard else crystal.lattice
+    return int(np.prod(np.diag(supercell_matrix(lattice, crystal.n_sites, rule.max_atoms))))
+
+
+def standard_pairs(
+    numbers: NDArray[np.int64], lattice: NDArray[np.float64], frac: NDArray[np.float64], max_atoms: int
+) -> Pairs:
+    """As ``supercell_pairs``, on a supercell that depends on the crystal alone, not on how its lattice is written.
+
+    The near-cubic supercell is built on the Niggli-reduced vectors, whose lengths and angles are unique. Where the
+    lattice has symmetry, several vectors have these lengths and angles (of a square net, a and b or b and a), and
+    they may give supercells that differ for the crystal's sites. Of these the most compact one is taken, with the
+    least ``sum_i Z_i (sum_j sqrt(Z_j) d_ij^2)^2``: no labelling of axes or sites enters this number.
+
+    Args:
+        numbers: atomic numbers, (N,).
+        lattice: lattice vectors as rows, (3, 3), angstrom.
+        frac: fractional coordinates, (N, 3).
+        max_atoms: limit of the supercell.
+
+    Returns:
+        N * N * m pairs sorted by receiver; their offsets count the lattice vectors that were given.
+
+    Raises:
+        InputError: If the limit is below one atom, or the lattice has no volume.
+    """
+    lattice, frac = plain_copy(lattice), plain_copy(frac)
+    steps = standard_steps(lattice)
+    basis = steps @ lattice
+    matrix = supercell_matrix(basis, len(frac), max_atoms)
+    weight = np.sqrt(numbers.astype(np.float64))
+    best, least = None, np.inf
+    for turn in different_turns(matrix, lattice_turns(basis)):
+        to_given = turn @ steps
+        inside = plain_copy(frac @ _inverse(to_given))
+        found = nearest_images(_rows(to_given, lattice), inside, matrix)
+        score = crystal_score(weight, found[0], found[1], found[3])
+        if score < least * (1 - _SAME_SCORE):
+            best, least = (found, to_given), score
+    assert best is not None  # the first turn is the identity, and every score is finite
+    (src, dst, offset, distance), to_given = best
+    return Pairs(src, dst, (offset @ to_given).astype(np.int32), distance)
+
+
+_SAME_SCORE = 1e-12
+"""Supercells whose scores differ less (relative) differ by rounding alone: the first is taken."""
+
+_NIGGLI_EPS = 1e-5
+"""Squares and products of reduced vectors closer than this, for cells of one cubic angstrom, are equal for spglib."""
+
+
+def standard_steps(lattice: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Integer matrix T, (3, 3) of determinant +-1, such that the rows of ``T @ lattice`` are Niggli-reduced vectors.
+
+    Args:
+        lattice: lattice vectors as rows, (3, 3), angstrom.
+
+    Raises:
+        InputError: If the lattice has no volume.
+    """
+    lattice = plain_copy(lattice)
+    volume = abs(np.linalg.det(lattice)) if np.isfinite(lattice).all() else 0.0
+    if not volume > 0:
+        raise InputError(f"A crystal needs a lattice with a volume. Received: {lattice.tolist()}.")
+    first = reducing_matrix(lattice)  # short vectors first: spglib's steps then stay few, its rounding small
+    short = first @ lattice / volume ** (1 / 3)
+    niggli = spglib.niggli_reduce(short, _NIGGLI_EPS)
+    if niggli is None:
+        raise InputError(f"spglib finds no Niggli-reduced cell. Received: {lattice.tolist()}. Check the lattice.")
+    steps = np.rint(niggli @ np.linalg.inv(short)).astype(np.int64) @ first
+    if abs(round(np.linalg.det(steps))) != 1:
+        raise InputError(f"spglib reduces to another lattice. Received: {lattice.tolist()}. Check the lattice.")
+    return steps
 
 
 def plain_copy(array: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -368,6 +463,133 @@ _DELTA = 0.75
 
 _MOST_STEPS = 10_000
 """Far more than any lattice with a volume takes; without one the reduction would never end."""
+
+
+_ALONG = (22, 16, 14)
+"""Numbers of the three lattice vectors themselves among the 27 steps, counted as 9 a + 3 b + c from (-1, -1, -1)."""
+
+_SAME_METRIC = 1e-4
+"""Products of vectors closer than this, as a part of the longest square, are equal: turns of the lattice keep them."""
+
+
+@compiled()
+def lattice_turns(basis):  # type: ignore[no-untyped-def]
+    """Every W, (n, 3, 3) int64, for which ``W @ basis`` has the lengths and angles of the basis; the identity first.
+
+    Of W and -W, which give the same supercell, the one of determinant +1. The entries of turns of reduced vectors
+    are -1, 0 or 1 (International Tables for Crystallography A, 1.3).
+
+    Args:
+        basis: reduced lattice vectors as rows, (3, 3) float64, angstrom.
+    """
+    metric, step = np.zeros((3, 3)), np.zeros((27, 3), dtype=np.int64)
+    for i in range(3):
+        for j in range(3):
+            metric[i, j] = basis[i, 0] * basis[j, 0] + basis[i, 1] * basis[j, 1] + basis[i, 2] * basis[j, 2]
+    for g in range(27):
+        step[g, 0], step[g, 1], step[g, 2] = g // 9 - 1, g // 3 % 3 - 1, g % 3 - 1
+    tolerance = _SAME_METRIC * max(metric[0, 0], metric[1, 1], metric[2, 2])
+    turns, n = np.zeros((24, 3, 3), dtype=np.int64), 1
+    turns[0, 0, 0] = turns[0, 1, 1] = turns[0, 2, 2] = 1
+    for a in range(27):
+        if abs(_product(step[a], step[a], metric) - metric[0, 0]) > tolerance:
+            continue
+        for b in range(27):
+            if abs(_product(step[b], step[b], metric) - metric[1, 1]) > tolerance:
+                continue
+            if abs(_product(step[a], step[b], metric) - metric[0, 1]) > tolerance:
+                continue
+            for c in range(27):
+                fits = abs(_product(step[c], step[c], metric) - metric[2, 2]) <= tolerance
+                fits = fits and abs(_product(step[a], step[c], metric) - metric[0, 2]) <= tolerance
+                fits = fits and abs(_product(step[b], step[c], metric) - metric[1, 2]) <= tolerance
+                if not fits or n == 24 or _determinant(step[a], step[b], step[c]) != 1:
+                    continue
+                if not (a == _ALONG[0] and b == _ALONG[1] and c == _ALONG[2]):
+                    turns[n, 0], turns[n, 1], turns[n, 2] = step[a], step[b], step[c]
+                    n += 1
+    return turns[:n]
+
+
+@compiled()
+def _product(left, right, metric):  # type: ignore[no-untyped-def]
+    """Inner product, angstrom squared, of two vectors given in whole steps along the basis."""
+    total = 0.0
+    for i in range(3):
+        for j in range(3):
+            total += left[i] * metric[i, j] * right[j]
+    return total
+
+
+@compiled()
+def _determinant(a, b, c):  # type: ignore[no-untyped-def]
+    """Determinant of three rows."""
+    return a[0] * (b[1] * c[2] - b[2] * c[1]) - a[1] * (b[0] * c[2] - b[2] * c[0]) + a[2] * (b[0] * c[1] - b[1] * c[0])
+
+
+@compiled()
+def different_turns(matrix, turns):  # type: ignore[no-untyped-def]
+    """Those turns, (n, 3, 3), after which ``matrix @ turn`` spans supercells that differ from each other.
+
+    Two matrices span one supercell where they have the same Hermite normal form.
+
+    Args:
+        matrix: matrix of the supercell, (3, 3) int64.
+        turns: turns of the lattice, (n, 3, 3) int64.
+    """
+    forms, kept = np.zeros((len(turns), 3, 3), dtype=np.int64), np.zeros_like(turns)
+    n = 0
+    for t in range(len(turns)):
+        form = hermite_form(_times(matrix, turns[t]))
+        new = True
+        for k in range(n):
+            if np.all(forms[k] == form):
+                new = False
+                break
+        if new:
+            forms[n], kept[n] = form, turns[t]
+            n += 1
+    return kept[:n]
+
+
+@compiled()
+def hermite_form(matrix):  # type: ignore[no-untyped-def]
+    """Hermite normal form, (3, 3): upper triangular, positive diagonal, entries above it from 0 up to it."""
+    form = matrix.copy()
+    for k in range(3):
+        for i in range(k + 1, 3):
+            while form[i, k] != 0:  # Euclid's algorithm on two rows
+                times = form[k, k] // form[i, k]
+                for j in range(3):
+                    rest = form[k, j] - times * form[i, j]
+                    form[k, j], form[i, j] = form[i, j], rest
+        if form[k, k] < 0:
+            for j in range(3):
+                form[k, j] = -form[k, j]
+        for i in range(k):
+            times = form[i, k] // form[k, k]
+            for j in range(3):
+                form[i, j] -= times * form[k, j]
+    return form
+
+
+@compiled()
+def crystal_score(weight, src, dst, distance):  # type: ignore[no-untyped-def]
+    """How spread out a supercell is around its sites, ``sum_i w_i^2 (sum_j w_j d_ij^2)^2``: see ``standard_pairs``.
+
+    Args:
+        weight: what stands for the element of each site, (N,): the root of its atomic number.
+        src: receivers in rising order, (E,).
+        dst: senders, (E,).
+        distance: distances, (E,), angstrom.
+    """
+    total, site, own = 0.0, src[0], 0.0
+    for pair in range(len(src)):
+        if src[pair] != site:
+            total += weight[site] * weight[site] * own * own
+            site, own = src[pair], 0.0
+        own += weight[dst[pair]] * distance[pair] * distance[pair]
+    return total + weight[site] * weight[site] * own * own
 
 
 @compiled()

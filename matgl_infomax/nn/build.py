@@ -16,7 +16,7 @@ from matgl_infomax.data.supercell import SupercellRule
 from matgl_infomax.errors import InputError
 from matgl_infomax.host import MatGLModel, Potential, load_model
 from matgl_infomax.nn.matgl_net import MatGLNet
-from matgl_infomax.nn.sitenet import ELEMENTS, SiteNet
+from matgl_infomax.nn.sitenet import ELEMENTS, PRESETS, SiteNet
 from matgl_infomax.settings.training import ModelSettings
 
 Encoder = SiteNet | MatGLNet
@@ -108,7 +108,8 @@ def with_new_head(encoder: Encoder, n_targets: int, seed: int) -> Encoder:
 def edge_rule(model: ModelSettings) -> EdgeRule:
     """How crystals have to be prepared for a network that is made from these settings."""
     if model.name == "sitenet":
-        return SupercellRule(model.supercell_atoms, model.primitive, model.merge_angstrom)
+        standard = {**PRESETS[model.preset], **model.options}.get("standard_cell", False)
+        return SupercellRule(model.supercell_atoms, model.primitive, model.merge_angstrom, standard)
     return new_model(model, 1, 0).edges
 
 

@@ -56,6 +56,9 @@ class SiteNet(PropertyModel):
         element_types: elements in the order of the graph's node types.
         max_atoms: limit of the supercell that crystals are expanded to.
         primitive: reduce crystals to their primitive cell first.
+        standard_cell: build the supercell on the Niggli-reduced vectors, so that the choice and order of the lattice
+            vectors change nothing. False, as in the published network, where the argument is not given: weights that
+            were saved before there was this argument keep their meaning.
         embedding_width: width of the learned element vector; 0 for none.
         property_scale: "raw" elemental properties, scaled as in Deep InfoMax ("infomax"), or more of them, each with
             mean 0 and standard deviation 1 ("standard").
@@ -91,6 +94,7 @@ class SiteNet(PropertyModel):
         element_types: Sequence[str] = ELEMENTS,
         max_atoms: int = 50,
         primitive: bool = True,
+        standard_cell: bool = False,
         embedding_width: int = 0,
         property_scale: str = "infomax",
         pair_channels: Sequence[str] = ("distance",),
@@ -117,7 +121,7 @@ class SiteNet(PropertyModel):
         self.save_args(locals())
         self._output_named(output)
         self.element_types = tuple(element_types)
-        self.max_atoms, self.primitive = max_atoms, primitive
+        self.max_atoms, self.primitive, self.standard_cell = max_atoms, primitive, standard_cell
         self.pair_channels, self.output = tuple(pair_channels), output
         self.n_targets = n_targets
         self.site_input = SiteInput(embedding_width, property_scale)
@@ -180,7 +184,7 @@ class SiteNet(PropertyModel):
     @property
     def edges(self) -> SupercellRule:
         """How crystals become pairs: each site to every site of a near-cubic supercell."""
-        return SupercellRule(self.max_atoms, self.primitive)
+        return SupercellRule(self.max_atoms, self.primitive, standard=self.standard_cell)
 
     @property
     def reach_angstrom(self) -> float | None:
@@ -225,7 +229,7 @@ class SiteNet(PropertyModel):
 
     def converter(self) -> host.SupercellConverter:
         """The supercell graphs that it reads."""
-        return host.SupercellConverter(self.element_types, self.max_atoms, self.primitive)
+        return host.SupercellConverter(self.element_types, self.max_atoms, self.primitive, self.standard_cell)
 
     def layer_groups(self) -> dict[str, list[nn.Parameter]]:
         """Parameters by depth, from the input to the head: what can be frozen or given its own learning rate."""
@@ -415,10 +419,11 @@ def pair_features(batch: SiteBatch, channels: Sequence[str]) -> Tensor:
 PRESETS: dict[str, dict[str, Any]] = {
     # Deep InfoMax on Site-Net, 2025: 55,777 weights, 60,002 with the head. The local part ran with ReLU because its
     # configuration named the activation under another key; it is kept, and is also three times faster than Mish.
-    "compact": {},
+    "compact": {"standard_cell": True},
     # Site-Net with what network and descriptors were found to need with few labels (leaderboard/results): more
     # properties of the elements, a basis of distances, residual blocks, and the spread of the sites beside their mean.
     "rich": {
+        "standard_cell": True,
         "property_scale": "standard",
         "pair_channels": ("distance", "gaussians"),
         "n_heads": 4,

@@ -185,7 +185,8 @@ def _in_words(rule: dict[str, Any]) -> str:
     """How crystals become pairs."""
     cell = "primitive cells" if rule["primitive"] else "cells as they are"
     if "max_atoms" in rule:
-        return f"supercells of {rule['max_atoms']} atoms ({cell})"
+        vectors = "Niggli-reduced vectors" if rule["standard"] else "the vectors given"
+        return f"supercells of {rule['max_atoms']} atoms on {vectors} ({cell})"
     return f"neighbours within {rule['cutoff_angstrom']:g} angstrom ({cell})"
 
 
@@ -196,6 +197,8 @@ def _remedy(needed: dict[str, Any]) -> str:
         words.append(f"--model.supercell-atoms {needed['max_atoms']}")
     if "primitive" in needed:
         words.append(f"--model.{'primitive' if needed['primitive'] else 'no-primitive'}")
+    if "standard" in needed:
+        words.append(f"--model.options standard_cell={str(needed['standard']).lower()}")
     return f"Give {' and '.join(words)}." if words else "Give the encoder's own --model and --model.options."
 
 

@@ -15,9 +15,11 @@ from matgl_infomax.data.store import Store, build_store
 from matgl_infomax.data.supercell import SupercellRule
 
 
-def store_of(crystals: Sequence[Crystal], folder: Path, max_atoms: int = 20, primitive: bool = True) -> Store:
-    """A store with small supercells, without a progress bar."""
-    return build_store(crystals, SupercellRule(max_atoms, primitive), folder, progress=False)
+def store_of(
+    crystals: Sequence[Crystal], folder: Path, max_atoms: int = 20, primitive: bool = True, standard: bool = True
+) -> Store:
+    """A store with small supercells, built on reduced vectors as for most presets, without a progress bar."""
+    return build_store(crystals, SupercellRule(max_atoms, primitive, standard=standard), folder, progress=False)
 
 
 def batch_of(crystals: Sequence[Crystal], folder: Path, *, double: bool = False, **rule: int | bool) -> SiteBatch:
