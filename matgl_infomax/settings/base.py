@@ -41,6 +41,10 @@ class Settings(BaseModel):
     heading: ClassVar[Heading] = "Data"
     """Heading in ``--help`` of the settings that a class declares first; a class below it may change their defaults."""
 
+    def also_decides(self) -> dict[str, Any]:
+        """What decides a result beside the values of these settings, by name, for claims and hashes; nothing here."""
+        return {}
+
     @field_validator("*", mode="before")
     @classmethod
     def _as_meant(cls, value: Any, info: ValidationInfo) -> Any:
@@ -466,6 +470,11 @@ def deciding(settings: Settings, *, apart: Collection[str] = ()) -> dict[str, An
         Values by name; a section is a dictionary of its own.
     """
     found: dict[str, Any] = settings.model_dump(mode="json", exclude=_undeciding(type(settings)))
+    found |= settings.also_decides()
+    for name in type(settings).model_fields:
+        section = getattr(settings, name)
+        if isinstance(section, Settings) and name in found:
+            found[name] |= section.also_decides()
     for dotted in apart:
         *path, name = dotted.split(".")
         section = found

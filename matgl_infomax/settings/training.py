@@ -90,6 +90,14 @@ class ModelSettings(Settings):
         description="Sites and pairs that differ by no more than this distance are computed once and counted as often as they occur; 0 merges only what is identical.",
     )
 
+    def also_decides(self) -> dict[str, Any]:
+        """The vectors that Site-Net's supercells are built on, where they are not the given ones, as they once were.
+
+        A preset means something else since then, so runs from before and after must not be taken for each other.
+        """
+        standard = self.name == "sitenet" and self.options.get("standard_cell", self.preset != "published")
+        return {"supercell vectors": "niggli"} if standard else {}
+
     @model_validator(mode="after")
     def _only_what_the_network_reads(self) -> ModelSettings:
         """Site-Net's settings mean nothing to MatGL's networks: say so instead of ignoring them."""

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import json
 import os
 import pickle
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 import torch
 
 from matgl_infomax.data import build as module
-from matgl_infomax.data.build import Records
+from matgl_infomax.data.build import CODE_VERSION, Records, shard_key
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.store import Store, build_store
 from matgl_infomax.data.supercell import SupercellRule, supercell_pairs
@@ -182,5 +183,27 @@ def test_shard_that_shrinks_after_opening_is_noticed(crystals, tmp_path):
 def test_record_names_the_rule(crystals, tmp_path):
     store = store_of(crystals, tmp_path, max_atoms=30)
     meta = json.loads((store.path / "store.json").read_text())
-    assert meta["rule"] == {"max_atoms": 30, "primitive": True, "merge_angstrom": 1e-4}
-    assert meta["crystals"] == 12 and store.rule == SupercellRule(30)
+    assert meta["rule"] == {"max_atoms": 30, "primitive": True, "merge_angstrom": 1e-4, "standard": True}
+    assert meta["crystals"] == 12 and store.rule == SupercellRule(30, standard=True)
+
+
+def test_a_network_for_reduced_vectors_refuses_pairs_on_the_given_ones(crystals, tmp_path):
+    """The number of sites fits in both, so nothing else would see it."""
+    store = store_of(crystals, tmp_path, standard=False)
+    store.check_rule(SupercellRule(50))  # another size is fine
+    with pytest.raises(InputError, match=r"standard=True.*Received: a store of .*standard=False.*Build another"):
+        store.check_rule(SupercellRule(20, standard=True))
+
+
+def test_a_store_from_before_there_were_reduced_vectors_is_found_again(crystals, tmp_path):
+    """The key of a rule without them is the hash of the three fields that rules had then."""
+    rule = SupercellRule(20)
+    assert {field.name for field in fields(rule)} == {"max_atoms", "primitive", "merge_angstrom", "standard"}
+    old = {"code": CODE_VERSION, "rule": {"max_atoms": 20, "primitive": True, "merge_angstrom": 1e-4}}
+    digest = hashlib.sha256(json.dumps(old, sort_keys=True).encode())
+    crystal = crystals[0]
+    digest.update(f"{crystal.id}\0{crystal.n_sites}\0".encode())
+    for array, kind in ((crystal.lattice, "<f8"), (crystal.numbers, "<i8"), (crystal.frac, "<f8")):
+        digest.update(np.ascontiguousarray(array, dtype=kind).tobytes())
+    assert shard_key([crystal], rule) == digest.hexdigest()[:32]
+    assert shard_key([crystal], replace(rule, standard=True)) != digest.hexdigest()[:32]

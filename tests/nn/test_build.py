@@ -48,7 +48,12 @@ def test_options_of_sitenet_are_checked():
 
 
 def test_rule_of_the_edges_goes_with_the_network():
-    assert edge_rule(ModelSettings(supercell_atoms=12, primitive=False)) == SupercellRule(12, False, 1e-4)
+    assert edge_rule(ModelSettings(supercell_atoms=12, primitive=False)) == SupercellRule(12, False, 1e-4, True)
+    for preset, standard in (("rich", True), ("compact", True), ("published", False)):
+        settings = ModelSettings(preset=preset)
+        assert edge_rule(settings).standard is standard is new_model(settings, 1, 0).edges.standard
+        other = ModelSettings(preset=preset, options={"standard_cell": not standard})
+        assert edge_rule(other).standard is not standard
     assert edge_rule(MEGNET) == RadiusRule(4.0) == new_model(MEGNET, 1, 0).edges
     options = ModelSettings(name="tensornet", options={"units": 8, "nblocks": 1, "cutoff": 3.5})
     assert edge_rule(options) == RadiusRule(3.5)

@@ -53,7 +53,18 @@ def test_what_is_told_otherwise_is_left_out_by_name():
 
 
 def test_everything_else_is_there():
-    assert deciding(ModelSettings()) == ModelSettings().model_dump()
+    assert deciding(ModelSettings(name="megnet")) == ModelSettings(name="megnet").model_dump()
     found = deciding(FinetuneSettings())
     assert set(FinetuneSettings.model_fields) - set(found) == {"processes"}
     assert set(PretrainSettings.model_fields) - set(deciding(PretrainSettings())) == {"processes", "probe_every"}
+
+
+def test_the_vectors_of_the_supercell_decide_where_they_are_not_the_given_ones():
+    """A study from before the reduced vectors, whose claim does not name them, is not gone on with."""
+    niggli = {"supercell vectors": "niggli"}
+    for preset, more in (("rich", niggli), ("compact", niggli), ("published", {})):
+        settings = ModelSettings(preset=preset)
+        assert deciding(settings) == settings.model_dump() | more
+        assert deciding(CurveConfig(out="o", model=settings))["model"] == settings.model_dump() | more
+    given = ModelSettings(options={"standard_cell": False})
+    assert deciding(given) == given.model_dump()
