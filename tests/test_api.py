@@ -115,6 +115,8 @@ def test_an_unknown_keyword_is_named(function, tmp_path):
     arguments = {"predict": [[], tmp_path], "embed": [[], tmp_path], "pretrain": [[], tmp_path]}
     given = arguments.get(function, [[], [], tmp_path])
     run = getattr(matgl_infomax, function)
-    with pytest.raises(TypeError, match=rf"^{function}\(\) got an unexpected keyword argument 'cahce'$"):
-        run(*given, cahce=tmp_path)
+    said = rf"^{function}\(\) got an unexpected keyword argument 'cahce'\. Did you mean 'cache'\?$"
+    for kind in (TypeError, InputError):
+        with pytest.raises(kind, match=said):
+            run(*given, cahce=tmp_path)
     assert list(tmp_path.iterdir()) == []

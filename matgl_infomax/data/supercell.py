@@ -6,6 +6,7 @@ supercell, so each supercell site is met exactly once, the site itself at distan
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -160,8 +161,11 @@ def standard_pairs(
 _SAME_SCORE = 1e-12
 """Supercells whose scores differ less (relative) differ by rounding alone: the first is taken."""
 
-_NIGGLI_EPS = 1e-5
-"""Squares and products of reduced vectors closer than this, for cells of one cubic angstrom, are equal for spglib."""
+_NIGGLI_EPS = (1e-8, 1e-6, 1e-10)
+"""What spglib takes for equal among squares and products of reduced vectors, for cells of one cubic angstrom.
+
+Rounding lies far below. Where a lattice misses a symmetry by about the first, spglib finds no end and takes the next.
+"""
 
 
 def standard_steps(lattice: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -179,13 +183,23 @@ def standard_steps(lattice: NDArray[np.float64]) -> NDArray[np.int64]:
         raise InputError(f"A crystal needs a lattice with a volume. Received: {lattice.tolist()}.")
     first = reducing_matrix(lattice)  # short vectors first: spglib's steps then stay few, its rounding small
     short = first @ lattice / volume ** (1 / 3)
-    niggli = spglib.niggli_reduce(short, _NIGGLI_EPS)
-    if niggli is None:
-        raise InputError(f"spglib finds no Niggli-reduced cell. Received: {lattice.tolist()}. Check the lattice.")
-    steps = np.rint(niggli @ np.linalg.inv(short)).astype(np.int64) @ first
-    if abs(round(np.linalg.det(steps))) != 1:
-        raise InputError(f"spglib reduces to another lattice. Received: {lattice.tolist()}. Check the lattice.")
-    return steps
+    for eps in _NIGGLI_EPS:
+        niggli = _niggli(short, eps)
+        if niggli is not None:
+            steps = np.rint(niggli @ np.linalg.inv(short)).astype(np.int64) @ first
+            if abs(round(np.linalg.det(steps))) == 1:
+                return steps
+    raise InputError(f"spglib finds no Niggli-reduced cell. Received: {lattice.tolist()}. Check the lattice.")
+
+
+def _niggli(lattice: NDArray[np.float64], eps: float) -> NDArray[np.float64] | None:
+    """Niggli-reduced vectors, (3, 3); None where spglib finds no end, which some versions say as an error."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # about how spglib will say it in future
+        try:
+            return spglib.niggli_reduce(lattice, eps)
+        except spglib.SpglibError:
+            return None
 
 
 def plain_copy(array: NDArray[np.float64]) -> NDArray[np.float64]:

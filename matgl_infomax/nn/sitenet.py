@@ -126,9 +126,8 @@ class SiteNet(PropertyModel):
         self.n_targets = n_targets
         self.site_input = SiteInput(embedding_width, property_scale)
         shape = AttentionShape(site_width, pair_width, n_heads, logit_width, value_widths, local_activation)
-        self.local_encoder = LocalEncoder(
-            self.site_input.width, channels_width(pair_channels), n_blocks, shape, update, residual
-        )
+        width, channels = self.site_input.width, channels_width(pair_channels)
+        self.local_encoder = LocalEncoder(width, channels, n_blocks, shape, update, residual)
         self.site_hidden_width = self.local_encoder.width
         self.site_vector = _linear_or_identity(self.site_hidden_width, site_vector_width)
         self.site_vector_width = site_vector_width or self.site_hidden_width

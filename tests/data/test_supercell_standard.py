@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymatgen.core import Lattice
 
+from matgl_infomax.data import supercell
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.supercell import (
     Pairs,
@@ -239,3 +240,44 @@ def test_the_number_of_cells_is_that_of_the_supercell():
 def test_a_lattice_without_volume_is_refused(lattice):
     with pytest.raises(InputError, match="lattice with a volume"):
         standard_steps(np.array(lattice, dtype=float))
+
+
+@pytest.mark.parametrize("name", LATTICES)
+def test_a_lattice_that_misses_its_symmetry_by_little_is_reduced_and_does_not_depend_on_the_axes(name):
+    """A bare call of spglib finds no end for some of these: where the miss is about as large as its tolerance."""
+    rng = np.random.default_rng(5)
+    for miss in np.logspace(-12, -2, 41):
+        lattice = LATTICES[name][0].matrix + rng.uniform(-miss, miss, (3, 3))
+        crystal = Crystal(name, np.array([8, 22]), lattice, np.array([[0.0, 0.0, 0.0], [0.11, 0.27, 0.41]]))
+        expected = environments(crystal, crystal_pairs(crystal, SupercellRule(18, standard=True)))
+        for order in ORDERS:
+            changed = written_otherwise(crystal, order, np.zeros((2, 3)))
+            pairs = crystal_pairs(changed, SupercellRule(18, standard=True))
+            np.testing.assert_allclose(environments(changed, pairs), expected, atol=1e-5, err_msg=f"miss {miss:g}")
+
+
+def test_the_next_tolerance_is_taken_where_spglib_finds_no_end(monkeypatch):
+    plain, asked = supercell.spglib.niggli_reduce, []
+
+    def stubborn(lattice, eps):
+        asked.append(eps)
+        return None if len(asked) == 1 else plain(lattice, eps)
+
+    monkeypatch.setattr(supercell.spglib, "niggli_reduce", stubborn)
+    lattice = Lattice.hexagonal(3.0, 5.0)
+    steps = standard_steps(lattice.matrix)
+    assert len(asked) == len(set(asked)) == 2
+    expected = lattice.get_niggli_reduced_lattice().parameters
+    np.testing.assert_allclose(Lattice(steps @ lattice.matrix).parameters, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("answer", [None, supercell.spglib.SpglibError("no end"), 2.0 * np.eye(3)])
+def test_a_lattice_that_spglib_cannot_reduce_is_an_error_that_shows_it(monkeypatch, answer):
+    def refuse(lattice, eps):
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(supercell.spglib, "niggli_reduce", refuse)
+    with pytest.raises(InputError, match=r"no Niggli-reduced cell\. Received: \[\[3\.0, 0\.0"):
+        standard_steps(np.diag([3.0, 4.0, 5.0]))
