@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import io
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from matgl_infomax.errors import InputError
+from matgl_infomax.io import atomic_write
 from matgl_infomax.leaderboard.statistics import DRAWS, Comparison, compare
 from matgl_infomax.record import Part
 from matgl_infomax.settings.arms import ARM_FACTS, BASELINE
@@ -18,7 +24,8 @@ if TYPE_CHECKING:
 
 
 Errors = Mapping[tuple[str, int], NDArray[np.float64]]
-"""Absolute errors by arm and number of labels, one row per seed and one column per test crystal, (S, M)."""
+"""Absolute errors by arm and number of labels, one row per seed and one column per test crystal, (S, M); those of an
+arm with several pretrainings are (P, S, M)."""
 
 WORTH = 0.05
 """A gain smaller than this share is not worth a pretraining."""
@@ -53,6 +60,7 @@ class Paired(Part):
     difference: float
     difference_low: float
     difference_high: float
+    pretrainings: int = 1
     finding: Literal["better", "worse", "open"]
     sentence: str
 
@@ -76,6 +84,8 @@ class Verdict(Part):
     unit: str | None
     seeds: int
     test_crystals: int
+    pretrainings: int = 1
+    """Pretrainings of the arm, crossed with the seeds; with one, every interval speaks of this one alone."""
     points: list[Paired]
     savings: list[Equivalent]
     advice: list[str]
@@ -104,7 +114,7 @@ def judge(errors: Errors, *, target: str, unit: str | None = None, draws: int = 
     names = list(dict.fromkeys(arm for arm, _ in errors))
     arm = _pretrained(names)
     counts = sorted({n for _, n in errors})
-    shape = next(iter(errors.values())).shape
+    shape = next(iter(errors.values())).shape[-2:]
 
     def pair(one: str, other: str, n: int) -> Paired:
         found = compare(errors[one, n], errors[other, n], draws=draws, seed=seed)
@@ -128,11 +138,45 @@ def judge(errors: Errors, *, target: str, unit: str | None = None, draws: int = 
         unit=unit,
         seeds=shape[0],
         test_crystals=shape[1],
+        pretrainings=max([point.pretrainings for point in points], default=1),
         points=points,
         savings=savings,
         advice=advice,
         others=others,
     )
+
+
+def scope(verdict: Verdict) -> str:
+    """What the intervals of a verdict cover, and what they do not, in one sentence; empty without a pretrained arm.
+
+    Args:
+        verdict: that of a study.
+    """
+    if not verdict.points:
+        return ""
+    if verdict.pretrainings > 1:
+        return (
+            f"The intervals cover other test crystals, other seeds and other pretrainings of {verdict.arm} "
+            f"({verdict.pretrainings} were made)."
+        )
+    return (
+        "The intervals cover other test crystals and other seeds. They hold for one pretraining of "
+        f"{verdict.arm} only: another one of the same recipe may come out elsewhere. NAME=FOLDER,FOLDER takes several."
+    )
+
+
+def findings(verdict: Verdict) -> list[str]:
+    """Answer, intervals, savings, and what they rest on, as lines of Markdown.
+
+    Args:
+        verdict: that of a study.
+    """
+    lines = [f"**{verdict.text}**", ""]
+    lines += [f"- {point.sentence}" for point in verdict.points]
+    lines += [f"- {saving.sentence}." for saving in verdict.savings]
+    lines += ["", ratios] if (ratios := ratio_table(verdict)) else []
+    tested = f"Tested on {verdict.test_crystals} crystals with {verdict.seeds} seed(s)."
+    return [*lines, "", " ".join(part for part in (tested, scope(verdict), f"Rule: {verdict.rule}") if part)]
 
 
 def _pretrained(names: list[str]) -> str | None:
@@ -154,7 +198,7 @@ def _paired(arm: str, against: str, labels: int, c: Comparison, unit: str | None
         arm=arm, against=against, labels=labels, mae=c.mae, against_mae=c.baseline_mae,
         ratio=c.ratio, ratio_low=c.ratio_low, ratio_high=c.ratio_high,
         difference=c.difference, difference_low=c.difference_low, difference_high=c.difference_high,
-        finding=finding, sentence=sentence,
+        pretrainings=c.pretrainings, finding=finding, sentence=sentence,
     )  # fmt: skip
 
 
@@ -329,6 +373,8 @@ def _ratio_cell(pair: Paired | None) -> str:
 
 CURVE_COLUMNS = ["task", "arm", "labels_asked", "labels_used", "seed", "fold", "mae", "rmse", "r2", "seconds"]
 PREDICTION_COLUMNS = ["task", "arm", "labels", "seed", "fold", "id", "target", "prediction"]
+PRETRAINING = "pretraining"
+"""Last column of both tables where an arm has several pretrainings: which one, counted from 0."""
 
 
 def curve_frame(cards: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
@@ -349,14 +395,19 @@ def curve_frame(cards: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
             "fold": card["fold"],
             **card["metrics"],
             "seconds": card["cost"]["seconds"],
+            PRETRAINING: card.get("initial", {}).get("pretraining", 0),
         }
         for card in cards
     ]
-    return pd.DataFrame(lines, columns=CURVE_COLUMNS).astype({"r2": "float64"})
+    several = any(line[PRETRAINING] for line in lines)
+    columns = [*CURVE_COLUMNS, PRETRAINING] if several else CURVE_COLUMNS
+    return pd.DataFrame(lines, columns=columns).astype({"r2": "float64"})
 
 
 def absolute_errors(predictions: pd.DataFrame) -> dict[tuple[str, int], NDArray[np.float64]]:
     """Absolute errors by arm and number of labels, seeds in rows and crystals in columns, (S, M).
+
+    Those of an arm with several pretrainings are (P, S, M).
 
     Args:
         predictions: the columns of ``predictions.parquet``.
@@ -364,22 +415,35 @@ def absolute_errors(predictions: pd.DataFrame) -> dict[tuple[str, int], NDArray[
     Raises:
         ValueError: If arms were run with different seeds or tested on different crystals: no pairs can be made.
     """
+    if PRETRAINING not in predictions:
+        predictions = predictions.assign(**{PRETRAINING: 0})
     found: dict[tuple[str, int], NDArray[np.float64]] = {}
     keys: tuple[Any, Any] | None = None
     for key, part in predictions.groupby(["arm", "labels"], sort=False, observed=True):
         arm, labels = cast(tuple[str, int], key)
         error = (part["prediction"] - part["target"]).abs()
-        table = error.groupby([part["seed"], part["id"]], observed=True).mean().unstack()
-        mine = (list(table.index), list(table.columns))
-        if keys is not None and mine != keys:
-            raise ValueError(f"{arm} at {labels} labels was run with other seeds or crystals than the arms before it")
-        keys = mine
-        found[arm, int(labels)] = table.to_numpy(dtype=np.float64)
+        tables = []
+        for _, one in error.groupby(part[PRETRAINING]):
+            here = part.loc[one.index]
+            table = one.groupby([here["seed"], here["id"]], observed=True).mean().unstack()
+            mine = (list(table.index), list(table.columns))
+            if keys is not None and mine != keys:
+                raise ValueError(
+                    f"{arm} at {labels} labels was run with other seeds or crystals than the arms before it"
+                )
+            keys = mine
+            tables.append(table.to_numpy(dtype=np.float64))
+        found[arm, int(labels)] = np.stack(tables) if len(tables) > 1 else tables[0]
     return found
 
 
 def summarise(curve: pd.DataFrame) -> pd.DataFrame:
-    """Mean and sample standard deviation of the error over seeds: columns arm, labels, mean, sd, seeds."""
+    """Mean and sample standard deviation of the error over seeds: columns arm, labels, mean, sd, seeds.
+
+    Where an arm has several pretrainings, the error of a seed is the mean over them.
+    """
+    if PRETRAINING in curve:
+        curve = curve.groupby(["arm", "labels_asked", "seed"], sort=False)["mae"].mean().reset_index()
     grouped = curve.groupby(["arm", "labels_asked"], sort=False)["mae"]
     table = grouped.agg(mean="mean", sd="std", seeds="count").reset_index()
     return table.rename(columns={"labels_asked": "labels"})
@@ -412,3 +476,133 @@ def _mean_and_spread(mean: float, sd: float) -> str:
     digits = max(0, 3 - int(np.floor(np.log10(mean)))) if mean > 0 else 3
     digits = min(digits, 6)
     return f"{mean:.{digits}f}" + ("" if np.isnan(sd) else f" ± {sd:.{digits}f}")
+
+
+# Predictions kept in one small file, from which others can make every interval again.
+
+KEPT = "kept.parquet"
+"""Name of that file in the folder of a study."""
+_FACTS = b"matgl_infomax"
+_RUN = re.compile(r"(?P<arm>.+)-n(?P<labels>\d+)-s(?P<seed>\d+)(-p(?P<pretraining>\d+))?")
+
+
+def run_name(arm: str, labels: int, seed: int, pretraining: int = 0) -> str:
+    """'strong-n50-s0', and 'strong-n50-s0-p1' for the second pretraining."""
+    return f"{arm}-n{labels}-s{seed}{f'-p{pretraining}' if pretraining else ''}"
+
+
+def kept_table(predictions: pd.DataFrame, *, target: str, unit: str | None, errors_only: bool = False) -> bytes:
+    """Predictions of a study as parquet: ids and true values once, one single-precision column per run.
+
+    A column holds predictions minus true values, for a prediction near -1e6 would lose its digits in single precision.
+    It takes about 4 bytes per run and test crystal, for they are as good as random in their last digits.
+
+    Args:
+        predictions: the columns of ``predictions.parquet``; each test crystal with every run.
+        target: what was predicted.
+        unit: its unit, where known.
+        errors_only: keep absolute errors, neither true values nor predictions: enough for every interval.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    first = predictions.drop_duplicates("id")
+    columns: dict[str, Any] = {"id": first["id"].tolist()}
+    if not errors_only:
+        columns["target"] = first["target"].to_numpy(dtype=np.float64)
+    by = ["arm", "labels", "seed", PRETRAINING]
+    for key, part in predictions.assign(**{PRETRAINING: predictions.get(PRETRAINING, 0)}).groupby(by, sort=False):
+        arm, labels, seed, which = cast(tuple[str, int, int, int], key)
+        part = part.set_index("id").loc[columns["id"]]
+        value = part["prediction"] - part["target"]
+        value = value.abs() if errors_only else value
+        columns[run_name(arm, labels, seed, which)] = value.to_numpy(dtype=np.float32)
+    facts = {"format": 1, "task": first["task"].iloc[0], "fold": int(first["fold"].iloc[0]), "target": target}
+    content = json.dumps({**facts, "unit": unit, "holds": "errors" if errors_only else "predictions"})
+    table = pa.table(columns).replace_schema_metadata({_FACTS: content.encode()})
+    buffer = io.BytesIO()
+    numbers = [name for name in columns if name != "id"]
+    pq.write_table(table, buffer, compression="zstd", use_dictionary=["id"], use_byte_stream_split=numbers)
+    return buffer.getvalue()
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a file of kept predictions holds."""
+
+    predictions: pd.DataFrame
+    """The columns of ``predictions.parquet``; of errors, true values are 0 and predictions are the absolute errors."""
+    target: str
+    unit: str | None
+
+    def verdict(self, *, draws: int = DRAWS, seed: int = 0) -> Verdict:
+        """The verdict of the study with all its intervals, from nothing but this file.
+
+        Args:
+            draws: resamplings per comparison; as in the study when left out.
+            seed: seed of the resampling; as in the study when left out.
+        """
+        errors = absolute_errors(self.predictions)
+        return judge(errors, target=self.target, unit=self.unit, draws=draws, seed=seed)
+
+
+def read_kept(file: Path) -> Kept:
+    """Read a file of kept predictions.
+
+    Args:
+        file: ``kept.parquet`` of a study, under whatever name.
+
+    Raises:
+        InputError: If it cannot be read, or is no such file.
+    """
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(io.BytesIO(file.read_bytes()))
+        facts = json.loads((table.schema.metadata or {})[_FACTS])
+        if facts["format"] != 1:
+            raise InputError(f"{file} has format {facts['format']}, known is 1. Update the package.")
+        ids, held = table["id"].to_pylist(), facts["holds"] == "predictions"
+        truth = table["target"].to_numpy() if held else np.zeros(len(ids))
+        about, said = {"task": facts["task"], "fold": facts["fold"]}, (facts["target"], facts["unit"])
+        runs = {name: _RUN.fullmatch(name) for name in table.column_names if name not in ("id", "target")}
+        parts = []
+        for name, run in runs.items():
+            values = table[name].to_numpy().astype(np.float64)
+            if run is None or len(set(ids)) < len(ids) or not np.isfinite(values).all() or not np.isfinite(truth).all():
+                raise ValueError(f"column {name}")
+            told = {key: int(value or 0) for key, value in run.groupdict().items() if key != "arm"}
+            run_facts = {**about, "arm": run["arm"], **told}
+            parts.append(pd.DataFrame({**run_facts, "id": ids, "target": truth, "prediction": truth + values}))
+        return Kept(pd.concat(parts, ignore_index=True), *said)
+    except (OSError, KeyError, TypeError, ValueError, pa.ArrowException) as error:
+        raise InputError(f"{file} holds no kept predictions of a study ({error}). Give its {KEPT}.") from error
+
+
+def compare_kept(files: Sequence[Path], out: Path | None = None, **resampling: int) -> str:
+    """Make the intervals of studies again, each from its file of kept predictions and nothing else.
+
+    Args:
+        files: ``kept.parquet`` of each study.
+        out: folder for ``verdict.json`` and ``summary.md``, for one file; none writes nothing.
+        resampling: ``draws`` and ``seed``; those of the studies when left out.
+
+    Returns:
+        Answer and intervals of each, as Markdown.
+
+    Raises:
+        InputError: If a file is no such file, or a folder is given for several.
+    """
+    if out is not None and len(files) > 1:
+        raise InputError(f"--out holds the verdict of one study. Received {len(files)} files; compare them one by one.")
+    texts = []
+    for file in files:
+        kept = read_kept(file)
+        verdict = kept.verdict(**resampling)
+        texts.append("\n".join([f"# {kept.target}: intervals made again from {file.name}", "", *findings(verdict)]))
+        if out is not None:
+            atomic_write(out / "summary.md", texts[0] + "\n")
+            atomic_write(out / "verdict.json", verdict.model_dump_json(indent=1) + "\n")
+    return "\n\n".join(texts)

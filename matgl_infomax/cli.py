@@ -199,8 +199,13 @@ def run_report(settings: commands.ReportConfig) -> None:
 
 def run_compare(settings: commands.CompareConfig) -> None:
     """Compare finished benchmarks or submissions with the published leaderboard, material by material."""
-    from matgl_infomax.leaderboard.compare_published import compare_with_published
+    from matgl_infomax.leaderboard.compare_published import compare_with_published, kept_files
+    from matgl_infomax.leaderboard.verdict import compare_kept
 
+    if kept := kept_files(settings):
+        given = {name: getattr(settings, name) for name in ("draws", "seed") if name in settings.model_fields_set}
+        print(compare_kept(kept, settings.out, **given))
+        return
     result = compare_with_published(settings)
     print(result.to_markdown(details=False))
     if settings.out is not None:

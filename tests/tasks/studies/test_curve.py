@@ -46,7 +46,8 @@ def test_everything_is_written_and_says_the_same(crystals, tmp_path, pretend):
     pretend()
     result = study(many(crystals, 80), tmp_path)
     out = tmp_path / "out"
-    names = {"curve.csv", "predictions.parquet", "curve.png", "cards.jsonl", "verdict.json", "summary.md"}
+    names = {"curve.csv", "predictions.parquet", "kept.parquet", "curve.png", "cards.jsonl", "verdict.json"}
+    names |= {"summary.md"}
     assert {path.name for path in out.iterdir()} == {*names, "run.json", "runs"}
     assert len(list((out / "runs").iterdir())) == 2 * 8
     pd.testing.assert_frame_equal(pd.read_csv(out / "curve.csv"), result.to_frame())
