@@ -415,8 +415,7 @@ def absolute_errors(predictions: pd.DataFrame) -> dict[tuple[str, int], NDArray[
     Raises:
         ValueError: If arms were run with different seeds or tested on different crystals: no pairs can be made.
     """
-    if PRETRAINING not in predictions:
-        predictions = predictions.assign(**{PRETRAINING: 0})
+    predictions = predictions.assign(**{PRETRAINING: predictions.get(PRETRAINING, 0)}).reset_index(drop=True)
     found: dict[tuple[str, int], NDArray[np.float64]] = {}
     keys: tuple[Any, Any] | None = None
     for key, part in predictions.groupby(["arm", "labels"], sort=False, observed=True):
@@ -435,6 +434,38 @@ def absolute_errors(predictions: pd.DataFrame) -> dict[tuple[str, int], NDArray[
             tables.append(table.to_numpy(dtype=np.float64))
         found[arm, int(labels)] = np.stack(tables) if len(tables) > 1 else tables[0]
     return found
+
+
+def compare_runs(
+    studies: Sequence[tuple[pd.DataFrame, str]], labels: int, *, draws: int = DRAWS, seed: int = 0
+) -> Comparison:
+    """Compare several pretrainings of one recipe with the baseline, from the tables of runs alone.
+
+    For studies whose predictions were not kept. The interval covers other seeds and other pretrainings; the test
+    crystals are taken as they are, which is little where there are thousands of them.
+
+    Args:
+        studies: the columns of ``curve.csv`` and the name of the arm, for each pretraining; the baseline is the same.
+        labels: number of labels.
+        draws: draws behind the interval.
+        seed: seed of the draws.
+
+    Raises:
+        ValueError: If an arm has no runs, or runs of the studies are not of the same seeds or baseline.
+    """
+
+    def by_seed(table: pd.DataFrame, arm: str) -> pd.Series[float]:
+        here = table[(table["arm"] == arm) & (table["labels_asked"] == labels)]
+        return here.set_index("seed")["mae"].sort_index()
+
+    baseline = by_seed(studies[0][0], BASELINE)
+    runs = [by_seed(table, arm) for table, arm in studies]
+    if not len(baseline) or any(not by_seed(table, BASELINE).equals(baseline) for table, _ in studies):
+        raise ValueError(f"the studies have other runs of {BASELINE} at {labels} labels, or none")
+    if any(not run.index.equals(baseline.index) for run in runs):
+        raise ValueError(f"the pretrainings were not run with the same seeds at {labels} labels")
+    errors = np.stack([run.to_numpy(dtype=np.float64) for run in runs])[:, :, None]  # (P, S, 1)
+    return compare(errors, baseline.to_numpy(dtype=np.float64)[:, None], draws=draws, seed=seed)
 
 
 def summarise(curve: pd.DataFrame) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from matgl_infomax.tasks.matbench.task import data_hash
 from matgl_infomax.tasks.studies.arms import named_arms
 from matgl_infomax.tasks.studies.curve import CurveRun, file_stamp, plan_curve
 from tests.helpers.build import many
-from tests.helpers.small_curve import FAST, config, jdft2d
+from tests.helpers.small_curve import FAST, config, jdft2d, weights
 
 
 def test_masks_come_from_labelled_training_rows_only(crystals, tmp_path):
@@ -122,17 +122,6 @@ def test_stamp_sees_changed_files(tmp_path):
     without = file_stamp(labels)
     (tmp_path / "l.csv").write_text("id,y\n")
     assert file_stamp(labels) != without
-
-
-def weights(folder, *names, **changes):
-    """Folders of untrained encoders, each with other weights."""
-    from matgl_infomax.nn.build import new_encoder, save_model
-    from matgl_infomax.settings.training import ModelSettings
-
-    for seed, name in enumerate(names):
-        (folder / name).mkdir()
-        model = ModelSettings(supercell_atoms=12, **changes)
-        save_model(new_encoder(model, 1, seed, [29, 13]), folder / name, {"matgl_infomax": "pretrained"})
 
 
 def test_several_pretrainings_of_an_arm_are_crossed_with_the_seeds(crystals, tmp_path):
