@@ -110,22 +110,6 @@ def compare_with_published(config: CompareConfig | None = None, **options: Any) 
     return result
 
 
-def kept_files(config: CompareConfig) -> list[Path]:
-    """The files of kept predictions of studies among what is compared; with one of them, everything has to be such.
-
-    Raises:
-        InputError: If there are benchmarks too, or options that say nothing of a study.
-    """
-    files = [path for path in config.run if path.suffix == ".parquet"]
-    others = [path for path in config.run if path not in files]
-    if files and others:
-        raise InputError(f"Kept predictions of studies are not compared with benchmarks. Received both: {others[0]}.")
-    idle = sorted(config.model_fields_set - {"run", "out", "draws", "seed"})
-    if files and idle:
-        raise InputError(f"Kept predictions of a study need no --{idle[0].replace('_', '-')}. Leave it out.")
-    return files
-
-
 def _compare_task(answers: Sequence[OwnAnswer], config: CompareConfig) -> list[TaskComparison]:
     """Our answers to one task; those of other folds are compared apart."""
     task = answers[0].task

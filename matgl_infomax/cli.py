@@ -199,8 +199,8 @@ def run_report(settings: commands.ReportConfig) -> None:
 
 def run_compare(settings: commands.CompareConfig) -> None:
     """Compare finished benchmarks or submissions with the published leaderboard, material by material."""
-    from matgl_infomax.leaderboard.compare_published import compare_with_published, kept_files
-    from matgl_infomax.leaderboard.verdict import compare_kept
+    from matgl_infomax.leaderboard.compare_published import compare_with_published
+    from matgl_infomax.leaderboard.kept import compare_kept, kept_files
 
     if kept := kept_files(settings):
         given = {name: getattr(settings, name) for name in ("draws", "seed") if name in settings.model_fields_set}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
@@ -18,8 +18,8 @@ from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import DivergedError, InputError
 from matgl_infomax.io import atomic_write
+from matgl_infomax.leaderboard.kept import KEPT, kept_table
 from matgl_infomax.leaderboard.verdict import (
-    KEPT,
     PRETRAINING,
     Verdict,
     absolute_errors,
@@ -27,7 +27,6 @@ from matgl_infomax.leaderboard.verdict import (
     findings,
     has_several,
     judge,
-    kept_table,
     markdown_table,
     run_name,
 )
@@ -45,7 +44,7 @@ from matgl_infomax.tasks.matbench.task import (
     split,
     split_hash,
 )
-from matgl_infomax.tasks.studies.arms import ARMS, DESCRIBED, ArmAnswer, ArmTask, named_arms, open_encoder, state_hash
+from matgl_infomax.tasks.studies.arms import ARMS, DESCRIBED, ArmAnswer, ArmTask, named_arms
 from matgl_infomax.tasks.studies.descriptors import described
 from matgl_infomax.tasks.studies.engine import (
     IN_MEMORY,
@@ -58,7 +57,16 @@ from matgl_infomax.tasks.studies.engine import (
     take_folder,
     write_table,
 )
-from matgl_infomax.tasks.studies.starts import Start, StartRequest, check_starts, in_words, located, start_weights
+from matgl_infomax.tasks.studies.starts import (
+    Start,
+    StartRequest,
+    check_starts,
+    in_words,
+    located,
+    own_starts,
+    start_name,
+    start_weights,
+)
 from matgl_infomax.workers import workers_here
 
 if TYPE_CHECKING:
@@ -366,8 +374,8 @@ class CurveRun:
 
     @property
     def start(self) -> str:
-        """Name of the weights it starts from, if any; no arm has a name with '#'."""
-        return f"{self.arm}#{self.pretraining}" if self.pretraining else self.arm
+        """Name of the weights it starts from, if any."""
+        return start_name(self.arm, self.pretraining)
 
 
 @dataclass(frozen=True)
@@ -492,38 +500,11 @@ def plan_curve(crystals: Crystals, target: str, config: CurveConfig) -> CurveStu
         for count, rows in nested_masks(crystals.ids, available, config.labels, seed).items()
     }
     check_starts(arms, config, config.data_dir)
-    own = _own_starts(arms, config)
+    own = own_starts(arms, config.model)
     task, unit = name_and_unit(config.task, target)
     return CurveStudy(
         config, target, task, unit, crystals.ids, values, parts, masks, data_hash(crystals, values), starts=own
     )
-
-
-def _own_starts(arms: Mapping[str, Sequence[Path]], config: CurveConfig) -> dict[str, Start]:
-    """Weights of the user's own, by ``CurveRun.start``.
-
-    Raises:
-        InputError: If weights do not fit, or several pretrainings of an arm are of different networks, or are one.
-    """
-    found: dict[str, Start] = {}
-    for name, folders in arms.items():
-        networks: list[dict[str, Any]] = []
-        for k, folder in enumerate(folders):
-            encoder = open_encoder(folder, config.model)
-            networks.append({"network": type(encoder).__name__, **encoder.init_args})
-            start = Start(folder, state_hash(encoder), None, {})
-            if any(start.weights == known.weights for key, known in found.items() if key.split("#")[0] == name):
-                raise InputError(
-                    f"The pretrainings of {name} have to differ in their chance, and {folder} holds the same weights "
-                    "as a folder before it. Pretrain again with another --seed."
-                )
-            if networks[k] != networks[0]:
-                raise InputError(
-                    f"The pretrainings of {name} have to be of one recipe, and {folder} holds another network than "
-                    f"{folders[0]}. Give it as an arm of its own."
-                )
-            found[CurveRun(name, 0, 0, k).start] = start
-    return found
 
 
 def prepare_curve(study: CurveStudy, crystals: Crystals, *, progress: bool) -> CurveStudy:

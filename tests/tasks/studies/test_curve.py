@@ -14,8 +14,9 @@ import pytest
 
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
+from matgl_infomax.leaderboard.kept import read_kept
 from matgl_infomax.leaderboard.report.read import read_study
-from matgl_infomax.leaderboard.verdict import Verdict, read_kept, scope
+from matgl_infomax.leaderboard.verdict import Verdict, scope
 from matgl_infomax.record import RunCard
 from matgl_infomax.tasks.studies import engine
 from matgl_infomax.tasks.studies.arms import ARMS

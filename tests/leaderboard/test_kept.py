@@ -11,15 +11,8 @@ import pytest
 
 from matgl_infomax.cli import main
 from matgl_infomax.errors import InputError
-from matgl_infomax.leaderboard.verdict import (
-    Verdict,
-    absolute_errors,
-    compare_kept,
-    judge,
-    kept_table,
-    read_kept,
-    run_name,
-)
+from matgl_infomax.leaderboard.kept import compare_kept, kept_table, read_kept
+from matgl_infomax.leaderboard.verdict import Verdict, absolute_errors, judge, run_name
 
 COUNTS, SEEDS, CRYSTALS = (50, 100), (0, 1, 2), 400
 
