@@ -95,8 +95,8 @@ def compare(
     generator = np.random.default_rng(seed)
     drawn = _crystal_draws(np.stack([one.mean((0, 1)) for one in arms]), draws, generator) + _TINY  # (2, draws)
     per_run = [one.mean(2) + _TINY for one in arms]  # (P, S) each
-    counts = (per_run[0].shape[1], *(len(one) for one in per_run))
-    t = [_t_draws(n, draws, generator) for n in counts]  # seeds, pretrainings of the arm and of the baseline
+    t = [_seed_draws(per_run[0].shape[1], draws, generator)]
+    t += [_pretraining_draws(len(one), draws, generator) for one in per_run]
     return _comparison(per_run, drawn, t, level, errors.shape[-1])
 
 
@@ -174,9 +174,16 @@ def _crystal_draws(errors: NDArray[np.float64], draws: int, generator: np.random
     return np.concatenate(means, axis=1)
 
 
-def _t_draws(n: int, draws: int, generator: np.random.Generator) -> NDArray[np.float64]:
-    """Deviations for other seeds or pretrainings in standard errors of their mean, (draws,); none where n is 1."""
-    return generator.standard_t(n - 1, draws) if n > 1 else np.zeros(draws)
+def _seed_draws(n_seeds: int, draws: int, generator: np.random.Generator) -> NDArray[np.float64]:
+    """Deviations for other seeds in units of the standard error, (draws,); none where there is one seed."""
+    return generator.standard_t(n_seeds - 1, draws) if n_seeds > 1 else np.zeros(draws)
+
+
+def _pretraining_draws(n: int, draws: int, generator: np.random.Generator) -> NDArray[np.float64]:
+    """The same for other pretrainings: evenly spaced quantiles in random order, for draws of so wide a tail wobble."""
+    from scipy.stats import t
+
+    return generator.permutation(t.ppf((np.arange(draws) + 0.5) / draws, n - 1)) if n > 1 else np.zeros(draws)
 
 
 def _spread(values: NDArray[np.float64]) -> float:

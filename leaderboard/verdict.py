@@ -429,7 +429,7 @@ def absolute_errors(predictions: pd.DataFrame) -> dict[tuple[str, int], NDArray[
 
 
 def compare_runs(
-    studies: Sequence[tuple[pd.DataFrame, str]], labels: int, *, draws: int = DRAWS, seed: int = 0
+    studies: Sequence[tuple[pd.DataFrame, str]], labels: int, *, draws: int = 50 * DRAWS, seed: int = 0
 ) -> Comparison:
     """Compare several pretrainings of one recipe with the baseline, from the tables of runs alone.
 
