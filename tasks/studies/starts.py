@@ -180,6 +180,19 @@ def start_name(arm: str, pretraining: int) -> str:
     return f"{arm}#{pretraining}" if pretraining else arm
 
 
+def told_objective(folder: Path) -> dict[str, int | float | str]:
+    """By which objective weights of the user's own were pretrained, as far as ``run.json`` beside them tells.
+
+    Args:
+        folder: where they lie.
+    """
+    file = folder / "run.json"
+    claim = read_json(file) if file.is_file() else {}
+    settings = claim.get("settings")
+    told = settings.get("objective") if claim.get("kind") == "pretrain" and isinstance(settings, dict) else None
+    return {"objective": str(told)} if told else {}
+
+
 def own_starts(arms: Mapping[str, Sequence[Path]], model: ModelSettings) -> dict[str, Start]:
     """Weights of the user's own, by ``start_name``.
 
@@ -196,7 +209,7 @@ def own_starts(arms: Mapping[str, Sequence[Path]], model: ModelSettings) -> dict
         for k, folder in enumerate(folders):
             encoder = open_encoder(folder, model)
             networks.append({"network": type(encoder).__name__, **encoder.init_args})
-            start = Start(folder, state_hash(encoder), None, {})
+            start = Start(folder, state_hash(encoder), None, told_objective(folder))
             if start.weights in [found[start_name(name, before)].weights for before in range(k)]:
                 raise InputError(
                     f"The pretrainings of {name} have to differ in their chance, and {folder} holds the same weights "
