@@ -134,6 +134,7 @@ Command = tuple[type[base.Settings], Callable[[Any], None]]
 
 def run_curve(settings: commands.CurveConfig) -> None:
     """Ask whether pretraining helps: a learning curve with a verdict."""
+    from matgl_infomax.leaderboard.kept import KEPT
     from matgl_infomax.tasks.matbench.data import task_crystals
     from matgl_infomax.tasks.matbench.task import load_task
     from matgl_infomax.tasks.studies.curve import OFFICIAL, learning_curve, resolved_study, with_study
@@ -144,7 +145,9 @@ def run_curve(settings: commands.CurveConfig) -> None:
     else:
         crystals = read_data(settings)
     result = learning_curve(crystals, settings.target[0], settings)
-    print(f"{result.to_markdown()}\n\nPlot: {settings.out / 'curve.png'}\nVerdict: {result.verdict.text}")
+    kept = settings.out / KEPT
+    size = f"Kept for others: {kept} ({kept.stat().st_size / 1e6:.2f} MB)\n" if settings.keep != "nothing" else ""
+    print(f"{result.to_markdown()}\n\n{size}Plot: {settings.out / 'curve.png'}\nVerdict: {result.verdict.text}")
 
 
 def run_benchmark(settings: commands.BenchmarkConfig) -> None:
