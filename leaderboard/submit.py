@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,7 +17,6 @@ import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from matgl_infomax.data.elements import say
 from matgl_infomax.errors import InputError
 from matgl_infomax.io import atomic_write, sha256_of
 from matgl_infomax.leaderboard.matbench_format import (
@@ -107,7 +107,7 @@ def submit(settings: SubmitConfig) -> Submission:
     _one_algorithm(answers)
     runs = [answer.result for answer in answers]
     if doubt := unknown_objectives(info.algorithm, runs):
-        say(f"warning: {doubt}")
+        sys.stderr.write(f"matgl-infomax: warning: {doubt}\n")
     files: dict[str, str | bytes] = {
         RESULTS: pack(make_document({a.name: _folds(a) for a in answers}, _metadata(answers), _made(runs))),
         INFO: json.dumps(make_info(info, runs), indent=1) + "\n",

@@ -208,7 +208,9 @@ def own_starts(arms: Mapping[str, Sequence[Path]], model: ModelSettings) -> dict
         networks: list[dict[str, Any]] = []
         for k, folder in enumerate(folders):
             encoder = open_encoder(folder, model)
-            networks.append({"network": type(encoder).__name__, **encoder.init_args})
+            # Which elements it knows is no part of the recipe: corpora differ in rare ones.
+            arguments = {key: value for key, value in encoder.init_args.items() if key != "element_types"}
+            networks.append({"network": type(encoder).__name__, **arguments})
             start = Start(folder, state_hash(encoder), None, told_objective(folder))
             if start.weights in [found[start_name(name, before)].weights for before in range(k)]:
                 raise InputError(
