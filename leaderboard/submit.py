@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,6 +31,7 @@ from matgl_infomax.leaderboard.matbench_format import (
 )
 from matgl_infomax.leaderboard.results import PREDICTIONS, RUNS, BenchmarkResult, read_benchmark, read_benchmark_spec
 from matgl_infomax.leaderboard.scores import fold_scores
+from matgl_infomax.record import RunCard
 from matgl_infomax.settings.arms import BASELINE, STARTS, WITHOUT_NETWORK
 from matgl_infomax.settings.commands import BenchmarkConfig, SubmitConfig
 from matgl_infomax.tasks.matbench.task import (
@@ -104,6 +106,8 @@ def submit(settings: SubmitConfig) -> Submission:
     answers = sorted((check_answer(folder.expanduser()) for folder in settings.run), key=lambda answer: answer.name)
     _one_algorithm(answers)
     runs = [answer.result for answer in answers]
+    if doubt := unknown_objectives(info.algorithm, runs):
+        sys.stderr.write(f"matgl-infomax: warning: {doubt}\n")
     files: dict[str, str | bytes] = {
         RESULTS: pack(make_document({a.name: _folds(a) for a in answers}, _metadata(answers), _made(runs))),
         INFO: json.dumps(make_info(info, runs), indent=1) + "\n",
@@ -360,7 +364,7 @@ def _targets(folder: Path, task: Task, result: BenchmarkResult) -> None:
 # What a submission says about itself: ``info.json``, and the facts its authors must not leave unsaid.
 
 EXAMPLE = """authors: A. Chemist, B. Physicist
-algorithm: Site-Net, Deep InfoMax
+algorithm: Site-Net, denoising
 algorithm_long: What it is and how it was trained.
 bibtex_refs: "@article{...}"
 notes: Anything else a reader should know."""
@@ -439,7 +443,8 @@ def make_info(info: Info, runs: Sequence[BenchmarkResult]) -> dict[str, Any]:
     own = info.notes.partition(FACTS)[0].strip()  # a submission written again starts from its own info.json
     for run in runs:
         _declared(own, run)
-    facts = f"{FACTS} {' '.join(map(facts_of, runs))}"
+    doubt = unknown_objectives(info.algorithm, runs)
+    facts = " ".join([FACTS, *map(facts_of, runs), *([doubt] if doubt else [])])
     return {
         "authors": info.authors,
         "algorithm": info.algorithm,
@@ -459,6 +464,48 @@ def facts_of(run: BenchmarkResult) -> str:
     models = f"mean of {len(spec.seeds)} models per fold" if len(spec.seeds) > 1 else "one model per fold"
     about = f"{spec.task}: {spec.network}, arm {spec.arm}, {masked}, {models}."
     return " ".join([about, *run.notes()])
+
+
+OBJECTIVE_WORDS = {
+    "infomax": r"infomax",
+    "masked": r"masked|masking",
+    "denoise": r"denois\w*|cdssl|noisy nodes",
+    "fingerprint": r"fingerprints?",
+    "twins": r"twins?",
+    "dual": r"dssl|dual",
+    "supervised": r"(?<!self-)(?<!self )(?<!semi-)supervised",
+}
+"""Words by which a name says how a network was pretrained, by objective; in small letters."""
+
+
+def unknown_objectives(algorithm: str, runs: Sequence[BenchmarkResult]) -> str:
+    """What the name of an algorithm says of the pretraining and no run card does, in a sentence; empty where all fits.
+
+    Args:
+        algorithm: the name that the authors give.
+        runs: the benchmarks of the submission.
+    """
+    found = {name: re.search(rf"\b(?:{words})\b", algorithm.lower()) for name, words in OBJECTIVE_WORDS.items()}
+    known = set().union(*(_objectives(card) for run in runs for card in run.cards))
+    named = [name for name, match in found.items() if match is not None and name not in known]
+    if not named:
+        return ""
+    starts = ", ".join(dict.fromkeys(card.initial.name for run in runs for card in run.cards))
+    learnt = f"they say {', '.join(sorted(known))}" if known else "they know of none"
+    return (
+        f"The name of the algorithm, {algorithm!r}, names the pretraining {', '.join(named)}, and no run card does: "
+        f"{learnt} (initial weights: {starts})."
+    )
+
+
+def _objectives(card: RunCard) -> set[str]:
+    """Objectives by which the initial weights of a run were learnt; none for weights of which its card says nothing."""
+    kind = card.initial.name
+    if kind in ("pretrained", "corpus"):
+        return set(str(card.settings["pretrain"]["objective"]).split("+"))
+    if kind == "transferred":
+        return {"supervised"}
+    return set(str(card.initial.facts.get("objective", "")).split("+")) - {""}
 
 
 def _words(labels: int) -> str:

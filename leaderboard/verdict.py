@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 
 Errors = Mapping[tuple[str, int], NDArray[np.float64]]
-"""Absolute errors by arm and number of labels, one row per seed and one column per test crystal, (S, M)."""
+"""Absolute errors by arm and number of labels, one row per seed and one column per test crystal, (S, M); those of an
+arm with several pretrainings are (P, S, M)."""
 
 WORTH = 0.05
 """A gain smaller than this share is not worth a pretraining."""
@@ -53,6 +54,7 @@ class Paired(Part):
     difference: float
     difference_low: float
     difference_high: float
+    pretrainings: int = 1
     finding: Literal["better", "worse", "open"]
     sentence: str
 
@@ -76,6 +78,8 @@ class Verdict(Part):
     unit: str | None
     seeds: int
     test_crystals: int
+    pretrainings: int = 1
+    """Pretrainings of the arm, crossed with the seeds; with one, every interval speaks of this one alone."""
     points: list[Paired]
     savings: list[Equivalent]
     advice: list[str]
@@ -104,14 +108,12 @@ def judge(errors: Errors, *, target: str, unit: str | None = None, draws: int = 
     names = list(dict.fromkeys(arm for arm, _ in errors))
     arm = _pretrained(names)
     counts = sorted({n for _, n in errors})
-    shape = next(iter(errors.values())).shape
-
-    def pair(one: str, other: str, n: int) -> Paired:
-        found = compare(errors[one, n], errors[other, n], draws=draws, seed=seed)
-        return _paired(one, other, n, found, unit)
+    shape = next(iter(errors.values())).shape[-2:]
 
     def pairs(one: str, other: str) -> list[Paired]:
-        return [pair(one, other, n) for n in counts if (one, n) in errors and (other, n) in errors]
+        both = [n for n in counts if (one, n) in errors and (other, n) in errors]
+        found = {n: compare(errors[one, n], errors[other, n], draws=draws, seed=seed) for n in both}
+        return [_paired(one, other, n, comparison, unit) for n, comparison in found.items()]
 
     points = pairs(arm, BASELINE) if arm else []
     others = [found for name in names for ref in (BASELINE, arm) if ref and name not in (BASELINE, arm)
@@ -128,11 +130,45 @@ def judge(errors: Errors, *, target: str, unit: str | None = None, draws: int = 
         unit=unit,
         seeds=shape[0],
         test_crystals=shape[1],
+        pretrainings=max([point.pretrainings for point in points], default=1),
         points=points,
         savings=savings,
         advice=advice,
         others=others,
     )
+
+
+def scope(verdict: Verdict) -> str:
+    """What the intervals of a verdict cover, and what they do not, in one sentence; empty without a pretrained arm.
+
+    Args:
+        verdict: that of a study.
+    """
+    if not verdict.points:
+        return ""
+    if verdict.pretrainings > 1:
+        return (
+            f"The intervals cover other test crystals, other seeds and other pretrainings of {verdict.arm} "
+            f"({verdict.pretrainings} were made)."
+        )
+    return (
+        "The intervals cover other test crystals and other seeds. They hold for one pretraining of "
+        f"{verdict.arm} only: another one of the same recipe may come out elsewhere. NAME=FOLDER,FOLDER takes several."
+    )
+
+
+def findings(verdict: Verdict) -> list[str]:
+    """Answer, intervals, savings, and what they rest on, as lines of Markdown.
+
+    Args:
+        verdict: that of a study.
+    """
+    lines = [f"**{verdict.text}**", ""]
+    lines += [f"- {point.sentence}" for point in verdict.points]
+    lines += [f"- {saving.sentence}." for saving in verdict.savings]
+    lines += ["", ratios] if (ratios := ratio_table(verdict)) else []
+    tested = f"Tested on {verdict.test_crystals} crystals with {verdict.seeds} seed(s)."
+    return [*lines, "", " ".join(part for part in (tested, scope(verdict), f"Rule: {verdict.rule}") if part)]
 
 
 def _pretrained(names: list[str]) -> str | None:
@@ -154,7 +190,7 @@ def _paired(arm: str, against: str, labels: int, c: Comparison, unit: str | None
         arm=arm, against=against, labels=labels, mae=c.mae, against_mae=c.baseline_mae,
         ratio=c.ratio, ratio_low=c.ratio_low, ratio_high=c.ratio_high,
         difference=c.difference, difference_low=c.difference_low, difference_high=c.difference_high,
-        finding=finding, sentence=sentence,
+        pretrainings=c.pretrainings, finding=finding, sentence=sentence,
     )  # fmt: skip
 
 
@@ -329,6 +365,8 @@ def _ratio_cell(pair: Paired | None) -> str:
 
 CURVE_COLUMNS = ["task", "arm", "labels_asked", "labels_used", "seed", "fold", "mae", "rmse", "r2", "seconds"]
 PREDICTION_COLUMNS = ["task", "arm", "labels", "seed", "fold", "id", "target", "prediction"]
+PRETRAINING = "pretraining"
+"""Last column of both tables where an arm has several pretrainings: which one, counted from 0."""
 
 
 def curve_frame(cards: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
@@ -349,14 +387,19 @@ def curve_frame(cards: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
             "fold": card["fold"],
             **card["metrics"],
             "seconds": card["cost"]["seconds"],
+            PRETRAINING: card.get("initial", {}).get("pretraining", 0),
         }
         for card in cards
     ]
-    return pd.DataFrame(lines, columns=CURVE_COLUMNS).astype({"r2": "float64"})
+    several = any(line[PRETRAINING] for line in lines)
+    columns = [*CURVE_COLUMNS, PRETRAINING] if several else CURVE_COLUMNS
+    return pd.DataFrame(lines, columns=columns).astype({"r2": "float64"})
 
 
 def absolute_errors(predictions: pd.DataFrame) -> dict[tuple[str, int], NDArray[np.float64]]:
     """Absolute errors by arm and number of labels, seeds in rows and crystals in columns, (S, M).
+
+    Those of an arm with several pretrainings are (P, S, M).
 
     Args:
         predictions: the columns of ``predictions.parquet``.
@@ -364,22 +407,66 @@ def absolute_errors(predictions: pd.DataFrame) -> dict[tuple[str, int], NDArray[
     Raises:
         ValueError: If arms were run with different seeds or tested on different crystals: no pairs can be made.
     """
+    predictions = predictions.assign(**{PRETRAINING: predictions.get(PRETRAINING, 0)}).reset_index(drop=True)
     found: dict[tuple[str, int], NDArray[np.float64]] = {}
     keys: tuple[Any, Any] | None = None
     for key, part in predictions.groupby(["arm", "labels"], sort=False, observed=True):
         arm, labels = cast(tuple[str, int], key)
         error = (part["prediction"] - part["target"]).abs()
-        table = error.groupby([part["seed"], part["id"]], observed=True).mean().unstack()
-        mine = (list(table.index), list(table.columns))
-        if keys is not None and mine != keys:
-            raise ValueError(f"{arm} at {labels} labels was run with other seeds or crystals than the arms before it")
-        keys = mine
-        found[arm, int(labels)] = table.to_numpy(dtype=np.float64)
+        tables = []
+        for _, one in error.groupby(part[PRETRAINING]):
+            here = part.loc[one.index]
+            table = one.groupby([here["seed"], here["id"]], observed=True).mean().unstack()
+            mine = (list(table.index), list(table.columns))
+            if keys is not None and mine != keys:
+                raise ValueError(
+                    f"{arm} at {labels} labels was run with other seeds or crystals than the arms before it"
+                )
+            keys = mine
+            tables.append(table.to_numpy(dtype=np.float64))
+        found[arm, int(labels)] = np.stack(tables) if len(tables) > 1 else tables[0]
     return found
 
 
+def compare_runs(
+    studies: Sequence[tuple[pd.DataFrame, str]], labels: int, *, draws: int = 50 * DRAWS, seed: int = 0
+) -> Comparison:
+    """Compare several pretrainings of one recipe with the baseline, from the tables of runs alone.
+
+    For studies whose predictions were not kept. The interval covers other seeds and other pretrainings; the test
+    crystals are taken as they are, which is little where there are thousands of them.
+
+    Args:
+        studies: the columns of ``curve.csv`` and the name of the arm, for each pretraining; the baseline is the same.
+        labels: number of labels.
+        draws: draws behind the interval.
+        seed: seed of the draws.
+
+    Raises:
+        ValueError: If an arm has no runs, or runs of the studies are not of the same seeds or baseline.
+    """
+
+    def by_seed(table: pd.DataFrame, arm: str) -> pd.Series[float]:
+        here = table[(table["arm"] == arm) & (table["labels_asked"] == labels)]
+        return here.set_index("seed")["mae"].sort_index()
+
+    baseline = by_seed(studies[0][0], BASELINE)
+    runs = [by_seed(table, arm) for table, arm in studies]
+    if not len(baseline) or any(not by_seed(table, BASELINE).equals(baseline) for table, _ in studies):
+        raise ValueError(f"the studies have other runs of {BASELINE} at {labels} labels, or none")
+    if any(not run.index.equals(baseline.index) for run in runs):
+        raise ValueError(f"the pretrainings were not run with the same seeds at {labels} labels")
+    errors = np.stack([run.to_numpy(dtype=np.float64) for run in runs])[:, :, None]  # (P, S, 1)
+    return compare(errors, baseline.to_numpy(dtype=np.float64)[:, None], draws=draws, seed=seed)
+
+
 def summarise(curve: pd.DataFrame) -> pd.DataFrame:
-    """Mean and sample standard deviation of the error over seeds: columns arm, labels, mean, sd, seeds."""
+    """Mean and sample standard deviation of the error over seeds: columns arm, labels, mean, sd, seeds.
+
+    Where an arm has several pretrainings, the error of a seed is the mean over them.
+    """
+    if PRETRAINING in curve:
+        curve = curve.groupby(["arm", "labels_asked", "seed"], sort=False)["mae"].mean().reset_index()
     grouped = curve.groupby(["arm", "labels_asked"], sort=False)["mae"]
     table = grouped.agg(mean="mean", sd="std", seeds="count").reset_index()
     return table.rename(columns={"labels_asked": "labels"})
@@ -412,3 +499,8 @@ def _mean_and_spread(mean: float, sd: float) -> str:
     digits = max(0, 3 - int(np.floor(np.log10(mean)))) if mean > 0 else 3
     digits = min(digits, 6)
     return f"{mean:.{digits}f}" + ("" if np.isnan(sd) else f" ± {sd:.{digits}f}")
+
+
+def run_name(arm: str, labels: int, seed: int, pretraining: int = 0) -> str:
+    """'strong-n50-s0', and 'strong-n50-s0-p1' for the second pretraining."""
+    return f"{arm}-n{labels}-s{seed}{f'-p{pretraining}' if pretraining else ''}"

@@ -134,6 +134,7 @@ Command = tuple[type[base.Settings], Callable[[Any], None]]
 
 def run_curve(settings: commands.CurveConfig) -> None:
     """Ask whether pretraining helps: a learning curve with a verdict."""
+    from matgl_infomax.leaderboard.kept import KEPT
     from matgl_infomax.tasks.matbench.data import task_crystals
     from matgl_infomax.tasks.matbench.task import load_task
     from matgl_infomax.tasks.studies.curve import OFFICIAL, learning_curve, resolved_study, with_study
@@ -144,7 +145,9 @@ def run_curve(settings: commands.CurveConfig) -> None:
     else:
         crystals = read_data(settings)
     result = learning_curve(crystals, settings.target[0], settings)
-    print(f"{result.to_markdown()}\n\nPlot: {settings.out / 'curve.png'}\nVerdict: {result.verdict.text}")
+    kept = settings.out / KEPT
+    size = f"Kept for others: {kept} ({kept.stat().st_size / 1e6:.2f} MB)\n" if settings.keep != "nothing" else ""
+    print(f"{result.to_markdown()}\n\n{size}Plot: {settings.out / 'curve.png'}\nVerdict: {result.verdict.text}")
 
 
 def run_benchmark(settings: commands.BenchmarkConfig) -> None:
@@ -200,7 +203,12 @@ def run_report(settings: commands.ReportConfig) -> None:
 def run_compare(settings: commands.CompareConfig) -> None:
     """Compare finished benchmarks or submissions with the published leaderboard, material by material."""
     from matgl_infomax.leaderboard.compare_published import compare_with_published
+    from matgl_infomax.leaderboard.kept import compare_kept, kept_files
 
+    if kept := kept_files(settings):
+        given = {name: getattr(settings, name) for name in ("draws", "seed") if name in settings.model_fields_set}
+        print(compare_kept(kept, settings.out, **given))
+        return
     result = compare_with_published(settings)
     print(result.to_markdown(details=False))
     if settings.out is not None:

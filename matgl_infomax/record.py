@@ -71,6 +71,11 @@ class Initial(Part):
         description="'scratch', 'pretrained', 'corpus', 'transferred', an arm without network, or that of own weights."
     )
     sha256: str | None = Field(description="Of all weights before the first step; None where there are none.")
+    pretraining: int = Field(
+        default=0,
+        ge=0,
+        description="Which pretraining of the arm's recipe, from 0; 0 where there is one or none.",
+    )
     facts: dict[str, int | float | str] = Field(
         default={}, description="What the weights were learnt from: sizes, and how many crystals were left out."
     )

@@ -50,6 +50,7 @@ from matgl_infomax.leaderboard.report.table import (
     worst_table,
 )
 from matgl_infomax.leaderboard.results import read_benchmark_spec
+from matgl_infomax.leaderboard.verdict import scope
 from matgl_infomax.record import RunCard, versions
 from matgl_infomax.settings.commands import ReportConfig
 
@@ -183,6 +184,7 @@ def _verdict(report: Report) -> Section:
     known = {task.task for task in _tasks(report)}
     answers += [benchmark_answer(task, part) for task, part in _by_task(report) if task not in known]
     rules = dict.fromkeys(f"Rule for studies: {study.verdict.rule}" for study in report.studies)
+    rules |= dict.fromkeys(said for study in report.studies if (said := scope(study.verdict)))
     return Section("verdict", "Verdict", answers=tuple(answers), rules=tuple(rules))
 
 

@@ -33,7 +33,7 @@ from matgl_infomax.leaderboard.results import (
     score_table,
 )
 from matgl_infomax.leaderboard.statistics import CalibrationQuality
-from matgl_infomax.leaderboard.verdict import CURVE_COLUMNS, PREDICTION_COLUMNS, Verdict
+from matgl_infomax.leaderboard.verdict import CURVE_COLUMNS, PREDICTION_COLUMNS, PRETRAINING, Verdict
 from matgl_infomax.record import Metrics, RunCard
 
 MAIN = {"regression": "mae", "classification": "rocauc"}
@@ -205,8 +205,8 @@ VERDICT, CURVE = "verdict.json", "curve.csv"
 EXACT = 1e-9
 """Largest relative difference between a number and that of its card: both were written from the same one."""
 
-Run = tuple[str, int, int, int]
-"""Arm, number of labels, seed, fold."""
+Run = tuple[str, int, int, int, int]
+"""Arm, number of labels, seed, fold, pretraining."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -249,7 +249,7 @@ def read_study(folder: Path, name: str) -> StudyNumbers:
         table = pd.read_parquet(folder / PREDICTIONS) if (folder / PREDICTIONS).is_file() else None
     except (OSError, ValueError) as error:
         raise InputError(f"{folder} holds no finished study ({error}). Run it again.") from error
-    if list(curve.columns) != CURVE_COLUMNS:
+    if list(curve.columns) not in (CURVE_COLUMNS, [*CURVE_COLUMNS, PRETRAINING]):
         raise InputError(f"{folder / CURVE} lacks columns. Needed: {', '.join(CURVE_COLUMNS)}. Run the study again.")
     by_run = _by_run(folder, cards)
     _curve_has_cards(folder, curve, by_run)
@@ -281,7 +281,7 @@ def _by_run(folder: Path, cards: Sequence[RunCard]) -> dict[Run, RunCard]:
     """Cards by arm, labels, seed and fold."""
     found: dict[Run, RunCard] = {}
     for card in cards:
-        run = (card.arm, card.mask.asked, card.seed, card.fold)
+        run = (card.arm, card.mask.asked, card.seed, card.fold, card.initial.pretraining)
         if run in found:
             raise InputError(f"{folder / CARDS} has two cards of {_words(run)}.")
         if (card.task, card.target, card.unit) != (cards[0].task, cards[0].target, cards[0].unit):
@@ -296,7 +296,8 @@ def _curve_has_cards(folder: Path, curve: pd.DataFrame, by_run: dict[Run, RunCar
     """One card for each line of the table, with the same numbers, and no line twice."""
     seen: set[Run] = set()
     for line in curve.to_dict("records"):
-        run = (str(line["arm"]), int(line["labels_asked"]), int(line["seed"]), int(line["fold"]))
+        labels, seed, fold, which = (int(line.get(name, 0)) for name in ("labels_asked", "seed", "fold", PRETRAINING))
+        run = (str(line["arm"]), labels, seed, fold, which)
         card = by_run.get(run)
         if card is None:
             raise InputError(f"{folder / CURVE}: {_words(run)} has no run card in {CARDS}. No number without a card.")
@@ -344,10 +345,11 @@ def _predictions_have_cards(folder: Path, table: pd.DataFrame, by_run: dict[Run,
     if not set(PREDICTION_COLUMNS) <= set(table.columns):
         raise InputError(f"{folder / PREDICTIONS} needs the columns {', '.join(PREDICTION_COLUMNS)}.")
     error = (table["prediction"] - table["target"]).abs()
-    mean = error.groupby([table[name] for name in ("arm", "labels", "seed", "fold")], observed=True).mean()
-    for key, value in mean.items():
-        arm, labels, seed, fold = cast(tuple[Any, ...], key)
-        run = (str(arm), int(labels), int(seed), int(fold))
+    table = table.assign(**{PRETRAINING: table.get(PRETRAINING, 0)})
+    names = ("arm", "labels", "seed", "fold", PRETRAINING)
+    for key, value in error.groupby([table[name] for name in names], observed=True).mean().items():
+        arm, labels, seed, fold, which = cast(tuple[Any, ...], key)
+        run = (str(arm), int(labels), int(seed), int(fold), int(which))
         card = by_run.get(run)
         if card is None:
             raise InputError(f"{folder / PREDICTIONS}: {_words(run)} has no run card in {CARDS}.")
@@ -358,8 +360,8 @@ def _predictions_have_cards(folder: Path, table: pd.DataFrame, by_run: dict[Run,
 
 
 def _words(run: Run) -> str:
-    """'arm scratch, 50 labels, seed 0, fold 0'."""
-    return f"arm {run[0]}, {run[1]} labels, seed {run[2]}, fold {run[3]}"
+    """'arm scratch, 50 labels, seed 0, fold 0', with the pretraining from the second one on."""
+    return f"arm {run[0]}, {run[1]} labels, seed {run[2]}, fold {run[3]}{f', pretraining {run[4]}' if run[4] else ''}"
 
 
 # An overlap report as a report shows it: which test crystals the corpus came close to, and the errors on them.

@@ -42,7 +42,8 @@ ARM_FACTS: dict[str, ArmFacts] = {
     "corpus_frozen": ArmFacts("vectors", "corpus", "as frozen, pretrained on the structures of --corpus"),
     "transferred": ArmFacts("trained", "transferred", "as finetuned, trained on the labels of --source before"),
 }
-"""A study also has arms NAME=FOLDER: the arm ``finetuned`` with weights of one's own."""
+"""A study also has arms NAME=FOLDER: the arm ``finetuned`` with weights of one's own. NAME=FOLDER,FOLDER holds several
+pretrainings of one recipe, which are crossed with the seeds."""
 
 if TYPE_CHECKING:
     ArmName = str

@@ -136,28 +136,36 @@ ARMS: dict[str, Arm] = {
     "corpus_frozen": frozen,
     "transferred": finetuned,
 }
-"""NAME=FOLDER in a study is the arm ``finetuned`` with weights of one's own."""
+"""NAME=FOLDER in a study is the arm ``finetuned`` with weights of one's own, of several pretrainings if need be."""
 
 
-def named_arms(arms: Sequence[str]) -> dict[str, Path | None]:
-    """Names of the arms, with the folder of weights where one was given.
+def named_arms(arms: Sequence[str]) -> dict[str, tuple[Path, ...]]:
+    """Names of the arms, with their folders of weights: none for the arms that need none given.
+
+    NAME=FOLDER,FOLDER names several pretrainings of one recipe. A folder whose own name has a comma is one folder.
 
     Raises:
-        InputError: For an unknown arm, a name that cannot be one, or one given twice.
+        InputError: For an unknown arm, a name that cannot be one, or an arm or a folder of an arm given twice.
     """
-    found: dict[str, Path | None] = {}
+    found: dict[str, tuple[Path, ...]] = {}
     for arm in arms:
         name, equals, folder = arm.partition("=")
         if not equals and name not in ARMS:
             raise InputError(f"There is no such arm. Received: {arm}. Known: {', '.join(ARMS)}, or NAME=FOLDER.")
-        if equals and (name in ARMS or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) or not folder):
+        whole = Path(folder).expanduser()
+        words = [folder] if whole.exists() else folder.split(",")
+        if equals and (name in ARMS or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) or not all(words)):
             raise InputError(
-                f"Weights of your own are given as NAME=FOLDER, the name made of letters, digits, '_', '-' and '.', "
+                "Weights of your own are given as NAME=FOLDER (or NAME=FOLDER,FOLDER), "
+                f"the name made of letters, digits, '_', '-' and '.', "
                 f"and other than {', '.join(ARMS)}. Received: {arm}."
             )
         if name in found:
             raise InputError(f"Each arm can be asked for once. Received twice: {name}.")
-        found[name] = Path(folder).expanduser() if equals else None
+        found[name] = tuple(Path(word).expanduser() for word in words) if equals else ()
+        again = [path for path in found[name] if found[name].count(path) > 1]
+        if again:
+            raise InputError(f"Each pretraining of an arm needs a folder of its own. Received twice: {again[0]}.")
     return found
 
 

@@ -33,7 +33,14 @@ from matgl_infomax.tasks.studies.arms import (
 )
 from matgl_infomax.tasks.studies.descriptors import described
 from matgl_infomax.tasks.studies.engine import CardGrid, Grid, Outcome, error_metrics, hash_of
-from matgl_infomax.tasks.studies.starts import PER_FOLD, Start, StartRequest, check_starts, start_weights
+from matgl_infomax.tasks.studies.starts import (
+    PER_FOLD,
+    Start,
+    StartRequest,
+    check_starts,
+    start_weights,
+    told_objective,
+)
 from matgl_infomax.train.finetune import with_held_out
 from matgl_infomax.workers import workers_here
 
@@ -242,7 +249,9 @@ def plan_benchmark(task: Task, crystals: Crystals, config: BenchmarkConfig) -> B
         masks[fold] = nested_masks(crystals.ids, part.train, [count], config.finetune.seed)[count]
     bench = Bench(config, task.card, crystals.ids, values, parts, masks, data_hash(crystals, values))
     if config.init is not None:
-        start = Start(config.init, state_hash(open_encoder(config.init, config.model)), None, {})
+        start = Start(
+            config.init, state_hash(open_encoder(config.init, config.model)), None, told_objective(config.init)
+        )
         bench = replace(bench, starts=dict.fromkeys(parts, start))
     if bench.choosing and min(map(len, masks.values())) < 3:
         raise InputError(

@@ -18,14 +18,17 @@ from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import DivergedError, InputError
 from matgl_infomax.io import atomic_write
+from matgl_infomax.leaderboard.kept import KEPT, kept_table
 from matgl_infomax.leaderboard.verdict import (
+    PRETRAINING,
     Verdict,
     absolute_errors,
     curve_frame,
+    findings,
     has_several,
     judge,
     markdown_table,
-    ratio_table,
+    run_name,
 )
 from matgl_infomax.record import RunCard
 from matgl_infomax.settings.arms import STARTS
@@ -41,7 +44,7 @@ from matgl_infomax.tasks.matbench.task import (
     split,
     split_hash,
 )
-from matgl_infomax.tasks.studies.arms import ARMS, DESCRIBED, ArmAnswer, ArmTask, named_arms, open_encoder, state_hash
+from matgl_infomax.tasks.studies.arms import ARMS, DESCRIBED, ArmAnswer, ArmTask, named_arms
 from matgl_infomax.tasks.studies.descriptors import described
 from matgl_infomax.tasks.studies.engine import (
     IN_MEMORY,
@@ -54,7 +57,16 @@ from matgl_infomax.tasks.studies.engine import (
     take_folder,
     write_table,
 )
-from matgl_infomax.tasks.studies.starts import Start, StartRequest, check_starts, in_words, located, start_weights
+from matgl_infomax.tasks.studies.starts import (
+    Start,
+    StartRequest,
+    check_starts,
+    in_words,
+    located,
+    own_starts,
+    start_name,
+    start_weights,
+)
 from matgl_infomax.workers import workers_here
 
 if TYPE_CHECKING:
@@ -68,9 +80,11 @@ class CurveResult:
     """The numbers of a study; it draws and prints them on demand."""
 
     frame: pd.DataFrame
-    """One line per run: task, arm, labels_asked, labels_used, seed, fold, mae, rmse, r2, seconds."""
+    """One line per run: task, arm, labels_asked, labels_used, seed, fold, mae, rmse, r2, seconds; with pretraining
+    where an arm has several."""
     predictions: pd.DataFrame
-    """One line per run and test crystal: task, arm, labels, seed, fold, id, target, prediction."""
+    """One line per run and test crystal: task, arm, labels, seed, fold, id, target, prediction; with pretraining
+    where an arm has several."""
     verdict: Verdict
     """Yes, no or cannot tell, with intervals and label saving."""
     cards: tuple[RunCard, ...]
@@ -126,11 +140,7 @@ class CurveResult:
     def summary(self) -> str:
         """Table and verdict as one page of Markdown."""
         v = self.verdict
-        lines = [f"# Does pretraining help? {v.target}", "", self.to_markdown(), "", f"**{v.text}**", ""]
-        lines += [f"- {point.sentence}" for point in v.points]
-        lines += [f"- {saving.sentence}." for saving in v.savings]
-        lines += ["", ratios] if (ratios := ratio_table(v)) else []
-        lines += ["", f"Tested on {v.test_crystals} crystals with {v.seeds} seed(s). Rule: {v.rule}"]
+        lines = [f"# Does pretraining help? {v.target}", "", self.to_markdown(), "", *findings(v)]
         return "\n".join([*lines, *(f"\n{note}" for note in self.notes)]) + "\n"
 
 
@@ -176,7 +186,7 @@ def learning_curve(
     study = prepare_curve(study, table, progress=progress)
     carry_out_all(study, check=check, progress=progress)
     result = collect_curve(study)
-    _write(result, config.out)
+    _write(result, config)
     return result
 
 
@@ -189,9 +199,11 @@ def collect_curve(study: CurveStudy) -> CurveResult:
     import pandas as pd
 
     cards, predictions = study.collect_cards(), pd.concat(study.tables(), ignore_index=True)
+    if PRETRAINING in predictions:
+        predictions = predictions.fillna({PRETRAINING: 0}).astype({PRETRAINING: "int64"})
     frame = curve_frame(card.model_dump() for card in cards)
     verdict = judge(absolute_errors(predictions), target=study.target, unit=study.unit)
-    own = [name for name, folder in study.arms.items() if folder is not None]
+    own = [name for name, folders in study.arms.items() if folders]
     # Two arms may start from the same weights: they are told of once.
     facts = dict.fromkeys(in_words(STARTS.get(arm, arm), start.facts) for arm, start in study.starts.items())
     notes = [f"Weights of {', '.join(own)}: nobody checked whether they have seen test crystals."] if own else []
@@ -199,8 +211,13 @@ def collect_curve(study: CurveStudy) -> CurveResult:
     return CurveResult(frame, predictions, verdict, cards, tuple(notes))
 
 
-def _write(result: CurveResult, out: Path) -> None:
+def _write(result: CurveResult, config: CurveConfig) -> None:
     """The tables and pictures of a finished study, the verdict last."""
+    out = config.out
+    if config.keep != "nothing":
+        v = result.verdict
+        content = kept_table(result.predictions, target=v.target, unit=v.unit, errors_only=config.keep == "errors")
+        atomic_write(out / KEPT, content)
     write_table(out / "predictions.parquet", result.predictions)
     atomic_write(out / "curve.csv", result.frame.to_csv(index=False))
     result.plot(out / "curve.png")
@@ -347,11 +364,18 @@ class CurveRun:
     arm: str
     labels: int
     seed: int
+    pretraining: int = 0
+    """Which of the arm's folders of weights, counted from 0; 0 where it has one or none."""
 
     @property
     def name(self) -> str:
         """Name of the run's files."""
-        return f"{self.arm}-n{self.labels}-s{self.seed}"
+        return run_name(self.arm, self.labels, self.seed, self.pretraining)
+
+    @property
+    def start(self) -> str:
+        """Name of the weights it starts from, if any."""
+        return start_name(self.arm, self.pretraining)
 
 
 @dataclass(frozen=True)
@@ -376,18 +400,24 @@ class CurveStudy(CardGrid[CurveRun]):
     features: dict[str, Path] = field(default_factory=dict)
     """Files of descriptors by their kind."""
     starts: dict[str, Start] = field(default_factory=dict)
-    """Weights by the name of each arm that starts from some."""
+    """Weights by ``CurveRun.start``, for each arm that starts from some."""
 
     @property
-    def arms(self) -> dict[str, Path | None]:
-        """Folder of weights by arm, None for the arms that need no folder given."""
+    def arms(self) -> dict[str, tuple[Path, ...]]:
+        """Folders of weights by arm, none for the arms that need no folder given."""
         return named_arms(self.config.arms)
 
     @property
     def runs(self) -> list[CurveRun]:
         """All runs, the cheap ones first, so that something is to be seen soon."""
         counts = sorted(set(self.config.labels))
-        return [CurveRun(arm, n, seed) for n in counts for seed in seeds_of(self.config) for arm in self.arms]
+        return [
+            CurveRun(arm, n, seed, pretraining)
+            for n in counts
+            for seed in seeds_of(self.config)
+            for arm, folders in self.arms.items()
+            for pretraining in range(max(1, len(folders)))
+        ]
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -419,7 +449,7 @@ class CurveStudy(CardGrid[CurveRun]):
             run: the run.
             settings: as an earlier version noted them; those of this study when left out.
         """
-        start = self.starts[run.arm].weights if run.arm in self.starts else None
+        start = self.starts[run.start].weights if run.start in self.starts else None
         mask = self.masks[run.labels, run.seed].tolist()
         return hash_of(self.claim(settings), run.arm, start, run.labels, run.seed, mask)
 
@@ -470,11 +500,7 @@ def plan_curve(crystals: Crystals, target: str, config: CurveConfig) -> CurveStu
         for count, rows in nested_masks(crystals.ids, available, config.labels, seed).items()
     }
     check_starts(arms, config, config.data_dir)
-    own = {
-        name: Start(folder, state_hash(open_encoder(folder, config.model)), None, {})
-        for name, folder in arms.items()
-        if folder is not None
-    }
+    own = own_starts(arms, config.model)
     task, unit = name_and_unit(config.task, target)
     return CurveStudy(
         config, target, task, unit, crystals.ids, values, parts, masks, data_hash(crystals, values), starts=own
@@ -579,7 +605,7 @@ def _task(study: CurveStudy, run: CurveRun) -> ArmTask:
         learning_rates=tuple(config.learning_rates),
         cache=config.cache,
         store=study.store,
-        weights=start.folder if (start := study.starts.get(run.arm)) else None,
+        weights=start.folder if (start := study.starts.get(run.start)) else None,
         features=study.features[DESCRIBED[run.arm][0]] if run.arm in DESCRIBED else None,
     )
 
@@ -589,7 +615,7 @@ def _predictions(study: CurveStudy, run: CurveRun, prediction: NDArray[np.float6
     import pandas as pd
 
     test = study.parts.test
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             "task": study.task,
             "arm": run.arm,
@@ -601,13 +627,15 @@ def _predictions(study: CurveStudy, run: CurveRun, prediction: NDArray[np.float6
             "prediction": prediction,
         }
     )
+    # Runs of the first pretraining are the same whether or not others are added later.
+    return table.assign(**{PRETRAINING: run.pretraining}) if run.pretraining else table
 
 
 def _card(study: CurveStudy, run: CurveRun, answer: ArmAnswer, seconds: float) -> dict[str, Any]:
     """What the run card says beside the errors."""
     mask = study.masks[run.labels, run.seed]
     name = "scratch" if run.arm in ("scratch", "untrained") else STARTS.get(run.arm, run.arm)
-    start = study.starts.get(run.arm)
+    start = study.starts.get(run.start)
     return {
         "task": study.task,
         "target": study.target,
@@ -617,7 +645,12 @@ def _card(study: CurveStudy, run: CurveRun, answer: ArmAnswer, seconds: float) -
         "seed": run.seed,
         "mask": {"asked": run.labels, "used": len(mask), "sha256": mask_hash(study.ids, mask)},
         "n_test": len(study.parts.test),
-        "initial": {"name": name, "sha256": answer.initial, "facts": start.facts if start else {}},
+        "initial": {
+            "name": name,
+            "sha256": answer.initial,
+            "pretraining": run.pretraining,
+            "facts": start.facts if start else {},
+        },
         "settings": study.settings,
         "tried": [{"learning_rate": r, "mae": mae if np.isfinite(mae) else None} for r, mae in answer.tried],
         "hashes": {

@@ -82,7 +82,7 @@ class ForceStudy(CardGrid[ForceRun]):
     @property
     def arms(self) -> dict[str, Path | None]:
         """Folder of weights by arm, none for scratch."""
-        return named_arms(self.config.arms)
+        return {name: folders[0] if folders else None for name, folders in named_arms(self.config.arms).items()}
 
     def counts(self, element: str) -> list[int]:
         """Frames for each share, ascending."""
@@ -147,7 +147,7 @@ def plan_force_study(config: ForceStudyConfig) -> ForceStudy:
     """
     check_known(config.elements)
     arms = named_arms(config.arms)
-    wrong = [name for name, folder in arms.items() if folder is None and name != "scratch"]
+    wrong = [name for name, folders in arms.items() if len(folders) != 1 and name != "scratch"]
     if wrong:
         raise InputError(f"A force study knows the arm scratch and NAME=FOLDER. Received: {', '.join(wrong)}.")
     if not all(0 < share <= 1 for share in config.shares):
@@ -157,7 +157,7 @@ def plan_force_study(config: ForceStudyConfig) -> ForceStudy:
     return ForceStudy(config, train, test, _starts(config, arms, train))
 
 
-def _starts(config: ForceStudyConfig, arms: dict[str, Path | None], train: dict[str, Frames]) -> dict[str, str]:
+def _starts(config: ForceStudyConfig, arms: dict[str, tuple[Path, ...]], train: dict[str, Frames]) -> dict[str, str]:
     """Hash of the weights of each pretrained arm, which has the architecture of the scratch arm."""
     from matgl_infomax.nn.build import load_encoder
     from matgl_infomax.tasks.studies.arms import state_hash
@@ -166,9 +166,7 @@ def _starts(config: ForceStudyConfig, arms: dict[str, Path | None], train: dict[
     elements = sorted({int(z) for frames in train.values() for crystal in frames.crystals for z in crystal.numbers})
     scratch = _shape(start_network(None, config.model, 0, elements)[0])
     found = {}
-    for name, folder in arms.items():
-        if folder is None:
-            continue
+    for name, folder in [(name, folder) for name, folders in arms.items() for folder in folders]:
         shape = _shape(start_network(folder, config.model, 0, elements)[0])
         different = [key for key in sorted(scratch | shape) if scratch.get(key) != shape.get(key)]
         if different:

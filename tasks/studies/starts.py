@@ -175,6 +175,57 @@ def check_starts(arms: Iterable[str], starts: StartSettings, data_dir: Path | No
             target_of(str(starts.source), starts.source_target)
 
 
+def start_name(arm: str, pretraining: int) -> str:
+    """Name of the weights of an arm's pretraining, counted from 0; no arm has a name with '#'."""
+    return f"{arm}#{pretraining}" if pretraining else arm
+
+
+def told_objective(folder: Path) -> dict[str, int | float | str]:
+    """By which objective weights of the user's own were pretrained, as far as ``run.json`` beside them tells.
+
+    Args:
+        folder: where they lie.
+    """
+    file = folder / "run.json"
+    claim = read_json(file) if file.is_file() else {}
+    settings = claim.get("settings")
+    told = settings.get("objective") if claim.get("kind") == "pretrain" and isinstance(settings, dict) else None
+    return {"objective": str(told)} if told else {}
+
+
+def own_starts(arms: Mapping[str, Sequence[Path]], model: ModelSettings) -> dict[str, Start]:
+    """Weights of the user's own, by ``start_name``.
+
+    Args:
+        arms: folders of weights by arm, one for each pretraining; none for arms that need none given.
+        model: the network, which says how crystals are prepared.
+
+    Raises:
+        InputError: If weights do not fit, or several pretrainings of an arm are of different networks, or are one.
+    """
+    found: dict[str, Start] = {}
+    for name, folders in arms.items():
+        networks: list[dict[str, Any]] = []
+        for k, folder in enumerate(folders):
+            encoder = open_encoder(folder, model)
+            # Which elements it knows is no part of the recipe: corpora differ in rare ones.
+            arguments = {key: value for key, value in encoder.init_args.items() if key != "element_types"}
+            networks.append({"network": type(encoder).__name__, **arguments})
+            start = Start(folder, state_hash(encoder), None, told_objective(folder))
+            if start.weights in [found[start_name(name, before)].weights for before in range(k)]:
+                raise InputError(
+                    f"The pretrainings of {name} have to differ in their chance, and {folder} holds the same weights "
+                    "as a folder before it. Pretrain again with another --seed."
+                )
+            if networks[k] != networks[0]:
+                raise InputError(
+                    f"The pretrainings of {name} have to be of one recipe, and {folder} holds another network than "
+                    f"{folders[0]}. Give it as an arm of its own."
+                )
+            found[start_name(name, k)] = start
+    return found
+
+
 def in_words(arm: str, facts: Mapping[str, int | float | str]) -> str:
     """What an arm's weights were learnt from, in one sentence for reports; empty where there is nothing to tell.
 

@@ -37,6 +37,17 @@ def jdft2d(crystals: list[Crystal], n: int = 80) -> list[Crystal]:
     return [replace(crystal, id=f"mb-jdft2d-{k + 1:03d}") for k, crystal in enumerate(many(crystals, n))]
 
 
+def weights(folder: Path, *names: str, **changes: Any) -> None:
+    """Folders of untrained encoders, each with other weights, in place of pretrained ones."""
+    from matgl_infomax.nn.build import new_encoder, save_model
+    from matgl_infomax.settings.training import ModelSettings
+
+    for seed, name in enumerate(names):
+        (folder / name).mkdir()
+        model = ModelSettings(supercell_atoms=12, **changes)
+        save_model(new_encoder(model, 1, seed, [29, 13]), folder / name, {"matgl_infomax": "pretrained"})
+
+
 class Pretender:
     """An arm that writes down what it was given and answers at once."""
 

@@ -13,7 +13,7 @@ from matgl_infomax.leaderboard.compare_published import compare_with_published
 from matgl_infomax.leaderboard.comparison import as_json
 from matgl_infomax.leaderboard.published import published_scores, ranked_rows
 from matgl_infomax.leaderboard.results import read_benchmark_spec
-from tests.helpers.kept_results import RESULTS, cards
+from tests.helpers.kept_results import RESULTS, ROOT, cards
 
 FOLDER = RESULTS / "matbench"
 ANSWERS = sorted(path.parent for path in FOLDER.rglob("benchmark.json"))
@@ -113,6 +113,45 @@ def test_the_findings_in_the_text_are_those_of_the_comparison():
     for network in ("sitenet", "megnet"):
         pairs = [duel for names, duel in own.items() if all(f"jdft2d_{network}" in name for name in names)]
         assert len(pairs) == 3 and {duel["finding"] for duel in pairs} == {"tie"}
+
+
+def own_difference(ours: str, other: str) -> tuple[float, float, str]:
+    """Interval of the difference of two answers of ours, with crystals and seeds in it, and the finding."""
+    for task in COMPARED["tasks"]:
+        for duel in task["own"]:
+            if (duel["ours"], duel["other"]) == (ours, other):
+                return duel["low"], duel["high"], duel["finding"]
+            if (duel["ours"], duel["other"]) == (other, ours):
+                return -duel["high"], -duel["low"], duel["finding"]
+    raise AssertionError(f"{ours} and {other} were not compared")
+
+
+@pytest.mark.parametrize("network", ["sitenet", "megnet"])
+@pytest.mark.parametrize("overlap", ["with", "without"])
+def test_ratios_are_told_with_other_seeds_too(network, overlap):
+    name, scratch = f"jdft2d_{network}_{overlap}", f"jdft2d_{network}_scratch"
+    low, high, finding = own_difference(name, scratch)
+    error = pd.read_csv(FOLDER / scratch / "scores.csv")["mae"].mean()
+    (line,) = [line for line in (FOLDER / "README.md").read_text().splitlines() if line.startswith(f"| `{name}`")]
+    assert line.endswith(f" [{1 + low / error:.2f}, {1 + high / error:.2f}] |") and finding == "tie"
+    if (network, overlap) == ("sitenet", "without"):
+        text = " ".join((FOLDER / "README.md").read_text().split())
+        assert f"[0.94, 1.03] is [{1 + low / error:.2f}, {1 + high / error:.2f}] with other seeds" in text
+
+
+def test_perovskites_are_told_as_a_tie():
+    """The shares in the text are those of the scores, and stand beside the finding of the comparison."""
+    scores = {k: pd.read_csv(FOLDER / f"perovskites_sitenet_{k}" / "scores.csv")["mae"][0]
+              for k in ("scratch", "without", "scratch_longer", "without_longer")}  # fmt: skip
+    short, longer = (1 - scores[f"without{end}"] / scores[f"scratch{end}"] for end in ("", "_longer"))
+    text = " ".join((FOLDER / "README.md").read_text().split())
+    assert f"**Perovskites: a tie.** Pretrained Site-Net makes {short:.0%} less".replace("%", " %") in text
+    assert f"{longer:.0%} less at 12,000".replace("%", " %") in text
+    for end in ("", "_longer"):
+        assert own_difference(f"perovskites_sitenet_without{end}", f"perovskites_sitenet_scratch{end}")[2] == "tie"
+    for page in (FOLDER / "README.md", ROOT / "docs" / "results" / "matbench.md"):
+        told = page.read_text()
+        assert "**Perovskites: a tie.**" in told and not re.search(r"nearly halves|gap shrinks from", told)
 
 
 def test_the_comparison_holds_no_true_value(shared):

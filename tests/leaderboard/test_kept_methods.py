@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 
 from matgl_infomax.leaderboard.verdict import Paired, Verdict, against_scratch
 from matgl_infomax.settings.training import OBJECTIVE_NAMES
-from tests.helpers.kept_results import RESULTS, cards
+from tests.helpers.kept_results import RESULTS, ROOT, cards
 
 METHODS = RESULTS / "methods"
 NETWORKS = ("sitenet", "megnet")
@@ -98,3 +99,53 @@ def test_force_fields_have_their_cards_and_their_table():
             assert np.mean(mine) == pytest.approx(line["mae"]), line
     blocks = (METHODS / "forces" / "summary.md").read_text().strip().split("\n\n")
     assert blocks[-1].startswith("| element") and blocks[-1] in (METHODS / "README.md").read_text()
+
+
+def overlap() -> pd.DataFrame:
+    """Test crystals of fold 0 that the corpus of the comparison held, by task."""
+    return pd.read_csv(METHODS / "corpus_overlap.csv").set_index("task")
+
+
+def shares() -> dict[str, str]:
+    """Share of the test crystals in the corpus, as texts write it."""
+    found = overlap()
+    share = found["in_corpus"] / found["test_crystals"]
+    return {task: f"{100 * value:.0f} %" for task, value in share.items()}
+
+
+def test_how_much_of_the_test_parts_the_corpus_held(shared):
+    """Counted again from the matched rows: the corpus is the formation-energy table without its fold-0 test part."""
+    with np.load(shared / "data" / "matbench" / "matbench_v0.1_folds.npz") as stored:
+        folds = {task: stored[f"{task}/test_0"] for task in ("matbench_mp_e_form", *overlap().index)}
+
+    def rows(task):
+        name = task.removeprefix("matbench_")
+        table = pd.read_parquet(shared / "data" / "mp_matched" / f"{name}.parquet", columns=["index", "mp_id"])
+        return table, table["index"].isin(folds[task])
+
+    table, tested = rows("matbench_mp_e_form")
+    corpus = table[~tested]["mp_id"]
+    for task, kept in overlap().iterrows():
+        table, tested = rows(task)
+        ids = table[tested]["mp_id"]
+        assert (len(ids), ids.isin(corpus).sum(), len(corpus)) == tuple(kept)
+
+
+def test_texts_say_that_the_corpus_held_test_crystals_wherever_its_numbers_stand():
+    gap, bulk = shares()["matbench_mp_gap"], shares()["matbench_log_kvrh"]
+    docs, quoted = ROOT / "docs", re.compile(r"`methods/\w+ ")
+    quoting = [page for page in sorted((docs / "methods").glob("*.md")) if quoted.search(page.read_text())]
+    assert len(quoting) >= 4
+    for page in (*quoting, docs / "methods" / "fingerprint.md", docs / "results" / "methods.md", docs / "limits.md"):
+        text = " ".join(page.read_text().split())
+        assert f"{bulk} of the test crystals of the bulk modulus and {gap} of those of the gap" in text, page
+        assert re.search(r"no cell is corrected for the 46", text, re.IGNORECASE), page
+    text = " ".join((METHODS / "README.md").read_text().split())
+    for task, share in shares().items():
+        numbers = overlap().loc[task]
+        assert f"{share} ({numbers['in_corpus']:,} of {numbers['test_crystals']:,})" in text
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_as_many_cells_were_looked_at_as_the_texts_say(network):
+    assert sum(len(found) for arm, found in pairs(network).items() if arm != "descriptors") == 46

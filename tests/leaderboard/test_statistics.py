@@ -115,3 +115,72 @@ def test_perfect_arms_give_finite_numbers(errors, baseline):
 def test_unpaired_or_missing_errors_are_refused(errors, baseline):
     with pytest.raises(ValueError, match="errors"):
         compare(errors, baseline)
+
+
+@pytest.mark.parametrize("pretrainings", [2, 3, 6])
+def test_alike_seeds_and_crystals_give_student_t_over_pretrainings(pretrainings):
+    by_pretraining = 1 + 0.05 * np.random.default_rng(8).normal(size=pretrainings)
+    errors = np.broadcast_to(by_pretraining[:, None, None], (pretrainings, 4, 5))
+    found = compare(errors, np.ones((4, 5)), draws=20000)
+    half = stats.t.ppf(0.975, pretrainings - 1) * by_pretraining.std(ddof=1) / np.sqrt(pretrainings)
+    assert found.pretrainings == pretrainings and found.n_seeds == 4
+    assert found.mae == pytest.approx(by_pretraining.mean())
+    assert found.difference_high - found.difference == pytest.approx(half, rel=0.15)
+
+
+def test_one_pretraining_given_as_several_of_one_changes_nothing():
+    errors, baseline = two_arms(np.random.default_rng(9), 4, 50)
+    assert compare(errors[None], baseline) == compare(errors, baseline)
+    with pytest.raises(ValueError, match="same seeds and crystals"):
+        compare(np.stack([errors, errors])[:, :3], baseline)
+
+
+def study_of_pretrainings(rng, pretrainings, n_seeds, spread):
+    """Errors of an arm and its baseline that do not differ on average; ``spread`` is that between pretrainings."""
+    hard = rng.gamma(2, 1, size=60)
+    own = 0.03 * rng.normal(size=60)
+
+    def seeds(size):
+        return 0.02 * rng.normal(size=(n_seeds, size))
+
+    both = 0.015 * rng.normal(size=(pretrainings, n_seeds, 1))
+    arm = spread * rng.normal(size=(pretrainings, 1, 1)) + seeds(1) + both + own
+    return hard * np.exp(arm), hard * np.exp(seeds(1) - own)
+
+
+def false_findings(pretrainings, n_seeds, spread, repeats=400):
+    """How often one of the arms of ``study_of_pretrainings`` is called better or worse."""
+    wrong = 0
+    for repeat in range(repeats):
+        rng = np.random.default_rng([10, repeat])
+        found = compare(*study_of_pretrainings(rng, pretrainings, n_seeds, spread), draws=400, seed=repeat)
+        wrong += found.better or found.worse
+    return wrong
+
+
+@pytest.mark.parametrize("n_seeds", [3, 5, 8])
+@pytest.mark.parametrize("pretrainings", [2, 3, 5])
+@pytest.mark.parametrize("spread", [0.0, 0.02])
+def test_the_chance_of_the_pretraining_finds_nothing_where_nothing_is(pretrainings, n_seeds, spread):
+    # 5 % are promised; more than this would come up once in ten thousand times
+    assert false_findings(pretrainings, n_seeds, spread) <= stats.binom.ppf(0.9999, 400, 0.05)
+
+
+def test_with_one_pretraining_its_chance_is_not_in_the_interval():
+    """Why reports have to say so: at a spread of 2 % between pretrainings far more than 5 % are found."""
+    assert false_findings(1, 5, 0.02) > stats.binom.ppf(0.9999, 400, 0.05)
+
+
+def test_a_real_gain_is_found_with_three_pretrainings():
+    better = 0
+    for repeat in range(60):
+        errors, baseline = study_of_pretrainings(np.random.default_rng([11, repeat]), 3, 5, 0.02)
+        better += compare(0.8 * errors, baseline, draws=400).better
+    assert better >= 57
+
+
+def test_pretrainings_of_the_baseline_count_too():
+    errors, baseline = study_of_pretrainings(np.random.default_rng(12), 3, 5, 0.02)
+    one, other = compare(errors, baseline, draws=20000), compare(baseline, errors, draws=20000)
+    assert one.ratio_low * other.ratio_high == pytest.approx(1, rel=0.03)
+    assert (one.pretrainings, other.pretrainings) == (3, 1)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
+import shlex
 import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,8 +17,12 @@ import yaml
 
 from matgl_infomax import cli
 from matgl_infomax.errors import InputError
-from matgl_infomax.leaderboard.submit import submit
-from matgl_infomax.settings.commands import SubmitConfig
+from matgl_infomax.leaderboard.results import read_benchmark
+from matgl_infomax.leaderboard.submit import EXAMPLE, OBJECTIVE_WORDS, submit, unknown_objectives
+from matgl_infomax.settings.arms import STARTS
+from matgl_infomax.settings.base import build_parser, read_settings
+from matgl_infomax.settings.commands import BenchmarkConfig, SubmitConfig
+from matgl_infomax.settings.training import OBJECTIVE_NAMES
 from matgl_infomax.tasks.matbench.task import load_task
 from tests.helpers.finished import finished, parquet, write_predictions
 
@@ -281,3 +289,75 @@ def test_official_targets_are_recognised_and_others_are_not(tmp_path, shared):
     run = finished(tmp_path / "wrong", "matbench_jdft2d", truth=wrong)
     with pytest.raises(InputError, match=r"target of mb-jdft2d-042 is not the official one .* nor those of 0 more"):
         submit(settings(tmp_path, run))
+
+
+def started(run, kind, objective=None, facts=None):
+    """A benchmark whose cards say where their weights come from."""
+    cards = tuple(
+        card.model_copy(
+            update={
+                "initial": card.initial.model_copy(update={"name": kind, "facts": facts or {}}),
+                "settings": {**card.settings, "pretrain": {"objective": objective}},
+            }
+        )
+        for card in run.cards
+    )
+    return replace(run, cards=cards)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "kind", "objective", "facts", "missing"),
+    [
+        ("Site-Net, Deep InfoMax", "scratch", "infomax", {}, "infomax"),  # the setting that a scratch run never used
+        ("Site-Net, denoising", "pretrained", "denoise", {}, None),
+        ("Site-Net DIM (InfoMax) and denoising", "corpus", "infomax+denoise", {}, None),
+        ("Deep InfoMax + denoising", "corpus", "denoise", {}, "infomax"),
+        ("Crystal Twins", "pretrained", "denoise", {}, "twins"),
+        ("DSSL", "pretrained", "dual", {}, None),
+        ("DSSL", "init", "dual", {}, "dual"),  # weights of which the card says nothing
+        ("Masked elements", "init", "denoise", {"objective": "masked"}, None),
+        ("Structural fingerprints", "descriptors", "denoise", {}, "fingerprint"),
+        ("MEGNet, supervised on energies", "transferred", "denoise", {}, None),
+        ("MEGNet, supervised pretraining", "scratch", "supervised", {}, "supervised"),
+        ("self-supervised Site-Net", "scratch", "denoise", {}, None),  # names no objective
+        ("Site-Net v2", "scratch", "denoise", {}, None),
+    ],
+)
+def test_a_name_that_no_run_card_bears_out_is_found(steels, algorithm, kind, objective, facts, missing):
+    said = unknown_objectives(algorithm, [started(read_benchmark(steels), kind, objective, facts)])
+    if missing is None:
+        assert said == ""
+    else:
+        assert f"names the pretraining {missing}, and no run card does" in said and kind in said
+
+
+def test_every_objective_has_words():
+    assert set(OBJECTIVE_WORDS) == set(OBJECTIVE_NAMES)
+
+
+def test_submit_warns_of_a_pretraining_that_never_was(tmp_path, steels, capsys):
+    """On stderr, and in the notes that are handed in; the exit code stays 0."""
+    words = ["submit", str(steels), "--out", str(tmp_path / "matbench_v0.1_invented"), "--info"]
+    assert cli.main([*words, str(info_file(tmp_path, algorithm="Site-Net, Deep InfoMax"))]) == 0
+    warned = capsys.readouterr().err
+    assert warned.startswith("matgl-infomax: warning: The name of the algorithm, 'Site-Net, Deep InfoMax', names")
+    notes = json.loads((tmp_path / "matbench_v0.1_invented" / "info.json").read_text())["notes"]
+    assert "no run card does" in notes and "(initial weights: scratch)" in notes
+    assert cli.main([*words, str(info_file(tmp_path, algorithm="Site-Net"))]) == 0
+    assert capsys.readouterr().err == ""
+    assert "no run card" not in (tmp_path / "matbench_v0.1_invented" / "info.json").read_text()
+
+
+def test_the_guide_runs_what_its_submission_is_called():
+    """Its benchmark pretrains, by the objective that its info.yaml names; so does the example in the messages."""
+    guide = (Path(__file__).resolve().parents[2] / "docs" / "guides" / "matbench.md").read_text()
+    (command,) = re.findall(r"^matgl-infomax (benchmark .*?)\n```", guide, re.MULTILINE | re.DOTALL)[:1]
+    parser = build_parser({"benchmark": (BenchmarkConfig, "")})
+    given = vars(parser.parse_args(shlex.split(command.split("\n\n")[0].replace("\\\n", " "))))
+    del given["command"]
+    asked = read_settings(BenchmarkConfig, given)
+    assert STARTS[asked.arm] == "pretrained"
+    (info,) = re.findall(r"```yaml\n(authors.*?)```", guide, re.DOTALL)
+    for text in (info, EXAMPLE):
+        name = yaml.safe_load(text)["algorithm"].lower()
+        assert [one for one, words in OBJECTIVE_WORDS.items() if re.search(words, name)] == [asked.pretrain.objective]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from matgl_infomax.leaderboard.verdict import Verdict, judge
+from matgl_infomax.leaderboard.verdict import Verdict, findings, judge, scope
 
 COUNTS = (50, 100, 250)
 
@@ -138,3 +138,25 @@ def test_half_of_the_label_counts_is_not_more_than_half(better, worse, counts, a
     found = verdict_of(errors)
     assert [point.finding for point in found.points].count("better") == better, "the made-up study is what it says"
     assert found.answer == answer
+
+
+def test_the_verdict_says_how_many_pretrainings_its_intervals_cover():
+    errors = study((0.6, 0.6, 0.6))
+    one = verdict_of(errors)
+    assert one.pretrainings == 1 and "hold for one pretraining of finetuned only" in scope(one)
+    several = {key: np.stack([e, 1.02 * e, 0.98 * e]) if key[0] == "finetuned" else e for key, e in errors.items()}
+    three = verdict_of(several)
+    assert (three.answer, three.pretrainings, three.seeds, three.test_crystals) == ("yes", 3, 4, 400)
+    assert "other pretrainings of finetuned (3 were made)" in scope(three)
+    assert all(point.pretrainings == 3 for point in three.points)
+    for wide, narrow in zip(three.points, one.points, strict=True):
+        assert wide.ratio_high - wide.ratio_low > narrow.ratio_high - narrow.ratio_low
+    assert any(scope(three) in line for line in findings(three))
+    assert scope(verdict_of({key: e for key, e in errors.items() if key[0] == "scratch"})) == ""
+
+
+def test_verdicts_of_before_are_of_one_pretraining():
+    known = json.loads(verdict_of(study((0.6, 0.6, 0.6))).model_dump_json())
+    for part in (known, *known["points"]):
+        del part["pretrainings"]
+    assert Verdict.model_validate(known).pretrainings == 1

@@ -5,8 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
-from matgl_infomax.leaderboard.verdict import absolute_errors, curve_frame, markdown_table, summarise
+from matgl_infomax.leaderboard.verdict import (
+    CURVE_COLUMNS,
+    absolute_errors,
+    compare_runs,
+    curve_frame,
+    markdown_table,
+    summarise,
+)
 
 
 def predictions():
@@ -70,3 +78,47 @@ def test_summary_and_markdown():
 def test_one_seed_has_no_spread():
     one = curve()
     assert "±" not in markdown_table(one[one["seed"] == 0], {}, "", None).splitlines()[2]
+
+
+def runs_of(arm, factor, seeds=(0, 1, 2, 3)):
+    lines = [("t", name, 5, 5, seed, 0, size * (1 + 0.1 * seed), 1.0, None, 2.0)
+             for name, size in (("scratch", 1.0), (arm, factor)) for seed in seeds]  # fmt: skip
+    return pd.DataFrame(lines, columns=CURVE_COLUMNS)
+
+
+def test_two_pretrainings_are_compared_from_their_tables_of_runs():
+    """The arms differ from scratch by 0.8 and 0.84 at every seed: the ratio is 0.82, its chance that of two numbers."""
+    found = compare_runs([(runs_of("a", 0.8), "a"), (runs_of("b", 0.84), "b")], 5, draws=40000)
+    assert found.ratio == pytest.approx(0.82) and found.pretrainings == 2
+    half = stats.t.ppf(0.975, 1) * np.std([0.8, 0.84], ddof=1) / np.sqrt(2) / 0.82
+    assert np.log(found.ratio_high / found.ratio) == pytest.approx(half, rel=0.15)
+
+
+def test_tables_of_other_runs_are_refused():
+    first = runs_of("a", 0.8)
+    with pytest.raises(ValueError, match="other runs of scratch at 5 labels"):
+        compare_runs([(first, "a"), (first.assign(mae=first["mae"] * 2), "a")], 5)
+    with pytest.raises(ValueError, match="or none"):
+        compare_runs([(first, "a")], 6)
+    with pytest.raises(ValueError, match="same seeds"):
+        compare_runs([(first, "a"), (first[(first["arm"] == "scratch") | (first["seed"] < 3)], "a")], 5)
+
+
+def test_several_pretrainings_have_a_column_and_one_error_per_seed():
+    card = {
+        "task": "t", "arm": "a", "seed": 1, "fold": 0, "mask": {"asked": 5, "used": 5, "sha256": ""},
+        "metrics": {"mae": 0.5, "rmse": 0.6, "r2": None}, "cost": {"seconds": 2.0}, "initial": {"pretraining": 0},
+    }  # fmt: skip
+    other = {**card, "initial": {"pretraining": 1}, "metrics": {"mae": 0.7, "rmse": 0.6, "r2": None}}
+    frame = curve_frame([card, other])
+    assert list(frame) == [*CURVE_COLUMNS, "pretraining"] and frame["pretraining"].tolist() == [0, 1]
+    (line,) = summarise(frame).to_dict("records")
+    assert (line["mean"], line["seeds"]) == (pytest.approx(0.6), 1)
+
+
+def test_errors_of_several_pretrainings_are_stacked():
+    table = predictions()
+    second = table[table["arm"] == "b"].assign(pretraining=1, prediction=lambda t: t["prediction"] + 1)
+    errors = absolute_errors(pd.concat([table.assign(pretraining=0), second]).sample(frac=1, random_state=0))
+    assert errors["a", 5].shape == (2, 3) and errors["b", 5].shape == (2, 2, 3)
+    np.testing.assert_allclose(errors["b", 5][1] - errors["b", 5][0], 1)

@@ -84,6 +84,7 @@ def test_real_networks_and_vectors_classify(crystals, tmp_path):
         assert result.predictions["prediction"].nunique() > 3
     encoder = tmp_path / "finetuned" / "out" / "starts" / "fold_1" / "pretrained"
     given = run(asked, tmp_path / "init", init=encoder, arm="frozen", **settings)
+    assert given.cards[0].initial.facts == {"objective": "denoise"}, "run.json of the pretraining says it"
     assert given.cards[0].initial.name == "init" and "Nobody checked" in given.to_text()
     assert str(tmp_path) not in (tmp_path / "init" / "out" / "cards.jsonl").read_text()
 

@@ -14,13 +14,15 @@ import pytest
 
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
-from matgl_infomax.leaderboard.verdict import Verdict
+from matgl_infomax.leaderboard.kept import read_kept
+from matgl_infomax.leaderboard.report.read import read_study
+from matgl_infomax.leaderboard.verdict import Verdict, scope
 from matgl_infomax.record import RunCard
 from matgl_infomax.tasks.studies import engine
 from matgl_infomax.tasks.studies.arms import ARMS
 from matgl_infomax.tasks.studies.curve import learning_curve, plan_curve
 from tests.helpers.build import many
-from tests.helpers.small_curve import FAST, Pretender, config, jdft2d
+from tests.helpers.small_curve import FAST, Pretender, config, jdft2d, weights
 
 ARM_NAMES = ["scratch", "descriptors"]
 
@@ -46,7 +48,8 @@ def test_everything_is_written_and_says_the_same(crystals, tmp_path, pretend):
     pretend()
     result = study(many(crystals, 80), tmp_path)
     out = tmp_path / "out"
-    names = {"curve.csv", "predictions.parquet", "curve.png", "cards.jsonl", "verdict.json", "summary.md"}
+    names = {"curve.csv", "predictions.parquet", "kept.parquet", "curve.png", "cards.jsonl", "verdict.json"}
+    names |= {"summary.md"}
     assert {path.name for path in out.iterdir()} == {*names, "run.json", "runs"}
     assert len(list((out / "runs").iterdir())) == 2 * 8
     pd.testing.assert_frame_equal(pd.read_csv(out / "curve.csv"), result.to_frame())
@@ -85,6 +88,47 @@ def test_arms_see_the_mask_and_nothing_else(crystals, tmp_path, pretend):
     for task in arm.tasks:
         by_mask.setdefault((len(task.rows), task.seed), set()).add(tuple(task.rows))
     assert all(len(masks) == 1 for masks in by_mask.values()), "all arms get the same labels"
+
+
+def test_a_second_pretraining_is_added_to_a_finished_study(crystals, tmp_path, pretend, monkeypatch):
+    """Its runs are the only new ones, and the interval holds the chance of the pretraining from then on."""
+    items, arm = many(crystals, 80), pretend()
+    weights(tmp_path, "first", "second")
+
+    def finetuned(task):
+        answer = arm(task)
+        return replace(answer, prediction=answer.prediction + (0.1 if task.weights.name == "second" else 0.0))
+
+    monkeypatch.setitem(ARMS, "finetuned", finetuned)
+    one, two = tmp_path / "first", tmp_path / "second"
+    first = study(items, tmp_path, arms=["scratch", f"mine={one}"])
+    assert first.verdict.pretrainings == 1 and "pretraining" not in first.frame
+    done = len(arm.tasks)
+    both = study(items, tmp_path, arms=["scratch", f"mine={one},{two}"])
+    assert len(arm.tasks) == done + 4, "two numbers of labels, two seeds"
+    out = tmp_path / "out"
+    assert both.verdict.pretrainings == 2 and scope(both.verdict) in (out / "summary.md").read_text()
+    assert both.frame.groupby("arm")["pretraining"].agg(list).to_dict() == {"scratch": [0] * 4, "mine": [0, 1] * 4}
+    pd.testing.assert_frame_equal(pd.read_csv(out / "curve.csv"), both.frame)
+    assert [card.initial.pretraining for card in both.cards] == both.frame["pretraining"].tolist()
+    mine = both.predictions.query("arm == 'mine'").groupby("pretraining")["prediction"].mean()
+    assert mine[1] - mine[0] == pytest.approx(0.1)
+    assert read_study(out, "study").verdict == both.verdict
+    again = read_kept(out / "kept.parquet").verdict()
+    assert again.points[0].ratio_high == pytest.approx(both.verdict.points[0].ratio_high, rel=1e-5)
+
+
+@pytest.mark.parametrize("keep", ["errors", "nothing"])
+def test_what_is_kept_for_others_is_chosen(crystals, tmp_path, pretend, keep):
+    pretend()
+    result = study(many(crystals, 80), tmp_path, keep=keep)
+    file = tmp_path / "out" / "kept.parquet"
+    if keep == "nothing":
+        assert not file.exists()
+        return
+    assert "target" not in pd.read_parquet(file)
+    again = read_kept(file).verdict()
+    assert again.others[0].ratio_low == pytest.approx(result.verdict.others[0].ratio_low, rel=1e-5)
 
 
 def test_a_stopped_study_goes_on_where_it_was(crystals, tmp_path, pretend):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from shutil import copytree
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from matgl_infomax.tasks.matbench.task import data_hash
 from matgl_infomax.tasks.studies.arms import named_arms
 from matgl_infomax.tasks.studies.curve import CurveRun, file_stamp, plan_curve
 from tests.helpers.build import many
-from tests.helpers.small_curve import FAST, config, jdft2d
+from tests.helpers.small_curve import FAST, config, jdft2d, weights
 
 
 def test_masks_come_from_labelled_training_rows_only(crystals, tmp_path):
@@ -56,7 +57,7 @@ def test_an_unknown_target_is_said(crystals, tmp_path):
 
 
 def test_names_of_own_weights_are_kept():
-    assert named_arms(["scratch", "mine-2=a=b"]) == {"scratch": None, "mine-2": Path("a=b")}
+    assert named_arms(["scratch", "mine-2=a=b"]) == {"scratch": (), "mine-2": (Path("a=b"),)}
 
 
 def test_run_hash_moves_with_what_decides_the_result_and_with_nothing_else(crystals, tmp_path):
@@ -121,3 +122,36 @@ def test_stamp_sees_changed_files(tmp_path):
     without = file_stamp(labels)
     (tmp_path / "l.csv").write_text("id,y\n")
     assert file_stamp(labels) != without
+
+
+def test_several_pretrainings_of_an_arm_are_crossed_with_the_seeds(crystals, tmp_path):
+    weights(tmp_path, "first", "second")
+    items, one, two = Crystals(many(crystals, 80)), tmp_path / "first", tmp_path / "second"
+    study = plan_curve(items, "y", config(tmp_path, arms=["scratch", f"mine={one},{two}"], labels=[6]))
+    assert study.arms == {"scratch": (), "mine": (one, two)}
+    names = [
+        f"{name}-n6-s{seed}{end}" for seed in (0, 1) for name, end in (("scratch", ""), ("mine", ""), ("mine", "-p1"))
+    ]
+    assert [run.name for run in study.runs] == names
+    assert [study.starts[run.start].folder for run in study.runs if run.arm == "mine"] == [one, two, one, two]
+    single = plan_curve(items, "y", config(tmp_path, arms=[f"mine={one}"], labels=[6]))
+    assert {single.run_hash(run) for run in single.runs} < {study.run_hash(run) for run in study.runs}
+    assert len({study.run_hash(run) for run in study.runs}) == len(study.runs)
+
+
+def test_a_comma_in_the_name_of_a_folder_is_part_of_it(tmp_path):
+    (tmp_path / "a,b").mkdir()
+    assert named_arms([f"mine={tmp_path}/a,b"]) == {"mine": (tmp_path / "a,b",)}
+
+
+def test_pretrainings_that_are_one_or_of_another_network_are_refused(crystals, tmp_path):
+    weights(tmp_path, "first", "second")
+    weights(tmp_path, "other", options={"n_heads": 1})
+    copytree(tmp_path / "first", tmp_path / "copy")
+    items = Crystals(many(crystals, 80))
+    for second, text in [("copy", "holds the same weights"), ("other", "holds another network"), ("first", "twice")]:
+        arms = [f"mine={tmp_path / 'first'},{tmp_path / second}"]
+        with pytest.raises(InputError, match=text):
+            plan_curve(items, "y", config(tmp_path, arms=arms))
+    with pytest.raises(InputError, match="NAME=FOLDER,FOLDER"):
+        named_arms(["mine=a,,b"])

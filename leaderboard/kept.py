@@ -1,0 +1,161 @@
+"""Predictions of a study in one small file, from which others can make every interval again."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from matgl_infomax.errors import InputError
+from matgl_infomax.io import atomic_write
+from matgl_infomax.leaderboard.statistics import DRAWS
+from matgl_infomax.leaderboard.verdict import PRETRAINING, Verdict, absolute_errors, findings, judge, run_name
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from matgl_infomax.settings.commands import CompareConfig
+
+KEPT = "kept.parquet"
+"""Name of that file in the folder of a study."""
+_FACTS = b"matgl_infomax"
+_RUN = re.compile(r"(?P<arm>.+)-n(?P<labels>\d+)-s(?P<seed>\d+)(-p(?P<pretraining>\d+))?")
+
+
+def kept_table(predictions: pd.DataFrame, *, target: str, unit: str | None, errors_only: bool = False) -> bytes:
+    """Predictions of a study as parquet: ids and true values once, one single-precision column per run.
+
+    A column holds predictions minus true values, for a prediction near -1e6 would lose its digits in single precision.
+    It takes about 4 bytes per run and test crystal, for they are as good as random in their last digits.
+
+    Args:
+        predictions: the columns of ``predictions.parquet``; each test crystal with every run.
+        target: what was predicted.
+        unit: its unit, where known.
+        errors_only: keep absolute errors, neither true values nor predictions: enough for every interval.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    first = predictions.drop_duplicates("id")
+    columns: dict[str, Any] = {"id": first["id"].tolist()}
+    if not errors_only:
+        columns["target"] = first["target"].to_numpy(dtype=np.float64)
+    by = ["arm", "labels", "seed", PRETRAINING]
+    for key, part in predictions.assign(**{PRETRAINING: predictions.get(PRETRAINING, 0)}).groupby(by, sort=False):
+        arm, labels, seed, which = cast(tuple[str, int, int, int], key)
+        part = part.set_index("id").loc[columns["id"]]
+        value = part["prediction"] - part["target"]
+        value = value.abs() if errors_only else value
+        columns[run_name(arm, labels, seed, which)] = value.to_numpy(dtype=np.float32)
+    facts = {"format": 1, "task": first["task"].iloc[0], "fold": int(first["fold"].iloc[0]), "target": target}
+    content = json.dumps({**facts, "unit": unit, "holds": "errors" if errors_only else "predictions"})
+    table = pa.table(columns).replace_schema_metadata({_FACTS: content.encode()})
+    buffer = io.BytesIO()
+    numbers = [name for name in columns if name != "id"]
+    pq.write_table(table, buffer, compression="zstd", use_dictionary=["id"], use_byte_stream_split=numbers)
+    return buffer.getvalue()
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a file of kept predictions holds."""
+
+    predictions: pd.DataFrame
+    """The columns of ``predictions.parquet``; of errors, true values are 0 and predictions are the absolute errors."""
+    target: str
+    unit: str | None
+
+    def verdict(self, *, draws: int = DRAWS, seed: int = 0) -> Verdict:
+        """The verdict of the study with all its intervals, from nothing but this file.
+
+        Args:
+            draws: resamplings per comparison; as in the study when left out.
+            seed: seed of the resampling; as in the study when left out.
+        """
+        errors = absolute_errors(self.predictions)
+        return judge(errors, target=self.target, unit=self.unit, draws=draws, seed=seed)
+
+
+def read_kept(file: Path) -> Kept:
+    """Read a file of kept predictions.
+
+    Args:
+        file: ``kept.parquet`` of a study, under whatever name.
+
+    Raises:
+        InputError: If it cannot be read, or is no such file.
+    """
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(io.BytesIO(file.read_bytes()))
+        facts = json.loads((table.schema.metadata or {})[_FACTS])
+        if facts["format"] != 1:
+            raise InputError(f"{file} has format {facts['format']}, known is 1. Update the package.")
+        ids, held = table["id"].to_pylist(), facts["holds"] == "predictions"
+        truth = table["target"].to_numpy() if held else np.zeros(len(ids))
+        about = {"task": facts["task"], "fold": facts["fold"]}
+        runs = {name: _RUN.fullmatch(name) for name in table.column_names if name not in ("id", "target")}
+        parts = []
+        for name, run in runs.items():
+            values = table[name].to_numpy().astype(np.float64)
+            if run is None or len(set(ids)) < len(ids) or not np.isfinite(values).all() or not np.isfinite(truth).all():
+                raise ValueError(f"column {name}")
+            told = {key: int(value or 0) for key, value in run.groupdict().items() if key != "arm"}
+            run_facts = {**about, "arm": run["arm"], **told}
+            parts.append(pd.DataFrame({**run_facts, "id": ids, "target": truth, "prediction": truth + values}))
+        return Kept(pd.concat(parts, ignore_index=True), target=facts["target"], unit=facts["unit"])
+    except (OSError, KeyError, TypeError, ValueError, pa.ArrowException) as error:
+        raise InputError(f"{file} holds no kept predictions of a study ({error}). Give its {KEPT}.") from error
+
+
+def kept_files(config: CompareConfig) -> list[Path]:
+    """The files of kept predictions of studies among what is compared; with one of them, everything has to be such.
+
+    Raises:
+        InputError: If there are benchmarks too, or options that say nothing of a study.
+    """
+    files = [path for path in config.run if path.suffix == ".parquet"]
+    others = [path for path in config.run if path not in files]
+    if files and others:
+        raise InputError(f"Kept predictions of studies are not compared with benchmarks. Received both: {others[0]}.")
+    idle = sorted(config.model_fields_set - {"run", "out", "draws", "seed"})
+    if files and idle:
+        raise InputError(f"Kept predictions of a study need no --{idle[0].replace('_', '-')}. Leave it out.")
+    return files
+
+
+def compare_kept(files: Sequence[Path], out: Path | None = None, **resampling: int) -> str:
+    """Make the intervals of studies again, each from its file of kept predictions and nothing else.
+
+    Args:
+        files: ``kept.parquet`` of each study.
+        out: folder for ``verdict.json`` and ``summary.md``, for one file; none writes nothing.
+        resampling: ``draws`` and ``seed``; those of the studies when left out.
+
+    Returns:
+        Answer and intervals of each, as Markdown.
+
+    Raises:
+        InputError: If a file is no such file, or a folder is given for several.
+    """
+    if out is not None and len(files) > 1:
+        raise InputError(f"--out holds the verdict of one study. Received {len(files)} files; compare them one by one.")
+    texts = []
+    for file in files:
+        kept = read_kept(file)
+        verdict = kept.verdict(**resampling)
+        texts.append("\n".join([f"# {kept.target}: intervals made again from {file.name}", "", *findings(verdict)]))
+        if out is not None:
+            atomic_write(out / "summary.md", texts[0] + "\n")
+            atomic_write(out / "verdict.json", verdict.model_dump_json(indent=1) + "\n")
+    return "\n\n".join(texts)
