@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from matgl_infomax import io
 from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.data.crystal import Crystal
+from matgl_infomax.data.elements import say
 from matgl_infomax.data.radius import radius_pairs
 from matgl_infomax.data.supercell import Pairs, SupercellRule, crystal_pairs, primitive_cell
 from matgl_infomax.errors import InputError
@@ -320,11 +322,21 @@ def _check_names(network: nn.Module, state: Mapping[str, Tensor], what: str) -> 
         )
 
 
+@cache  # one folder is told of once
+def _say_unchecked(folder: str) -> None:
+    """Tell of weights that nothing vouches for."""
+    say(
+        f"{folder} holds no {io.SUMS}: MatGL or an earlier version wrote it, and damage to its weights would not be "
+        f"noticed. Where they are known to be right, `sha256sum {' '.join(MODEL_FILES)} > {io.SUMS}` there helps."
+    )
+
+
 def load_model(path: str | Path) -> MatGLModel | Potential:
     """Read back a model or potential written by its ``save``, without running anything that strangers put into it.
 
     MatGL 3 unpickles freely and keeps random weights where the file has none; both are refused here, before or
-    after ``matgl.load_model`` does the work. Nothing is looked up on the network.
+    after ``matgl.load_model`` does the work. Nothing is looked up on the network. Files that are not those of the
+    folder's ``SHA256SUMS`` are refused; a folder without one, as MatGL writes it, is told on stderr.
 
     Raises:
         InputError: For a missing folder or file, a damaged or unsafe file, or weights that do not fit the model.
@@ -333,6 +345,8 @@ def load_model(path: str | Path) -> MatGLModel | Potential:
     missing = [name for name in MODEL_FILES if not (folder / name).is_file()]
     if missing:
         raise InputError(f"{folder} holds no saved model: {', '.join(missing)} missing. Give the folder save() wrote.")
+    if not io.check_sums(folder, MODEL_FILES):
+        _say_unchecked(str(folder))
     card, arguments = io.read_json(folder / "model.json"), io.read_tensors(folder / "model.pt")
     state = io.read_tensors(folder / "state.pt")
     # MatGL calls whatever such an entry names, even a function of the operating system.

@@ -8,10 +8,11 @@ import importlib.util
 import io
 import json
 import os
+import re
 import sys
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,12 @@ from numpy.typing import NDArray
 from matgl_infomax.errors import InputError
 
 
-def read_tensors(file: Path) -> dict[str, Any]:
+def read_tensors(file: Path, content: bytes | None = None) -> dict[str, Any]:
     """A dictionary of tensors, arrays and plain values written by ``torch.save``.
+
+    Args:
+        file: where it lies, which messages name.
+        content: its bytes, where they were read before.
 
     Raises:
         InputError: When the file is damaged, or would have to run code to be read.
@@ -31,7 +36,8 @@ def read_tensors(file: Path) -> dict[str, Any]:
 
     try:
         with torch.serialization.safe_globals(_arrays()):
-            content = torch.load(file, map_location="cpu", weights_only=True)
+            source = file if content is None else io.BytesIO(content)
+            found = torch.load(source, map_location="cpu", weights_only=True)
     except Exception as error:  # each kind of damage raises a class of its own
         reason = str(error).strip().split("\n")[0]
         if "weights_only" in reason or "Weights only" in reason:
@@ -39,9 +45,9 @@ def read_tensors(file: Path) -> dict[str, Any]:
         raise InputError(
             f"{file} is damaged, or holds more than tensors and plain values and is not safe to open. {reason}".strip()
         ) from error
-    if not isinstance(content, dict):
-        raise InputError(f"{file} should hold a dictionary. Received: {type(content).__name__}.")
-    return content
+    if not isinstance(found, dict):
+        raise InputError(f"{file} should hold a dictionary. Received: {type(found).__name__}.")
+    return found
 
 
 def _arrays() -> list[Any]:
@@ -64,7 +70,7 @@ def read_json(file: Path) -> dict[str, Any]:
     """
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"Cannot read {file}: {error}.") from error
     if not isinstance(content, dict):
         raise InputError(f"{file} should hold a JSON object. Received: {type(content).__name__}.")
@@ -154,6 +160,92 @@ def sweep_drafts(folder: Path, *, older_than_seconds: float = 3600) -> None:
 def sha256_of(content: str | bytes) -> str:
     """Hexadecimal SHA-256 of text (as UTF-8) or bytes."""
     return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()
+
+
+# The hashes of a folder of weights, in the form of the program sha256sum: damage is told before numbers come of it.
+
+SUMS = "SHA256SUMS"
+"""File with one line per file of the folder; ``sha256sum --check SHA256SUMS`` says the same as ``check_sums``."""
+BESIDE = ("objective.pt", "run.json", "pretrain.json", "finetune.json", "forcefield.json", "ensemble.json")
+"""What may lie beside the files of a model, and be left out where the folder is copied."""
+_SUM = re.compile(r"([0-9a-f]{64}) [ *]([A-Za-z0-9_.-]+)", re.ASCII)
+_SHOWN = 12  # digits of a hash in a message
+
+
+def write_sums(folder: Path, files: Iterable[Path], coming: Mapping[str, str | bytes] | None = None) -> None:
+    """Note the hash of files, which lie in this folder or will be moved there, under their names.
+
+    Args:
+        folder: gets the file ``SHA256SUMS``.
+        files: what it vouches for.
+        coming: content of files by name that are written next.
+
+    Raises:
+        InputError: If a file cannot be read, or the folder not be written.
+    """
+    sums = {file.name: _file_sum(file) for file in files}
+    sums |= {name: sha256_of(content) for name, content in (coming or {}).items()}
+    atomic_write(folder / SUMS, "".join(f"{digest}  {name}\n" for name, digest in sums.items()))
+
+
+def check_sums(folder: Path, needed: Sequence[str]) -> bool:
+    """Whether a folder vouches for its files, all of which are then as they were written.
+
+    Args:
+        folder: folder of weights.
+        needed: names of the files that will be read.
+
+    Returns:
+        False where the folder has no hashes: MatGL writes none, nor did earlier versions of this package.
+
+    Raises:
+        InputError: If a file is not the one that was written, is missing, or is not vouched for.
+    """
+    file = folder / SUMS
+    try:
+        text = file.read_bytes().decode("ascii", errors="replace")
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise InputError(f"Cannot read {file}: {error.strerror or error}.") from error
+    *lines, rest = text.split("\n")
+    found = [_SUM.fullmatch(line) for line in lines]
+    if rest or not found or None in found:
+        number = found.index(None) + 1 if None in found else len(lines) + 1
+        raise InputError(f"{file}, line {number}, is no hash and name of a file. {_remedy(folder)}")
+    sums = {match[2]: match[1] for match in found if match is not None}
+    unsaid = [name for name in needed if name not in sums]
+    if unsaid:
+        raise InputError(f"{file} holds no hash of {', '.join(unsaid)}. {_remedy(folder)}")
+    for name, said in sums.items():
+        if not (folder / name).is_file():
+            if name in needed or name not in BESIDE:
+                raise InputError(f"{folder / name} is missing, and {SUMS} names it. {_remedy(folder)}")
+            continue
+        is_now = _file_sum(folder / name)
+        if is_now != said:
+            raise InputError(
+                f"{folder / name} is not the file that was written: its SHA-256 begins with {is_now[:_SHOWN]}, and "
+                f"{SUMS} says {said[:_SHOWN]}. {_remedy(folder)}"
+            )
+    return True
+
+
+def _file_sum(file: Path) -> str:
+    """SHA-256 of a file."""
+    try:
+        with file.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"Cannot read {file}: {error.strerror or error}.") from error
+
+
+def _remedy(folder: Path) -> str:
+    """What to do about a folder that is not as it was written."""
+    return (
+        f"Copy {folder} again from where it is whole, or run the command that made it again, in an empty folder; a "
+        f"change that was meant needs a new {SUMS}."
+    )
 
 
 # Arrays that are computed once and kept on disk under a name made of everything that decides them.

@@ -262,11 +262,13 @@ def claim_folder(out: Path, kind: str, claim: dict[str, Any], *, undeciding: Seq
     file = out / "run.json"
     try:
         out.mkdir(parents=True, exist_ok=True)
-        earlier = json.loads(file.read_text()) if file.is_file() else None
+        earlier = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
     except OSError as error:
         raise InputError(f"Cannot use the folder {out}: {error.strerror}. Choose another one.") from error
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{file} is damaged ({error}). Delete the folder, or choose another one.") from error
+    if file.is_file() and not isinstance(earlier, dict):
+        raise InputError(f"{file} is damaged: it says of no run. Delete the folder, or choose another one.")
     if earlier is None:
         atomic_write(file, json.dumps(plain, indent=1))
         return
@@ -283,7 +285,7 @@ def _set_as_in(claim: dict[str, Any], earlier: dict[str, Any], path: list[str]) 
     """Give an entry of an earlier claim the value that it has in this one, where both have it."""
     *sections, name = path
     for section in sections:
-        claim, earlier = (part.get(section) or {} for part in (claim, earlier))
+        claim, earlier = (found if isinstance(found := part.get(section), dict) else {} for part in (claim, earlier))
     if name in claim and name in earlier:
         earlier[name] = claim[name]
 
@@ -300,7 +302,7 @@ def _digest(values: list[Any] | np.ndarray[Any, Any]) -> str:
 def _first_difference(a: dict[str, Any], b: dict[str, Any], path: str = "") -> tuple[str, Any, Any]:
     """Where two nested records differ first."""
     for name in [*a, *(k for k in b if k not in a)]:
-        left, right = a.get(name), b.get(name)
+        left, right = a.get(name, "absent"), b.get(name, "absent")
         if left == right:
             continue
         if isinstance(left, dict) and isinstance(right, dict):

@@ -28,6 +28,13 @@ def saved(model: SiteNet, tmp_path: Path) -> Path:
     return tmp_path / "model"
 
 
+@pytest.fixture
+def unhashed(saved: Path) -> Path:
+    """The same as MatGL itself writes it: without hashes, so that files are looked at for what they hold."""
+    (saved / io.SUMS).unlink()
+    return saved
+
+
 class Bomb:
     """Creates a folder when it is unpickled."""
 
@@ -88,23 +95,23 @@ def test_missing_folder_or_file(saved: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["model.pt", "state.pt"])
 @pytest.mark.parametrize("legacy", [False, True])
-def test_nothing_is_unpickled(saved: Path, tmp_path: Path, name: str, legacy: bool) -> None:
+def test_nothing_is_unpickled(unhashed: Path, tmp_path: Path, name: str, legacy: bool) -> None:
     target = tmp_path / "created by the pickle"
     content = {"element_types": Bomb(target)}
-    torch.save(content, saved / name, _use_new_zipfile_serialization=not legacy)
+    torch.save(content, unhashed / name, _use_new_zipfile_serialization=not legacy)
     with pytest.raises(InputError, match=f"{name} is damaged, or holds more than tensors"):
-        host.load_model(saved)
+        host.load_model(unhashed)
     assert not target.exists()
-    torch.load(saved / name, weights_only=False)
+    torch.load(unhashed / name, weights_only=False)
     assert target.exists(), "the bomb itself does not work, so this test would prove nothing"
 
 
-def test_no_function_is_called_by_name(saved: Path, tmp_path: Path) -> None:
+def test_no_function_is_called_by_name(unhashed: Path, tmp_path: Path) -> None:
     target = tmp_path / "created by name"
     arguments = {"n_targets": {"@module": "os", "@class": "mkdir", "init_args": {"path": str(target)}}}
-    torch.save(arguments, saved / "model.pt")
+    torch.save(arguments, unhashed / "model.pt")
     with pytest.raises(InputError, match=r"asks for os.mkdir, which is no known MatGLModel"):
-        host.load_model(saved)
+        host.load_model(unhashed)
     assert not target.exists()
 
 
@@ -114,15 +121,15 @@ def test_no_function_is_called_by_name(saved: Path, tmp_path: Path) -> None:
      ("", "X"), ("matgl..x", "X"), (None, None)],
 )  # fmt: skip
 def test_strange_classes_are_not_imported(
-    saved: Path, tmp_path: Path, module: str | None, name: str | None, monkeypatch: pytest.MonkeyPatch
+    unhashed: Path, tmp_path: Path, module: str | None, name: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "evil_module_beside.py").write_text("import os\nos.mkdir('created at import')\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    card = json.loads((saved / "model.json").read_text()) | {"@module": module, "@class": name}
-    (saved / "model.json").write_text(json.dumps(card))
+    card = json.loads((unhashed / "model.json").read_text()) | {"@module": module, "@class": name}
+    (unhashed / "model.json").write_text(json.dumps(card))
     with pytest.raises(InputError, match="which is no known MatGLModel"):
-        host.load_model(saved)
+        host.load_model(unhashed)
     assert not (tmp_path / "created at import").exists()
 
 
@@ -142,43 +149,43 @@ def test_a_class_the_user_imported_is_welcome() -> None:
 
 @pytest.mark.parametrize("name", ["model.pt", "state.pt", "model.json"])
 @pytest.mark.parametrize("keep", [0, 1, 0.5, 0.99])
-def test_truncated_files(saved: Path, name: str, keep: float) -> None:
-    content = (saved / name).read_bytes()
-    (saved / name).write_bytes(content[: int(keep if keep == 1 else keep * len(content))])
+def test_truncated_files(unhashed: Path, name: str, keep: float) -> None:
+    content = (unhashed / name).read_bytes()
+    (unhashed / name).write_bytes(content[: int(keep if keep == 1 else keep * len(content))])
     with pytest.raises(InputError, match=name):
-        host.load_model(saved)
+        host.load_model(unhashed)
 
 
-def test_a_list_is_no_model(saved: Path) -> None:
-    torch.save([1, 2], saved / "state.pt")
+def test_a_list_is_no_model(unhashed: Path) -> None:
+    torch.save([1, 2], unhashed / "state.pt")
     with pytest.raises(InputError, match=r"should hold a dictionary. Received: list"):
-        host.load_model(saved)
-    (saved / "model.json").write_text("[]")
+        host.load_model(unhashed)
+    (unhashed / "model.json").write_text("[]")
     with pytest.raises(InputError, match=r"should hold a JSON object. Received: list"):
-        host.load_model(saved)
+        host.load_model(unhashed)
 
 
-def test_weights_must_fit(model: SiteNet, saved: Path) -> None:
+def test_weights_must_fit(model: SiteNet, unhashed: Path) -> None:
     state = model.state_dict()
     name = next(iter(dict(model.named_parameters())))
-    torch.save({("else" if k == name else k): v for k, v in state.items()}, saved / "state.pt")
+    torch.save({("else" if k == name else k): v for k, v in state.items()}, unhashed / "state.pt")
     with pytest.raises(InputError, match=name):
-        host.load_model(saved)
-    torch.save(state | {"stranger.weight": torch.zeros(1)}, saved / "state.pt")
+        host.load_model(unhashed)
+    torch.save(state | {"stranger.weight": torch.zeros(1)}, unhashed / "state.pt")
     with pytest.raises(InputError, match=r"Unexpected: stranger\.weight"):
-        host.load_model(saved)
-    torch.save({k: v for k, v in state.items() if k != "target_mean"}, saved / "state.pt")
+        host.load_model(unhashed)
+    torch.save({k: v for k, v in state.items() if k != "target_mean"}, unhashed / "state.pt")
     with pytest.raises(InputError, match="Missing: target_mean"):
-        host.load_model(saved)
-    torch.save(state | {name: torch.zeros(7, 7, 7)}, saved / "state.pt")
+        host.load_model(unhashed)
+    torch.save(state | {name: torch.zeros(7, 7, 7)}, unhashed / "state.pt")
     with pytest.raises(InputError, match="MatGL cannot load"):
-        host.load_model(saved)
+        host.load_model(unhashed)
 
 
-def test_arguments_the_class_does_not_take(saved: Path) -> None:
-    torch.save({"n_rings": 9}, saved / "model.pt")
+def test_arguments_the_class_does_not_take(unhashed: Path) -> None:
+    torch.save({"n_rings": 9}, unhashed / "model.pt")
     with pytest.raises(InputError, match=r"MatGL cannot load .*n_rings"):
-        host.load_model(saved)
+        host.load_model(unhashed)
 
 
 def test_ctrl_c_stays_ctrl_c(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import inspect
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from matgl_infomax.data.elements import say, unknown_elements
 from matgl_infomax.data.radius import EdgeRule
 from matgl_infomax.data.supercell import SupercellRule
 from matgl_infomax.errors import InputError
-from matgl_infomax.host import MatGLModel, Potential, load_model
+from matgl_infomax.host import MODEL_FILES, MatGLModel, Potential, load_model
+from matgl_infomax.io import SUMS, write_sums
 from matgl_infomax.nn.matgl_net import MatGLNet
 from matgl_infomax.nn.sitenet import ELEMENTS, PRESETS, SiteNet
 from matgl_infomax.settings.training import ModelSettings
@@ -59,16 +60,32 @@ def load_encoder(path: Path | str) -> Encoder:
     return model if isinstance(model, SiteNet | MatGLNet) else MatGLNet.from_native(model)
 
 
-def save_model(model: MatGLModel | Potential, out: Path, metadata: dict[str, Any]) -> None:
-    """Write a model in MatGL's format; each file is whole or absent, and ``model.json`` comes last.
+def save_model(
+    model: MatGLModel | Potential, out: Path, metadata: dict[str, Any], beside: Mapping[str, str | bytes] | None = None
+) -> None:
+    """Write a model in MatGL's format, with the hashes of its files; each file is whole or absent.
+
+    A folder with ``model.json`` has all that makes a model. Where a model is written over another and the writing is
+    cut short, the hashes do not fit, and the folder does not open until the same command has ended.
+
+    Args:
+        model: what is written.
+        out: folder of the model.
+        metadata: free facts for ``model.json``.
+        beside: further files by name, written after the model in this order; the last one says that all is complete.
 
     Raises:
         InputError: If the disk is full or the folder cannot be written.
     """
+    further = beside or {}
     draft = out / f".draft-{uuid.uuid4().hex[:8]}"
     try:
         model.save(draft, metadata=metadata)
-        for name in ("model.pt", "state.pt", "model.json"):
+        for name, content in further.items():
+            (draft / name).write_bytes(content.encode() if isinstance(content, str) else content)
+        claim = [out / "run.json"] if (out / "run.json").is_file() else []
+        write_sums(draft, [*(draft / name for name in (*MODEL_FILES, *further)), *claim])
+        for name in ("model.pt", "state.pt", SUMS, "model.json", *further):
             os.replace(draft / name, out / name)
     except (OSError, RuntimeError) as error:  # torch tells a full disk as a RuntimeError
         raise InputError(f"Cannot write the model in {out}: {error}. Free some space and start again.") from error

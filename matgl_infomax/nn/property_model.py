@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from matgl_infomax import host
 from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.data.elements import check_order
+from matgl_infomax.io import write_sums
 from matgl_infomax.nn.layers import Head, TransparentReLU, physical
 
 
@@ -74,6 +76,20 @@ class PropertyModel(host.MatGLModel):
         scaled = self.scaled(self.encode(batch).crystal)  # (B, T)
         out = physical(scaled, self.target_mean, self.target_std, self.output)  # (B, T)
         return out.squeeze(1) if self.n_targets == 1 else out
+
+    def save(self, path: Path | str = ".", metadata: dict[str, Any] | None = None, makedirs: bool = True) -> None:
+        """Write the model as MatGL does, and the hashes of its files beside them.
+
+        Args:
+            path: folder of the model.
+            metadata: free facts for ``model.json``.
+            makedirs: make the folder if absent.
+
+        Raises:
+            InputError: If the hashes cannot be written.
+        """
+        super().save(path, metadata=metadata, makedirs=makedirs)
+        write_sums(Path(path), [Path(path) / name for name in host.MODEL_FILES])
 
     def predict_structure(
         self,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from matgl_infomax.data.store import Store
 from matgl_infomax.errors import InputError
-from matgl_infomax.io import atomic_write, read_json
+from matgl_infomax.io import atomic_write, check_sums, read_json, write_sums
 from matgl_infomax.nn.build import Encoder, load_encoder, save_model
 from matgl_infomax.record import claim_folder
 from matgl_infomax.settings.base import deciding
@@ -109,10 +109,9 @@ def train_one(
     validation = _judge(data, fitted.held_out, predicted, settings.task)
     if is_first():
         about = {"targets": list(data.targets), "task": settings.task}
-        save_model(fitted.model, out, {"matgl_infomax": "fine-tuned", **about})
         names = ("best_step", "n_train", "n_validation", "seconds", "history")
         record = {**about, **{name: getattr(fitted, name) for name in names}, "validation": validation}
-        atomic_write(out / RECORD, json.dumps(record))
+        save_model(fitted.model, out, {"matgl_infomax": "fine-tuned", **about}, {RECORD: json.dumps(record)})
     return fitted, validation
 
 
@@ -164,7 +163,9 @@ def train_ensemble(
     if is_first():
         known = {name: asdict(entry) for name, entry in calibration.items()}
         about = {"targets": list(data.targets), "task": settings.task, "members": names}
-        atomic_write(out / ENSEMBLE_RECORD, json.dumps({**about, "calibration": known, "validation": found.validation}))
+        record = json.dumps({**about, "calibration": known, "validation": found.validation})
+        write_sums(out, [out / "run.json"], coming={ENSEMBLE_RECORD: record})
+        atomic_write(out / ENSEMBLE_RECORD, record)
     return found
 
 
@@ -225,14 +226,25 @@ class Predictor:
             InputError: If it holds neither, or not yet.
         """
         file = path / ENSEMBLE_RECORD
-        if file.is_file():
-            record = read_json(file)
-            models = tuple(load_encoder(path / name) for name in record["members"])
-            known = {name: Calibration(**entry) for name, entry in record["calibration"].items()}
-            return cls(tuple(record["targets"]), models, known)
-        if not (path / RECORD).is_file():
-            raise InputError(f"{path} holds no fine-tuned model (no {RECORD}). Make one with `finetune`.")
-        return cls(tuple(read_json(path / RECORD)["targets"]), (load_encoder(path),), {})
+        several = file.is_file()
+        if not several:
+            file = path / RECORD
+            if not file.is_file():
+                raise InputError(f"{path} holds no fine-tuned model (no {RECORD}). Make one with `finetune`.")
+        check_sums(path, (file.name,))
+        record = read_json(file)
+        try:
+            targets = tuple(str(name) for name in record["targets"])
+            folders = [path / str(name) for name in record["members"]] if several else [path]
+            entries = record["calibration"].items() if several else ()
+            known = {name: Calibration(**entry) for name, entry in entries}
+        except (AttributeError, KeyError, TypeError) as error:
+            raise InputError(f"{file} is no record of a fine-tuning ({error}). Fine-tune again.") from error
+        models = tuple(load_encoder(folder) for folder in folders)
+        for model, folder in zip(models, folders, strict=True):
+            if model.n_targets != len(targets):
+                raise InputError(f"{folder} predicts {model.n_targets} targets, and {file} names {len(targets)}.")
+        return cls(targets, models, known)
 
     def columns(self, store: Store, *, progress: bool = True) -> dict[str, Any]:
         """Predictions of all crystals of a store by the name of their column, (n,) each.

@@ -25,7 +25,7 @@ from matgl_infomax.data.radius import RadiusRule
 from matgl_infomax.data.store import Store
 from matgl_infomax.errors import InputError
 from matgl_infomax.host import Potential, load_model
-from matgl_infomax.io import atomic_write
+from matgl_infomax.io import read_json
 from matgl_infomax.nn.build import load_encoder, save_model
 from matgl_infomax.nn.matgl_net import MatGLNet, full_arguments
 from matgl_infomax.nn.potential import Told, check_forces, energy_network, new_potential, take_over, tell
@@ -185,17 +185,17 @@ def _split(n: int, settings: ForceFieldSettings) -> tuple[NDArray[np.int64], NDA
 def _save(module: ForceModule, out: Path, facts: dict[str, Any]) -> FittedForces:
     """Write the best weights as MatGL's potential, and the record last."""
     module.potential.load_state_dict(module.best_state)
-    save_model(module.potential.cpu().eval(), out, {"matgl_infomax": "forcefield", "step": module.best_step})
-    record = {"history": module.history, "best_step": module.best_step, **facts}
-    atomic_write(out / RECORD, json.dumps(record))
+    record = json.dumps({"history": module.history, "best_step": module.best_step, **facts})
+    about = {"matgl_infomax": "forcefield", "step": module.best_step}
+    save_model(module.potential.cpu().eval(), out, about, {RECORD: record})
     (out / CHECKPOINT).unlink(missing_ok=True)
     return _finished(out)
 
 
 def _finished(out: Path) -> FittedForces:
     """A run that is complete."""
-    record: dict[str, Any] = json.loads((out / RECORD).read_text())
-    potential = load_model(out)
+    potential = load_model(out)  # first: it checks the record as well
+    record = read_json(out / RECORD)
     if not isinstance(potential, Potential):
         raise InputError(f"{out} holds a {type(potential).__name__}, not a potential. Choose another folder.")
     return FittedForces(out, potential.eval(), **record)

@@ -18,8 +18,9 @@ from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from matgl_infomax.data.elements import say
 from matgl_infomax.errors import DivergedError, InputError
-from matgl_infomax.io import atomic_write, read_tensors
+from matgl_infomax.io import atomic_write, read_tensors, sha256_of
 from matgl_infomax.settings.training import FinetuneSettings, ForceFieldSettings, PretrainSettings
 from matgl_infomax.train.module import StepModule
 from matgl_infomax.train.ranks import quiet, spawns, trainer_arguments
@@ -30,6 +31,10 @@ PRECISION: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed"}
 """Lightning's names; bf16 is for matrix products, while weights, softmax and losses stay in single precision."""
 
 
+SEAL = b"sha256:"
+"""Ends a checkpoint, before the hash of all that is in front; PyTorch reads the file with or without it."""
+
+
 class AtomicCheckpoint(TorchCheckpointIO):
     """Write a checkpoint whole or not at all: Lightning's own leaves half a file over a good one on a full disk."""
 
@@ -38,7 +43,13 @@ class AtomicCheckpoint(TorchCheckpointIO):
         buffer = io.BytesIO()
         # Callbacks would only leave the absolute paths of this machine; what a run needs is in ``progress``.
         torch.save({**checkpoint, "callbacks": {}} if "callbacks" in checkpoint else checkpoint, buffer)
-        atomic_write(Path(path), buffer.getvalue())
+        content = buffer.getvalue()
+        # In the same file: after a crash a hash of its own file could be that of the step before.
+        atomic_write(Path(path), content + SEAL + sha256_of(content).encode())
+
+    def load_checkpoint(self, path: Any, *_: Any, **__: Any) -> dict[str, Any]:
+        """Plain tensors and numbers, on the CPU, whose hash was checked."""
+        return read_checkpoint(Path(path))
 
 
 class StepBar(Callback):
@@ -199,9 +210,20 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """A checkpoint as plain tensors and numbers; nothing in it is executed.
 
     Raises:
-        InputError: If the file is damaged or holds more than plain data.
+        InputError: If the file is damaged, which its hash tells, or holds more than plain data.
     """
     try:
-        return read_tensors(path)
+        content = path.read_bytes()
+        size = len(content) - len(SEAL) - 64  # hexadecimal digits of a SHA-256
+        body, seal = content[: max(size, 0)], content[max(size, 0) :]
+        if not seal.startswith(SEAL):
+            say(f"{path} ends without a hash, as earlier versions wrote it: damage to it would not be noticed.")
+            return read_tensors(path, content)
+        is_now, said = sha256_of(body), seal.removeprefix(SEAL).decode(errors="replace")
+        if is_now != said:
+            raise InputError(f"Its SHA-256 begins with {is_now[:12]}, and {said[:12]} was written.")
+        return read_tensors(path, body)
+    except OSError as error:
+        raise InputError(f"Cannot read the checkpoint {path}: {error.strerror or error}.") from error
     except InputError as error:
         raise InputError(f"{path} is no readable checkpoint. Delete it to start again. {error}") from error

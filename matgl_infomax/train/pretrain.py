@@ -22,7 +22,7 @@ from matgl_infomax.data.forces import ForceLabels, energy_scale
 from matgl_infomax.data.loader import StepOrder, StoreBatches, group_by_sites, random_stream, step_generator
 from matgl_infomax.data.store import Store
 from matgl_infomax.errors import InputError
-from matgl_infomax.io import atomic_write
+from matgl_infomax.io import check_sums, read_json
 from matgl_infomax.nn.build import Encoder, new_encoder, save_model
 from matgl_infomax.nn.matgl_net import MatGLNet
 from matgl_infomax.objectives import Combined, Objective, new_objective
@@ -47,6 +47,7 @@ from matgl_infomax.train.ranks import HeldOut, from_all, is_first, wait_for_all
 from matgl_infomax.train.site_stiffness import potential_digest, site_stiffness
 
 VALIDATION_STREAM = 1_000_003
+RECORD = "pretrain.json"
 """Places in the random streams that no training step reaches."""
 Parts = tuple[NDArray[np.int64], NDArray[np.int64]]
 """Rows to learn from, and rows held out."""
@@ -190,7 +191,7 @@ def pretrain_encoder(
     physics, scale = _named_labels(objective, labels, store, train)
     probes = OnlineProbes(store, held_out, settings.probe_every, settings.seed) if settings.probe_every else None
     _claim(out, store, rows, settings, model, objective, labels)
-    if (out / "pretrain.json").is_file():
+    if (out / RECORD).is_file():
         return _finished(out)
     training, validation = _batches(objective, store, (train, held_out), physics, progress)
     fixed = group_by_sites(validation.sizes, np.arange(len(held_out)), settings.batch_sites, least=2)
@@ -295,12 +296,11 @@ def _save(module: PretrainModule, out: Path, seconds: float, scale: dict[str, An
         encoder = module.encoder.cpu()
         # MatGL's network is saved by itself: it opens where this package is unknown, and has no head of ours.
         native = encoder.network if isinstance(encoder, MatGLNet) else encoder
-        save_model(native, out, {"matgl_infomax": "pretrained", "step": module.best_step})
         buffer = io.BytesIO()
         torch.save(module.objective.cpu().state_dict(), buffer)
-        atomic_write(out / "objective.pt", buffer.getvalue())
         record = {"history": module.history, "best_step": module.best_step, "seconds": seconds, **scale}
-        atomic_write(out / "pretrain.json", json.dumps(record))
+        beside: dict[str, str | bytes] = {"objective.pt": buffer.getvalue(), RECORD: json.dumps(record)}
+        save_model(native, out, {"matgl_infomax": "pretrained", "step": module.best_step}, beside)
         (out / CHECKPOINT).unlink(missing_ok=True)
     wait_for_all()
     return Pretrained(out, module.history, seconds, module.best_step)
@@ -313,8 +313,12 @@ def _under(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _finished(out: Path) -> Pretrained:
     """A run that was completed earlier."""
-    record: dict[str, Any] = json.loads((out / "pretrain.json").read_text())
-    return Pretrained(out, record["history"], record["seconds"], record["best_step"])
+    check_sums(out, (RECORD,))
+    record = read_json(out / RECORD)
+    try:
+        return Pretrained(out, record["history"], record["seconds"], record["best_step"])
+    except KeyError as error:
+        raise InputError(f"{out / RECORD} lacks {error}. Choose another folder, or delete that one.") from error
 
 
 # Do the parts of a combination pull together? The gradient of each on the encoder, and the angles between them.

@@ -25,7 +25,7 @@ from matgl_infomax.data.batch import SiteBatch, radius_batch
 from matgl_infomax.data.crystal import Crystal, in_cell
 from matgl_infomax.data.store import Store
 from matgl_infomax.errors import InputError
-from matgl_infomax.io import atomic_write
+from matgl_infomax.io import atomic_write, check_sums, open_array
 from matgl_infomax.nn.matgl_net import MatGLNet
 from matgl_infomax.objectives.perturb import moved
 
@@ -154,7 +154,9 @@ def site_stiffness(
     energies = SiteEnergies.open(potential)
     file = store.path.parent / f"{kind}-{store.key}-{potential_digest(potential)}.npy"
     if file.is_file():
-        found = np.load(file, allow_pickle=False)
+        found = open_array(file)
+        if found.shape != (store.n_sites.sum(),):
+            raise InputError(f"{file} is damaged ({found.shape} numbers). Delete it; it is computed again.")
     else:
         known = set(energies.net.numbers_of_type.tolist())
         rows = tqdm(range(len(store)), desc=f"Stiffness ({kind})", unit="crystal", disable=not progress)
@@ -172,6 +174,7 @@ def site_stiffness(
 
 def potential_digest(potential: Path | str) -> str:
     """What tells the weights of a saved potential from those of another."""
+    check_sums(Path(potential), ("state.pt",))
     file = Path(potential) / "state.pt"
     if not file.is_file():
         raise InputError(f"{potential} holds no saved potential: state.pt is missing. Give the folder save() wrote.")

@@ -9,8 +9,12 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from matgl_infomax.host import MODEL_FILES
+from matgl_infomax.io import check_sums
 from matgl_infomax.leaderboard.verdict import Verdict, compare_runs
-from tests.helpers.kept_results import RESULTS, ROOT
+from matgl_infomax.nn.build import load_encoder
+from matgl_infomax.tasks.studies.arms import state_hash
+from tests.helpers.kept_results import RESULTS, ROOT, cards
 
 RECIPE = RESULTS / "recipe"
 LABELS = (50, 100, 250, 1000, 10000)
@@ -130,3 +134,10 @@ def test_bars_are_judged_by_the_files(labels):
         assert told == found[1]
         missed_by = found[0] - float(bar)
         assert met == ("yes" if missed_by <= 0 else f"no, by {missed_by:.3f}")
+
+
+@pytest.mark.parametrize("name", ["denoise", "strong"])
+def test_kept_weights_carry_their_hashes_and_are_those_that_runs_started_from(name):
+    assert check_sums(RECIPE / name, MODEL_FILES)
+    starts = {card.initial.sha256 for file in RECIPE.glob("*/cards.jsonl") for card in cards(file.parent)}
+    assert state_hash(load_encoder(RECIPE / name)) in starts

@@ -106,7 +106,7 @@ def test_saved_model_opens_with_the_same_weights(tmp_path):
     model = new_model(ModelSettings(preset="compact", options={"n_heads": 3}), 2, 1)
     model.target_mean.fill_(4.0)
     save_model(model, tmp_path, {"note": 1})
-    assert {file.name for file in tmp_path.iterdir()} == {"model.pt", "state.pt", "model.json"}
+    assert {file.name for file in tmp_path.iterdir()} == {"model.pt", "state.pt", "model.json", "SHA256SUMS"}
     assert same(load_encoder(tmp_path), model) and same(load_encoder(str(tmp_path)), model)
 
 
@@ -124,5 +124,5 @@ def test_a_model_is_whole_or_absent(error, tmp_path, monkeypatch):
     monkeypatch.setattr(SiteNet, "save", half)
     with pytest.raises(InputError, match=r"Cannot write the model in .*Free some space and start again\."):
         save_model(new_model(MODEL, 1, 9), tmp_path, {})
-    assert {file.name for file in tmp_path.iterdir()} == {"model.pt", "state.pt", "model.json"}
+    assert {file.name for file in tmp_path.iterdir()} == {"model.pt", "state.pt", "model.json", "SHA256SUMS"}
     assert same(load_encoder(tmp_path), model)

@@ -60,6 +60,10 @@ def test_same_seed_same_potential_and_a_cut_run_goes_on(crystals, tmp_path):
     first, second = whole.potential.state_dict(), resumed.potential.state_dict()
     assert all(torch.equal(first[key], second[key]) for key in first)
     assert whole.history == resumed.history
+    record = tmp_path / "cut" / "forcefield.json"
+    record.write_text(record.read_text().replace('"best_step"', '"best_stop"'))
+    with pytest.raises(InputError, match=r"forcefield\.json is not the file that was written"):
+        run(crystals, tmp_path / "cut")
 
 
 def test_pretrained_weights_are_taken_over_below_the_readout(crystals, tmp_path):

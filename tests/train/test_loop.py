@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import signal
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -126,6 +128,33 @@ def test_half_a_checkpoint_never_replaces_a_good_one(tmp_path, monkeypatch):
         AtomicCheckpoint().save_checkpoint({"step": 2}, file)
     assert torch.load(file, weights_only=True) == {"step": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_one_flipped_bit_of_a_checkpoint_is_told_or_changes_nothing(tmp_path, capsys):
+    """PyTorch itself reads other numbers from most of them. The word before the hash is the one thing that may go."""
+    file, rng = tmp_path / CHECKPOINT, np.random.default_rng(3)
+    saved = {"weights": torch.arange(40.0), "step": 7}
+    AtomicCheckpoint().save_checkpoint(saved, file)
+    whole = file.read_bytes()
+    assert whole[-71:] == b"sha256:" + hashlib.sha256(whole[:-71]).hexdigest().encode()
+    seal = range(8 * (len(whole) - 71), 8 * len(whole))
+    for place in [*rng.integers(8 * len(whole), size=200).tolist(), *seal]:
+        damaged = bytearray(whole)
+        damaged[place // 8] ^= 1 << place % 8
+        file.write_bytes(damaged)
+        if 0 <= place // 8 - (len(whole) - 71) < 7:
+            found = AtomicCheckpoint().load_checkpoint(file)
+            assert torch.equal(found["weights"], saved["weights"]) and found["step"] == 7
+            assert "ends without a hash" in capsys.readouterr().err
+        else:
+            with pytest.raises(InputError, match=r"no readable checkpoint\. Delete it .* Its SHA-256 begins with"):
+                read_checkpoint(file)
+
+
+def test_a_checkpoint_of_an_earlier_version_goes_on_with_a_word(tmp_path, capsys):
+    torch.save({"step": 1}, tmp_path / CHECKPOINT)
+    assert read_checkpoint(tmp_path / CHECKPOINT) == {"step": 1}
+    assert "last.ckpt ends without a hash, as earlier versions wrote it" in capsys.readouterr().err
 
 
 class Harmful:

@@ -14,6 +14,7 @@ from matgl_infomax.contracts import example_crystals, in_cell, radius_batch
 from matgl_infomax.data.loader import StoreBatches
 from matgl_infomax.data.share import part
 from matgl_infomax.errors import InputError
+from matgl_infomax.io import write_sums
 from matgl_infomax.nn.matgl_net import MatGLNet
 from matgl_infomax.nn.sitenet import SiteNet
 from matgl_infomax.objectives.dual import Dual
@@ -180,3 +181,16 @@ def test_what_is_no_potential_is_refused(tmp_path, tensornet):
     host.Potential(model=network).save(tmp_path / "intensive")
     with pytest.raises(InputError, match="does not add up energies of sites"):
         site_stiffness.curvature(site_stiffness.SiteEnergies.open(tmp_path / "intensive"), SALT)
+
+
+def test_the_weights_of_a_potential_are_checked_before_they_name_a_run(tmp_path):
+    saved("m3gnet", tmp_path)
+    write_sums(tmp_path, [tmp_path / name for name in host.MODEL_FILES])
+    name = site_stiffness.potential_digest(tmp_path)
+    assert len(name) == 16
+    content = bytearray((tmp_path / "state.pt").read_bytes())
+    content[len(content) // 2] ^= 4
+    (tmp_path / "state.pt").write_bytes(content)
+    for open_it in (site_stiffness.potential_digest, site_stiffness.SiteEnergies.open):
+        with pytest.raises(InputError, match=r"state\.pt is not the file that was written"):
+            open_it(tmp_path)
