@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matgl_infomax.errors import InputError
+from matgl_infomax.io import LARGEST, read_table
 from matgl_infomax.leaderboard.matbench_format import BENCHMARK, check_ids
 from matgl_infomax.leaderboard.scores import Kind, fold_scores
 from matgl_infomax.tasks.matbench.task import N_FOLDS, Task
@@ -157,14 +158,12 @@ def read_predictions(file: Path, task: Task) -> pd.DataFrame | None:
     Raises:
         InputError: If the file is damaged or holds an id twice.
     """
-    import pandas as pd
-
     if file.suffix == ".parquet":
-        try:
-            table = pd.read_parquet(file, columns=["id", "fold", "prediction"])
-        except (OSError, ValueError) as error:
-            raise InputError(f"{file} is no table of predictions ({error}).") from error
-        return typed_predictions(table, str(file)).assign(std=np.nan)
+        table = read_table(file, {})
+        missing = [name for name in ("id", "fold", "prediction") if name not in table]
+        if missing:
+            raise InputError(f"{file} is no table of predictions: it lacks the column {missing[0]}.")
+        return typed_predictions(table, str(file))[["id", "fold", "prediction"]].assign(std=np.nan)
     return results_table(read_result_file(file), task.card.name, str(file))
 
 
@@ -253,7 +252,7 @@ def _number(value: Any, id: str, where: str) -> float:
     """
     if value is None:
         return float("nan")
-    if isinstance(value, float) or (isinstance(value, int) and abs(value) < 1e300):
+    if isinstance(value, int | float) and not LARGEST < abs(value) < float("inf"):
         return float(value)
     remedy = " Record an array of shape (n,), not (n, 1)." if isinstance(value, list | np.ndarray) else ""
     raise InputError(f"{where}: the prediction of {id} is no number: {_shorten(value)}.{remedy}")
@@ -311,9 +310,9 @@ def read_targets(folder: Path, task: Task) -> pd.Series | None:
         table = pd.read_parquet(file) if file.suffix == ".parquet" else pd.read_json(file)
         table = table.rename(columns={"mbid": "id"})
         found = pd.Series(table["target"].to_numpy(dtype=np.float64), index=table["id"].astype(str), name="target")
-    except (OSError, EOFError, TypeError, ValueError, KeyError) as error:
-        raise InputError(f"{file} is no table of true values ({error}).") from error
-    if set(found.index) != set(task.ids) or len(found) != card.n_rows or not np.isfinite(found).all():
+    except Exception as error:  # damage raises errors of bz2, pyarrow, pandas and Python
+        raise InputError(f"{file} is no table of true values ({' '.join(str(error).split())}).") from error
+    if set(found.index) != set(task.ids) or len(found) != card.n_rows or not (found.abs() <= LARGEST).all():
         raise InputError(f"{file} does not hold one true value for each material of {card.name}.")
     return found[task.ids]
 

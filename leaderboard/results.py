@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from matgl_infomax.errors import InputError
-from matgl_infomax.io import sha256_of
+from matgl_infomax.io import Kind as CellKind
+from matgl_infomax.io import parse_results, read_table, sha256_of
 from matgl_infomax.leaderboard.published import (
     RESULTS,
     check_predictions,
@@ -40,7 +41,9 @@ CARDS = "cards.jsonl"
 SCORES_FILE = "scores.csv"
 RUNS = "folds"
 """Folder with the card and the predictions of each model."""
-COLUMNS = ("id", "fold", "target", "prediction", "std")
+COLUMNS: dict[str, CellKind] = {
+    "id": "text", "fold": "whole", "target": "number", "prediction": "number", "std": "number"
+}  # fmt: skip
 """Columns of ``predictions.parquet``."""
 
 
@@ -61,6 +64,13 @@ class BenchmarkSpec(BaseModel):
     labels: int | None = Field(description="Labels left unmasked in each training part; None for all.")
     settings: dict[str, Any] = Field(description="All settings that decide the result, without any path.")
     notes: list[str] = Field(default=[], description="What a reader of the numbers has to know.")
+
+    @model_validator(mode="after")
+    def _has_a_network(self) -> BenchmarkSpec:
+        """All arms but those on descriptors say which network they train."""
+        if self.arm not in WITHOUT_NETWORK and not isinstance(self.model.get("name"), str):
+            raise ValueError("the settings of the network have no name")
+        return self
 
     @property
     def network(self) -> str:
@@ -168,7 +178,7 @@ def read_benchmark_spec(folder: Path) -> BenchmarkSpec:
     """
     file = folder / SPEC_FILE
     try:
-        return BenchmarkSpec.model_validate_json(_bytes(file))
+        return BenchmarkSpec.model_validate(parse_results(_bytes(file), str(file)))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(step) for step in first["loc"]) or "the file"
@@ -177,12 +187,8 @@ def read_benchmark_spec(folder: Path) -> BenchmarkSpec:
 
 def _read_predictions(file: Path, spec: BenchmarkSpec) -> pd.DataFrame:
     """The table of predictions: every column there, every id once, every number finite."""
-    import pandas as pd
-
-    try:
-        table = pd.read_parquet(io.BytesIO(_bytes(file)))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file} is no table of predictions ({error}). Run the benchmark again.") from error
+    _bytes(file)  # whether it is there at all
+    table = read_table(file, {}, COLUMNS)
     if list(table.columns) != list(COLUMNS):
         raise InputError(f"{file} has the columns {', '.join(map(str, table))}. Needed: {', '.join(COLUMNS)}.")
     if not len(table):
@@ -210,25 +216,37 @@ def read_cards(file: Path) -> tuple[RunCard, ...]:
         InputError: If it cannot be read, or a line is no run card.
     """
     cards = []
-    for number, line in enumerate(_bytes(file).decode(errors="replace").splitlines(), 1):
+    for number, line in enumerate(_bytes(file).splitlines(), 1):
         try:
-            cards.append(RunCard.model_validate_json(line))
+            cards.append(RunCard.model_validate(parse_results(line, f"{file}, line {number},")))
         except ValidationError as error:
-            raise InputError(f"{file}, line {number}, is no run card ({error.errors()[0]['msg']}).") from error
+            first = error.errors()[0]
+            place = ".".join(str(step) for step in first["loc"]) or "the line"
+            raise InputError(f"{file}, line {number}, is no run card ({place}: {first['msg']}).") from error
     return tuple(cards)
 
 
 def _same_scores(file: Path, scores: pd.DataFrame) -> None:
     """The table of scores has to be that of the predictions."""
-    import pandas as pd
-
-    try:
-        written = pd.read_csv(io.BytesIO(_bytes(file)))
-    except ValueError as error:
-        raise InputError(f"{file} is no table of scores ({error}). Run the benchmark again.") from error
+    _bytes(file)  # whether it is there at all
+    written = read_scores(file, [str(name) for name in scores.columns[1:]])
     same = list(written.columns) == list(scores.columns) and len(written) == len(scores)
     if not (same and np.allclose(written.to_numpy(), scores.to_numpy(), rtol=1e-9, atol=0, equal_nan=True)):
         raise InputError(f"{file} holds other scores than those of {PREDICTIONS}. Run the benchmark again.")
+
+
+def read_scores(file: Path, names: Sequence[str]) -> pd.DataFrame:
+    """The table of scores of a benchmark: fold, and Matbench's scores of each.
+
+    Args:
+        file: the table.
+        names: scores that have to be there.
+
+    Raises:
+        InputError: If it is missing or damaged.
+    """
+    kinds: dict[str, CellKind] = dict.fromkeys(names, "number")
+    return read_table(file, {"fold": "whole", **kinds})
 
 
 def cards_fit(folder: Path, spec: BenchmarkSpec, predictions: pd.DataFrame, cards: Sequence[RunCard]) -> None:
@@ -398,8 +416,6 @@ def _read(folder: Path) -> list[OwnAnswer]:
 
 def _benchmark(folder: Path) -> OwnAnswer:
     """A finished benchmark, with or without the true values."""
-    import pandas as pd
-
     spec = read_benchmark_spec(folder)
     task = load_task(spec.task)
     card = task.card
@@ -415,7 +431,7 @@ def _benchmark(folder: Path) -> OwnAnswer:
     cards = read_cards(folder / CARDS)
     cards_fit(folder, spec, table, cards)
 
-    scores = pd.read_csv(folder / SCORES_FILE) if (folder / SCORES_FILE).is_file() else None
+    scores = read_scores(folder / SCORES_FILE, SCORES[card.kind]) if (folder / SCORES_FILE).is_file() else None
     errors = _seed_errors(cards, spec.seeds, sorted({int(fold) for fold in table["fold"]}))
     return OwnAnswer(
         folder.resolve().name, folder, "benchmark", task, spec.arm, spec.network, spec.labels,
@@ -425,12 +441,7 @@ def _benchmark(folder: Path) -> OwnAnswer:
 
 def _predictions(file: Path) -> pd.DataFrame:
     """The table of predictions of a benchmark."""
-    import pandas as pd
-
-    try:
-        table = pd.read_parquet(io.BytesIO(file.read_bytes()))
-    except (OSError, ValueError) as error:
-        raise InputError(f"Cannot read {file} as a table of predictions: {error}.") from error
+    table = read_table(file, {}, {"target": "number", "std": "number"})
     missing = [name for name in ("id", "fold", "prediction") if name not in table]
     if missing or not len(table):
         raise InputError(f"{file} has no {missing[0] if missing else 'predictions'}. Run the benchmark again.")
@@ -470,6 +481,8 @@ def _submission(file: Path) -> list[OwnAnswer]:
 def _check(where: str, table: pd.DataFrame, task: Task) -> None:
     """Ids, folds and numbers."""
     check_predictions(where, table, official_folds(task), task.card.kind)
+    if "std" in table and (table["std"] < 0).any():
+        raise InputError(f"{where}: the standard deviation of {table['id'][table['std'] < 0].iloc[0]} is below zero.")
 
 
 def _ordered(table: pd.DataFrame, task: Task) -> pd.DataFrame:

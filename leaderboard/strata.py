@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matgl_infomax.errors import InputError
+from matgl_infomax.io import read_table
 from matgl_infomax.leaderboard.statistics import ALPHA, DRAWS, LEVEL, compare, holm, resample, two_sided_p
 
 if TYPE_CHECKING:
@@ -193,14 +194,11 @@ def read_attributes(file: Path, ids: Sequence[str]) -> pd.DataFrame:
 
 def _read_table(file: Path) -> pd.DataFrame:
     """A table of facts about materials with their ids as index."""
-    import pandas as pd
-
-    try:
-        table = pd.read_parquet(file) if file.suffix == ".parquet" else pd.read_csv(file)
-    except (OSError, ValueError) as error:
-        raise InputError(f"Cannot read {file} as a table of materials: {error}.") from error
+    table = read_table(file, {}, {"id": "text"})
     if "id" not in table:
         raise InputError(f"{file} has no column 'id' with Matbench's names. Columns: {', '.join(map(str, table))}.")
+    others = [name for name in table if name != "id" and table[name].dtype.kind not in "iufb"]
+    table = table.assign(**{str(name): table[name].astype(str) for name in others})  # lists and the like are words
     twice = table["id"][table["id"].duplicated()]
     if len(twice):
         raise InputError(f"{file} has {twice.iloc[0]} more than once.")
@@ -288,6 +286,7 @@ def overlap_kinds(files: Sequence[Path], ids: Sequence[str]) -> Kinds:
 
 def _ranges(name: str, values: NDArray[np.float64]) -> Kinds:
     """Parts of about equal size; fewer where many values are the same."""
+    values = np.where(np.isfinite(values), values, np.nan)
     edges = np.unique(np.nanquantile(values, np.linspace(0, 1, PARTS + 1)))[1:-1]
     part = np.searchsorted(edges, values, side="right")
     said = [f"{float(f'{edge:.2g}'):g}" for edge in edges]

@@ -294,7 +294,6 @@ def _incomplete(folder: Path, missing: list[int]) -> str:
 
 def _types(file: Path) -> None:
     """Ids are text, folds integers, everything else floating point: Matbench takes nothing else."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
     from pyarrow import types
 
@@ -302,8 +301,10 @@ def _types(file: Path) -> None:
         return  # read_benchmark says so with all else that is missing
     try:
         schema = pq.read_schema(file)
-    except pa.ArrowException as error:
-        raise InputError(f"{file} is no table of predictions ({error}). Run the benchmark again.") from error
+    except Exception as error:  # damage raises errors of pyarrow, thrift and Python
+        raise InputError(
+            f"{file} is no table of predictions ({' '.join(str(error).split())}). Run the benchmark again."
+        ) from error
     text = lambda kind: types.is_string(kind) or types.is_large_string(kind)  # noqa: E731
     wanted = {"id": text, "fold": types.is_integer, **dict.fromkeys(("target", "prediction", "std"), types.is_floating)}
     for name, fits in wanted.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import hashlib
 import importlib.util
 import io
@@ -14,12 +15,15 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from matgl_infomax.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def read_tensors(file: Path, content: bytes | None = None) -> dict[str, Any]:
@@ -110,6 +114,206 @@ def _exists(module: str) -> bool:
         return importlib.util.find_spec(module) is not None
     except (ImportError, ValueError):
         return False
+
+
+# Files of results, each value of the kind that it has to be: what is not stops with the file, the place and the value.
+
+Kind = Literal["text", "whole", "number"]
+"""Text, a whole number, or a number that may be missing."""
+LARGEST = 1e30
+"""No number of a result is larger: sums and differences of these stay finite in single precision, squares in double."""
+_WHOLE = re.compile(r"[+-]?\d{1,18}(\.0*)?", re.ASCII)
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,4})?", re.ASCII)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def parse_results(content: bytes, where: str) -> Any:
+    """A JSON document without NaN, numbers beyond all sense, half characters and names that come twice.
+
+    Args:
+        content: the document.
+        where: how messages call it.
+
+    Raises:
+        InputError: Naming what is wrong.
+    """
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = [name for name, _ in pairs]
+        twice = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
+        if twice is not None:
+            raise ValueError(f"{_shown(twice)} comes twice")
+        return dict(pairs)
+
+    def number(text: str) -> float:
+        value = float(text)
+        if not abs(value) <= LARGEST:
+            raise ValueError(f"{_shown(text)} is no number of a result")
+        return value
+
+    def whole(text: str) -> int:
+        if len(text) > 20:  # seeds have 64 bits
+            raise ValueError(f"{_shown(text)} is no number of a result")
+        return int(text)
+
+    try:
+        document = json.loads(
+            content.decode("utf-8"), object_pairs_hook=once, parse_int=whole, parse_float=number, parse_constant=number
+        )
+        json.dumps(document, ensure_ascii=False).encode("utf-8")  # a lone half of a character cannot be written again
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where} is damaged: {_line(error)}. Copy it again, or make it again.") from error
+    return document
+
+
+def read_table(file: Path, columns: Mapping[str, Kind], optional: Mapping[str, Kind] | None = None) -> pd.DataFrame:
+    """A table of results, from CSV or parquet, every value of the kind that its column needs.
+
+    Args:
+        file: the table.
+        columns: those that have to be there, and what they hold.
+        optional: what others hold where they are there; all further columns are as they are.
+
+    Raises:
+        InputError: If the file cannot be read, lacks a column, or holds another kind of value; with its place.
+    """
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise InputError(f"Cannot read {file}: {error.strerror or error}.") from error
+    as_words = file.suffix == ".csv"
+    table = _csv_words(content, file) if as_words else _parquet(content, file)
+    names = list(table.columns)
+    missing = [name for name in columns if name not in names]
+    if missing:
+        raise InputError(f"{file} lacks the column {missing[0]}. It has: {', '.join(map(_shown, names[:20]))}.")
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(f"{file} has the column {twice} twice.")
+    named = {**columns, **{name: kind for name, kind in (optional or {}).items() if name in names}}
+    if as_words:
+        table = table.assign(**{str(name): _as_numbers(table[name]) for name in names if name not in named})
+    return typed_columns(table, named, str(file), as_words=as_words)
+
+
+def typed_columns(
+    table: pd.DataFrame, columns: Mapping[str, Kind], where: str, *, as_words: bool = False
+) -> pd.DataFrame:
+    """A table whose columns hold text, whole numbers (int64) or numbers (float64, NaN where missing).
+
+    Args:
+        table: has the columns.
+        columns: what they hold.
+        where: how messages call it.
+        as_words: numbers are written as text, as in CSV.
+
+    Raises:
+        InputError: Naming column, line and value.
+    """
+    found = {}
+    for name, kind in columns.items():
+        values: list[Any] = []
+        for row, value in enumerate(table[name].tolist()):
+            try:
+                values.append(_KINDS[kind](value, as_words))
+            except (TypeError, ValueError, OverflowError) as error:
+                place = f"line {row + 2}" if as_words else f"row {row + 1}"
+                needed = {"text": "text", "whole": "whole number", "number": "number"}[kind]
+                whose = f" for {_plain(table['id'].iloc[row])}" if "id" in table and name != "id" else ""
+                raise InputError(
+                    f"{where} has no {needed}{whose} in the column {name}, {place}. Received: {_shown(value)}."
+                ) from error
+        dtype = {"text": object, "whole": np.int64, "number": np.float64}[kind]
+        found[name] = np.array(values, dtype=dtype)
+    return table.assign(**found)
+
+
+def _csv_words(content: bytes, file: Path) -> pd.DataFrame:
+    """All cells of a CSV file as text; every line has as many as the first."""
+    import pandas as pd
+
+    try:
+        rows = list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True))
+    except (ValueError, csv.Error) as error:
+        raise InputError(f"{file} is no table of values with commas between them ({_line(error)}).") from error
+    if not rows or not rows[0]:
+        raise InputError(f"{file} is empty.")
+    rows = [rows[0], *(row for row in rows[1:] if row)]
+    for number, row in enumerate(rows, 1):
+        if len(row) != len(rows[0]):
+            raise InputError(f"{file}, line {number}, has {len(row)} values, and the first line {len(rows[0])}.")
+    return pd.DataFrame(rows[1:], columns=rows[0], dtype=object)
+
+
+def _parquet(content: bytes, file: Path) -> pd.DataFrame:
+    """A parquet table."""
+    import pandas as pd
+
+    try:
+        return pd.read_parquet(io.BytesIO(content)).reset_index(drop=True)
+    except Exception as error:  # damage raises errors of pyarrow, pandas, numpy and Python
+        raise InputError(f"{file} is no parquet table, or damaged ({_line(error)}).") from error
+
+
+def _as_numbers(column: pd.Series) -> Any:
+    """Words as numbers where all of them are, empty ones as NaN."""
+    words = column.tolist()
+    if words and all(_WHOLE.fullmatch(word) and "." not in word for word in words):
+        return np.array([int(word) for word in words], dtype=np.int64)
+    if all(not word or _NUMBER.fullmatch(word) for word in words) and any(words):
+        return np.array([float(word) if word else np.nan for word in words])
+    return column
+
+
+def _text(value: Any, as_words: bool) -> str:
+    """Text without control characters."""
+    if not isinstance(value, str) or _CONTROL.search(value):
+        raise ValueError("no text")
+    return value
+
+
+def _whole(value: Any, as_words: bool) -> int:
+    """A whole number of at most 18 digits."""
+    if as_words:
+        if not _WHOLE.fullmatch(value):
+            raise ValueError("no whole number")
+        return int(value.partition(".")[0])
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value) or abs(value) >= 1e18:
+        raise ValueError("no whole number")
+    return int(value)
+
+
+def _number(value: Any, as_words: bool) -> float:
+    """A finite number, or NaN where there is none."""
+    if value is None or (as_words and value in ("", "nan")):
+        return float("nan")
+    right = bool(_NUMBER.fullmatch(value)) if as_words else isinstance(value, int | float)
+    if not right or isinstance(value, bool):
+        raise ValueError("no number")
+    number = float(value)
+    if abs(number) > LARGEST:
+        raise ValueError("beyond all sense")
+    return number
+
+
+_KINDS: dict[Kind, Callable[[Any, bool], Any]] = {"text": _text, "whole": _whole, "number": _number}
+
+
+def _shown(value: Any) -> str:
+    """A value for a message, on one line; it may be long, or hold anything."""
+    text = ascii(value.tolist() if isinstance(value, np.ndarray | np.generic) else value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _plain(value: Any) -> str:
+    """The same, text without quotation marks."""
+    return _shown(value).strip("'")
+
+
+def _line(error: BaseException) -> str:
+    """What an error says, on one short line."""
+    text = " ".join(str(error).split()).encode("ascii", "backslashreplace").decode() or type(error).__name__
+    return text if len(text) <= 200 else f"{text[:197]}..."
 
 
 # Files that are whole or absent, never half-written.

@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from matgl_infomax.errors import InputError
 from matgl_infomax.io import atomic_write
@@ -146,11 +146,20 @@ def versions() -> dict[str, Any]:
     return {"python": platform.python_version(), "backend": _backend(packages), "packages": packages}
 
 
+def _is_time(text: str) -> str:
+    """The text, if it is a time."""
+    try:
+        datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"no time: {error}") from error
+    return text
+
+
 class RunCard(Part):
     """One run of a study: one arm, one number of labels, one fold, one seed."""
 
     format: Literal[1] = 1
-    created: str = Field(description="Time of completion, UTC.")
+    created: Annotated[str, AfterValidator(_is_time)] = Field(description="Time of completion, UTC.")
     versions: Versions
     task: str
     target: str

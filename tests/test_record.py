@@ -6,11 +6,12 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
 from matgl_infomax.errors import InputError
-from matgl_infomax.record import new_card, read_card, versions, write_card
+from matgl_infomax.record import claim_folder, new_card, read_card, versions, write_card
 
 
 def fields():
@@ -48,8 +49,9 @@ def test_card_survives_the_file(tmp_path):
         ({"metrics": {"mae": float("nan"), "rmse": 0.0, "r2": None}}, "metrics.mae"),
         ({"hashes": {"run": "xyz"}}, "hashes.run"),
         ({"arm": None}, "arm"),
+        ({"created": "yesterday"}, "created"),
     ],
-    ids=["unknown key", "NaN", "no hash", "missing"],
+    ids=["unknown key", "NaN", "no hash", "missing", "no time"],
 )
 def test_wrong_cards_are_refused(tmp_path, change, place):
     with pytest.raises(ValidationError):
@@ -90,3 +92,19 @@ def test_versions_import_nothing_heavy():
     code += "print([m for m in ('torch', 'matgl', 'dgl', 'lightning', 'pymatgen') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_damaged_claim_is_refused_whatever_is_damaged(tmp_path):
+    """Bits, and entries of another kind: a sentence each time, and never another run's folder taken for this one's."""
+    claim = {"settings": {"steps": 3, "loss": None}, "rows": np.arange(4), "split": None}
+    claim_folder(tmp_path, "finetune", claim)
+    file = tmp_path / "run.json"
+    whole = file.read_bytes()
+    damaged = [bytes([*whole[:k], whole[k] ^ 1 << bit, *whole[k + 1 :]]) for k in range(len(whole)) for bit in (1, 7)]
+    others = [b"null", b"[]", b"{}", b'{"kind": "finetune", "settings": 5}', b"", b"[" * 100_000]
+    for content in [*damaged, *others]:
+        file.write_bytes(content)
+        with pytest.raises(InputError, match=r"holds another run|is damaged"):
+            claim_folder(tmp_path, "finetune", claim, undeciding=["settings.loss"])
+    file.write_bytes(whole)
+    claim_folder(tmp_path, "finetune", claim, undeciding=["settings.loss"])

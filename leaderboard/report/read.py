@@ -6,13 +6,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 import numpy as np
 import pandas as pd
-from pydantic import ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from matgl_infomax.errors import InputError
+from matgl_infomax.io import Kind, parse_results, read_table, typed_columns
 from matgl_infomax.leaderboard.comparison import (
     JSON_FILE,
     LeaderboardComparison,
@@ -30,9 +31,12 @@ from matgl_infomax.leaderboard.results import (
     read_benchmark,
     read_benchmark_spec,
     read_cards,
+    read_scores,
     score_table,
 )
+from matgl_infomax.leaderboard.scores import SCORES
 from matgl_infomax.leaderboard.statistics import CalibrationQuality
+from matgl_infomax.leaderboard.strata import STRATA_COLUMNS
 from matgl_infomax.leaderboard.verdict import CURVE_COLUMNS, PREDICTION_COLUMNS, PRETRAINING, Verdict
 from matgl_infomax.record import Metrics, RunCard
 
@@ -86,14 +90,13 @@ def read_numbers(folder: Path, name: str, truth: Sequence[pd.DataFrame] = ()) ->
     Raises:
         InputError: If a file is missing or damaged, a score has no card, or is not that of the predictions or cards.
     """
-    import pandas as pd
-
     spec = read_benchmark_spec(folder)
-    try:
-        predictions = pd.read_parquet(folder / PREDICTIONS)
-        scores = pd.read_csv(folder / SCORES_FILE)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder} holds no finished benchmark ({error}). Run it again.") from error
+    needed: dict[str, Kind] = {"id": "text", "fold": "whole", "prediction": "number"}
+    predictions = read_table(folder / PREDICTIONS, needed, {"target": "number", "std": "number"})
+    scores = read_scores(folder / SCORES_FILE, SCORES[spec.kind])
+    if predictions["prediction"].isna().any():
+        first = predictions["id"][predictions["prediction"].isna()].iloc[0]
+        raise InputError(f"{folder / PREDICTIONS} has no prediction of {first}. Run the benchmark again.")
     if "target" in predictions:
         whole = read_benchmark(folder)
         predictions = whole.predictions
@@ -120,21 +123,16 @@ def read_truth(files: Sequence[Path], targets: Sequence[str]) -> list[pd.DataFra
     Raises:
         InputError: If a file cannot be read or lacks a column.
     """
-    import pandas as pd
-
+    kinds: dict[str, Kind] = {**dict.fromkeys([*targets, "target"], "number"), "id": "text", "mbid": "text"}
     found = []
     for file in files:
-        try:
-            table = pd.read_csv(file) if file.suffix == ".csv" else pd.read_parquet(file)
-        except (OSError, ValueError) as error:
-            raise InputError(f"Cannot read the true values {file} ({error}). Give a CSV or a parquet file.") from error
+        table = read_table(file, {}, kinds)
         ids = next((name for name in ("id", "mbid") if name in table), None)
         values = next((name for name in [*targets, "target"] if name in table), None)
         if ids is None or values is None:
             wanted, has = " or ".join(dict.fromkeys([*targets, "target"])), ", ".join(map(str, table))
             raise InputError(f"{file} needs a column id (or mbid) and a column {wanted}. It has: {has}.")
-        columns = table[[ids, values]].set_axis(["id", "target"], axis=1).dropna()
-        found.append(columns.astype({"target": "float64"}))
+        found.append(table[[ids, values]].set_axis(["id", "target"], axis=1).dropna())
     return found
 
 
@@ -240,15 +238,12 @@ def read_study(folder: Path, name: str) -> StudyNumbers:
     Raises:
         InputError: If a file is missing or damaged, a number has no card, or a card says another number.
     """
-    import pandas as pd
-
     cards = read_cards(folder / CARDS)
-    verdict = _read_verdict(folder / VERDICT)
-    try:
-        curve = pd.read_csv(folder / CURVE)
-        table = pd.read_parquet(folder / PREDICTIONS) if (folder / PREDICTIONS).is_file() else None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder} holds no finished study ({error}). Run it again.") from error
+    verdict = _parsed(Verdict, folder / VERDICT, "verdict")
+    curve = read_table(folder / CURVE, {}, _kinds([*CURVE_COLUMNS, PRETRAINING]))
+    table = None
+    if (folder / PREDICTIONS).is_file():
+        table = read_table(folder / PREDICTIONS, _kinds(PREDICTION_COLUMNS), _kinds([PRETRAINING]))
     if list(curve.columns) not in (CURVE_COLUMNS, [*CURVE_COLUMNS, PRETRAINING]):
         raise InputError(f"{folder / CURVE} lacks columns. Needed: {', '.join(CURVE_COLUMNS)}. Run the study again.")
     by_run = _by_run(folder, cards)
@@ -259,22 +254,35 @@ def read_study(folder: Path, name: str) -> StudyNumbers:
     return StudyNumbers(name, verdict, curve, cards, table)
 
 
+_WORDS, _WHOLE = ("task", "arm", "id"), ("labels", "labels_asked", "labels_used", "seed", "fold", PRETRAINING)
+
+
+def _kinds(columns: Sequence[str]) -> dict[str, Kind]:
+    """What columns of runs hold."""
+    return {name: "text" if name in _WORDS else "whole" if name in _WHOLE else "number" for name in columns}
+
+
 def same(a: float | None, b: float | None) -> bool:
     """Whether two numbers are one, or both are missing."""
     a, b = (float("nan") if value is None else value for value in (a, b))
     return bool(np.isclose(a, b, rtol=EXACT, atol=1e-12, equal_nan=True))
 
 
-def _read_verdict(file: Path) -> Verdict:
-    """The verdict of a study."""
+Content = TypeVar("Content", bound=BaseModel)
+
+
+def _parsed(kind: type[Content], file: Path, what: str) -> Content:
+    """A JSON file of results, every entry of its kind."""
     try:
-        return Verdict.model_validate_json(file.read_bytes())
+        content = file.read_bytes()
     except OSError as error:
-        raise InputError(f"Cannot read the verdict {file}: {error.strerror or error}.") from error
+        raise InputError(f"Cannot read the {what} {file}: {error.strerror or error}.") from error
+    try:
+        return kind.model_validate(parse_results(content, str(file)))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(step) for step in first["loc"]) or "the file"
-        raise InputError(f"{file} is no verdict ({place}: {first['msg']}). Run the study again.") from error
+        raise InputError(f"{file} is no {what} ({place}: {first['msg']}). Make it again.") from error
 
 
 def _by_run(folder: Path, cards: Sequence[RunCard]) -> dict[Run, RunCard]:
@@ -342,8 +350,10 @@ def _verdict_has_cards(folder: Path, verdict: Verdict, cards: Sequence[RunCard])
 
 def _predictions_have_cards(folder: Path, table: pd.DataFrame, by_run: dict[Run, RunCard]) -> None:
     """Each run's predictions have the error that its card says."""
-    if not set(PREDICTION_COLUMNS) <= set(table.columns):
-        raise InputError(f"{folder / PREDICTIONS} needs the columns {', '.join(PREDICTION_COLUMNS)}.")
+    unknown = table[["target", "prediction"]].isna().any(axis=1)
+    if unknown.any():
+        first = table["id"][unknown].iloc[0]
+        raise InputError(f"{folder / PREDICTIONS} has no number for {first}. Run the study again.")
     error = (table["prediction"] - table["target"]).abs()
     table = table.assign(**{PRETRAINING: table.get(PRETRAINING, 0)})
     names = ("arm", "labels", "seed", "fold", PRETRAINING)
@@ -371,6 +381,25 @@ OVERLAP_FOLDS = "folds.csv"
 OVERLAP_SCORES = "scores.csv"
 LEVELS = ("novel", "formula", "twin", "match")
 """How close the corpus comes to a crystal of the task."""
+
+
+class OverlapFacts(BaseModel):
+    """What the card of an overlap report has to say; it says more."""
+
+    model_config = ConfigDict(extra="allow")
+
+    task: str
+    corpus: str
+    corpus_crystals: int = Field(ge=0)
+    levels: dict[str, int]
+    benchmarks: list[str] = []
+
+
+FOLD_KINDS: dict[str, Kind] = {"fold": "text", "crystals": "whole", **dict.fromkeys(LEVELS, "whole")}
+SCORE_KINDS: dict[str, Kind] = {
+    "benchmark": "text", "level": "text", "crystals": "whole",
+    **dict.fromkeys(("error", "low", "high", "guess", "ratio", "ratio_low", "ratio_high"), "number"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -401,18 +430,12 @@ def read_overlap(folder: Path, name: str, benchmarks: Sequence[BenchmarkNumbers]
     Raises:
         InputError: If a file is missing or damaged, or numbers contradict the facts or the cards of a benchmark.
     """
-    import pandas as pd
-
-    try:
-        facts = json.loads((folder / OVERLAP_FACTS).read_text())
-        folds = pd.read_csv(folder / OVERLAP_FOLDS, dtype={"fold": str})
-        scores = pd.read_csv(folder / OVERLAP_SCORES) if (folder / OVERLAP_SCORES).is_file() else pd.DataFrame()
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder} holds no finished overlap report ({error}). Run it again.") from error
-    if not isinstance(facts, dict) or not {"task", "corpus", "levels", "corpus_crystals"} <= set(facts):
-        raise InputError(f"{folder / OVERLAP_FACTS} does not say what was compared. Run the overlap report again.")
+    facts = _parsed(OverlapFacts, folder / OVERLAP_FACTS, "overlap report").model_dump()
+    folds = read_table(folder / OVERLAP_FOLDS, FOLD_KINDS)
+    there = (folder / OVERLAP_SCORES).is_file()
+    scores = read_table(folder / OVERLAP_SCORES, SCORE_KINDS) if there else pd.DataFrame()
     _folds_fit(folder, facts, folds)
-    spec = [str(one) for one in facts.get("benchmarks", [])]
+    spec = facts["benchmarks"]
     by_name = {one.name.rpartition("/")[2]: one for one in benchmarks}
     if len(scores):
         unknown = sorted(set(scores["benchmark"]) - set(spec))
@@ -430,9 +453,8 @@ def read_overlap(folder: Path, name: str, benchmarks: Sequence[BenchmarkNumbers]
 
 def _folds_fit(folder: Path, facts: dict[str, Any], folds: pd.DataFrame) -> None:
     """The line of all folds says what the facts say, and the folds add up to it."""
-    columns = ["fold", "crystals", *LEVELS]
-    if not set(columns) <= set(folds.columns) or list(folds["fold"]).count("all") != 1:
-        raise InputError(f"{folder / OVERLAP_FOLDS} needs the columns {', '.join(columns)} and a line of all folds.")
+    if list(folds["fold"]).count("all") != 1:
+        raise InputError(f"{folder / OVERLAP_FOLDS} needs one line of all folds.")
     whole, parts = folds[folds["fold"] == "all"].iloc[0], folds[folds["fold"] != "all"]
     for level in LEVELS:
         if int(whole[level]) != facts["levels"].get(level) or int(parts[level].sum()) != int(whole[level]):
@@ -459,7 +481,12 @@ def _scores_fit(folder: Path, scores: pd.DataFrame, benchmark: BenchmarkNumbers)
 # The map of a representation study as a report shows it: test crystals in the plane, with the cards of its fits.
 
 MAP, FITS = "map.csv", "fits.csv"
-MAP_COLUMNS = ("arm", "id", "target", "crystal_system", "element")
+MAP_COLUMNS: dict[str, Kind] = {
+    "arm": "text", "id": "text", "target": "number", "crystal_system": "text", "element": "text"
+}  # fmt: skip
+FIT_KINDS: dict[str, Kind] = {
+    "arm": "text", "head": "text", "scaling": "text", "labels": "whole", "seed": "whole", "mae": "number"
+}  # fmt: skip
 METHODS = {"tsne": "t-SNE", "umap": "UMAP", "pca": "principal components"}
 """Kinds of maps, the most telling one first."""
 
@@ -488,15 +515,12 @@ def read_map(folder: Path, name: str) -> MapNumbers:
     Raises:
         InputError: If a file is missing or damaged, a fit has no card, or its card says another error.
     """
-    import pandas as pd
-
     cards = read_cards(folder / CARDS)
-    try:
-        points, fits = pd.read_csv(folder / MAP), pd.read_csv(folder / FITS)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder} holds no finished representation study ({error}). Run it again.") from error
+    axes: dict[str, Kind] = {f"{one}_{k}": "number" for one in METHODS for k in (1, 2)}
+    points = read_table(folder / MAP, dict(MAP_COLUMNS), axes)
+    fits = read_table(folder / FITS, FIT_KINDS)
     method = next((one for one in METHODS if {f"{one}_1", f"{one}_2"} <= set(points.columns)), None)
-    if not cards or method is None or not set(MAP_COLUMNS) <= set(points.columns):
+    if not cards or not len(points) or method is None:
         raise InputError(f"{folder / MAP} is no map with run cards beside it. Run the representation study again.")
     _fits_have_cards(folder, fits, cards)
     return MapNumbers(name, points, method, fits, cards)
@@ -505,8 +529,6 @@ def read_map(folder: Path, name: str) -> MapNumbers:
 def _fits_have_cards(folder: Path, fits: pd.DataFrame, cards: tuple[RunCard, ...]) -> None:
     """Each fit has its card, with the same error."""
     known = {(c.arm, c.settings.get("head"), c.settings.get("scaling"), c.mask.used, c.seed): c for c in cards}
-    if not {"arm", "head", "scaling", "labels", "seed", "mae"} <= set(fits.columns):
-        raise InputError(f"{folder / FITS} is no table of fits. Run the representation study again.")
     for line in fits.to_dict("records"):
         fit = (line["arm"], line["head"], line["scaling"], int(line["labels"]), int(line["seed"]))
         card = known.get(fit)
@@ -534,76 +556,129 @@ def read_comparison(folder: Path, name: str, benchmarks: Sequence[BenchmarkNumbe
         InputError: If the file is missing or damaged, or an answer of ours is not among the benchmarks or has another
             score there.
     """
-    file = folder / JSON_FILE
-    try:
-        content = json.loads(file.read_text())
-        if content["format"] != 1:
-            raise InputError(f"{file} has format {content['format']}, known is 1. Update the package or compare again.")
-        tasks = tuple(_task(one, folder) for one in content["tasks"])
-        found = LeaderboardComparison(
-            tasks, content["draws"], content["published"], content["ranked"], tuple(content["notes"])
-        )
-    except OSError as error:
-        raise InputError(f"Cannot read the comparison {file}: {error.strerror or error}.") from error
-    except (AttributeError, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise InputError(f"{file} is no comparison ({type(error).__name__}: {error}). Compare again.") from error
-    for task in found.tasks:
+    content = _parsed(ComparisonFile, folder / JSON_FILE, "comparison")
+    tasks = tuple(_task(one, folder) for one in content.tasks)
+    for task in tasks:
         for run in task.runs:
             _has_cards(task, run, name, benchmarks)
-    return found
+    return LeaderboardComparison(tasks, content.draws, content.published, content.ranked, tuple(content.notes))
 
 
-def _task(content: Mapping[str, Any], folder: Path) -> TaskComparison:
-    """One task."""
-    plain = ("task", "target", "unit", "kind", "metric", "materials")
-    return TaskComparison(
-        **{key: content[key] for key in plain},
-        folds=tuple(content["folds"]),
-        runs=tuple(_run(one, folder) for one in content["runs"]),
-        own=tuple(_paired_difference(one) for one in content["own"]),
-        table=pd.DataFrame(content["table"]),
-        groups=tuple(tuple(group) for group in content["groups"]),
-        notes=tuple(content["notes"]),
+# What ``comparison.json`` holds; a number that was not known is null there and NaN here.
+
+
+def _known(content: Any) -> Any:
+    """Missing numbers as NaN."""
+    nan = float("nan")
+    return (
+        {key: nan if value is None else value for key, value in content.items()}
+        if isinstance(content, dict)
+        else content
     )
 
 
-def _run(content: Mapping[str, Any], folder: Path) -> RunStanding:
+PairedEntry = Annotated[PairedDifference, BeforeValidator(_known)]
+CalibrationEntry = Annotated[CalibrationQuality, BeforeValidator(_known)]
+
+
+class RunEntry(BaseModel):
     """One answer."""
-    plain = ("name", "source", "arm", "network", "labels", "seeds", "score", "reference")
-    known = content["calibration"]
-    calibration = None
-    if known is not None:
-        known = {key: tuple(value) if isinstance(value, list) else value for key, value in known.items()}
-        calibration = CalibrationQuality(**{key: _number(value) for key, value in known.items()})
-    return RunStanding(
-        **{key: content[key] for key in plain},
-        folder=folder,
-        std=_number(content["std"]),
-        fold_scores=tuple(content["fold_scores"]),
-        place=Place(**content["place"]),
-        duels=tuple(_paired_difference(one) for one in content["duels"]),
-        predictions=pd.DataFrame(columns=["id", "fold", "target", "prediction", "std", "error"]),
-        strata=_numbers(pd.DataFrame(content["strata"])),
-        worst=pd.DataFrame(content["worst"]),
-        calibration=calibration,
-        notes=tuple(content["notes"]),
+
+    name: str
+    source: Literal["benchmark", "submission"]
+    arm: str
+    network: str
+    labels: int | None
+    seeds: int
+    score: float
+    std: float | None
+    fold_scores: tuple[float, ...]
+    place: Place
+    reference: str
+    notes: tuple[str, ...]
+    duels: tuple[PairedEntry, ...]
+    strata: list[dict[str, str | float | None]]
+    worst: list[dict[str, Any]]
+    calibration: CalibrationEntry | None
+
+
+class TaskEntry(BaseModel):
+    """One task."""
+
+    task: str
+    target: str
+    unit: str | None
+    kind: Literal["regression", "classification"]
+    metric: Literal["mae", "rocauc"]
+    folds: tuple[int, ...] = Field(min_length=1)
+    materials: int
+    groups: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...]
+    runs: tuple[RunEntry, ...] = Field(min_length=1)
+    own: tuple[PairedEntry, ...]
+    table: list[dict[str, Any]] = Field(min_length=1)
+
+
+class ComparisonFile(BaseModel):
+    """The whole file."""
+
+    format: Literal[1]
+    draws: int
+    published: str
+    ranked: str
+    notes: list[str]
+    tasks: list[TaskEntry]
+
+
+STRATA_KINDS: dict[str, Kind] = {
+    name: "text" if name in ("by", "kind", "finding") else "number" for name in STRATA_COLUMNS
+}
+PLACE_KINDS: dict[str, Kind] = {
+    "entry": "text", "score": "number", "std": "number", "place": "whole", "group": "whole", "status": "text",
+    "flag": "text", "reason": "text",
+}  # fmt: skip
+
+
+def _task(content: TaskEntry, folder: Path) -> TaskComparison:
+    """One task."""
+    where = f"{folder / JSON_FILE}: {content.task}, table"
+    table = _frame(content.table, PLACE_KINDS, where)
+    if "own" not in table or not all(isinstance(value, bool) for value in table["own"]):
+        raise InputError(f"{where}, does not say which answers are our own. Compare again.")
+    plain = ("task", "target", "unit", "kind", "metric", "materials", "folds", "groups", "notes")
+    return TaskComparison(
+        **{key: getattr(content, key) for key in plain},
+        runs=tuple(_run(one, folder) for one in content.runs),
+        own=content.own,
+        table=table,
     )
 
 
-def _paired_difference(content: Mapping[str, Any]) -> PairedDifference:
-    """One comparison; what was not known is NaN."""
-    return PairedDifference(**{key: _number(content[key]) for key in PairedDifference.__dataclass_fields__})
+def _run(content: RunEntry, folder: Path) -> RunStanding:
+    """One answer."""
+    plain = ("name", "source", "arm", "network", "labels", "seeds", "score", "reference", "fold_scores", "notes",
+             "place", "duels", "calibration")  # fmt: skip
+    where = f"{folder / JSON_FILE}: {content.name}, strata"
+    worst = pd.DataFrame(content.worst)
+    words = [name for name in worst if worst[name].dtype.kind not in "iuf"]
+    return RunStanding(
+        **{key: getattr(content, key) for key in plain},
+        folder=folder,
+        std=float("nan") if content.std is None else content.std,
+        predictions=pd.DataFrame(columns=["id", "fold", "target", "prediction", "std", "error"]),
+        strata=_frame(content.strata, STRATA_KINDS, where),
+        worst=worst.assign(**{str(name): worst[name].astype(str) for name in words}),
+    )
 
 
-def _number(value: Any) -> Any:
-    """A missing number as NaN, anything else as it is."""
-    return float("nan") if value is None else value
-
-
-def _numbers(table: pd.DataFrame) -> pd.DataFrame:
-    """A table in which missing numbers are NaN; columns of words stay."""
-    words = {"by", "kind", "finding"}
-    return table.astype({name: "float64" for name in table.columns if name not in words})
+def _frame(lines: list[dict[str, Any]], kinds: Mapping[str, Kind], where: str) -> pd.DataFrame:
+    """Lines as a table; no line gives one without columns."""
+    if not lines:
+        return pd.DataFrame(columns=list(kinds))
+    lacking = sorted({name for line in lines for name in set(kinds) - set(line)})
+    if lacking:
+        raise InputError(f"{where}, lacks {lacking[0]} in a line. Compare again.")
+    return typed_columns(pd.DataFrame(lines, dtype=object), kinds, where)
 
 
 def _has_cards(task: TaskComparison, run: RunStanding, name: str, benchmarks: Sequence[BenchmarkNumbers]) -> None:

@@ -161,12 +161,16 @@ def train_ensemble(
     }
     found = Ensemble(tuple(members), calibration, _judge(data, held_out, predicted.mean(axis=0), settings.task))
     if is_first():
-        known = {name: asdict(entry) for name, entry in calibration.items()}
-        about = {"targets": list(data.targets), "task": settings.task, "members": names}
-        record = json.dumps({**about, "calibration": known, "validation": found.validation})
-        write_sums(out, [out / "run.json"], coming={ENSEMBLE_RECORD: record})
-        atomic_write(out / ENSEMBLE_RECORD, record)
+        _write_record(out, found, {"targets": list(data.targets), "task": settings.task, "members": names})
     return found
+
+
+def _write_record(out: Path, found: Ensemble, about: dict[str, Any]) -> None:
+    """Write what makes the folder of an ensemble complete, its hash first."""
+    known = {name: asdict(entry) for name, entry in found.calibration.items()}
+    record = json.dumps({**about, "calibration": known, "validation": found.validation})
+    write_sums(out, [out / "run.json"], coming={ENSEMBLE_RECORD: record})
+    atomic_write(out / ENSEMBLE_RECORD, record)
 
 
 def check_ensemble(settings: FinetuneSettings, ensemble: EnsembleSettings, targets: Sequence[str]) -> None:

@@ -305,7 +305,10 @@ def begin(request: StartRequest, claim: dict[str, Any]) -> Start | None:
     if not file.is_file():
         return None
     record = read_json(file)
-    return Start(encoder, _weights(encoder, request.model), record["seconds"], record["facts"])
+    seconds, facts = record.get("seconds"), record.get("facts")
+    if not isinstance(seconds, int | float) or not isinstance(facts, dict):
+        raise InputError(f"{file} is damaged. Delete {request.folder}, and its weights are learnt again.")
+    return Start(encoder, _weights(encoder, request.model), seconds, facts)
 
 
 def claim_start(request: StartRequest, claim: dict[str, Any]) -> None:
