@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from matgl_infomax.errors import InputError
-from matgl_infomax.io import atomic_write
+from matgl_infomax.io import LARGEST, atomic_write
 from matgl_infomax.leaderboard.statistics import DRAWS
 from matgl_infomax.leaderboard.verdict import PRETRAINING, Verdict, absolute_errors, findings, judge, run_name
 
@@ -93,7 +93,6 @@ def read_kept(file: Path) -> Kept:
         InputError: If it cannot be read, or is no such file.
     """
     import pandas as pd
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
@@ -103,19 +102,27 @@ def read_kept(file: Path) -> Kept:
             raise InputError(f"{file} has format {facts['format']}, known is 1. Update the package.")
         ids, held = table["id"].to_pylist(), facts["holds"] == "predictions"
         truth = table["target"].to_numpy() if held else np.zeros(len(ids))
-        about = {"task": facts["task"], "fold": facts["fold"]}
+        about = {"task": str(facts["task"]), "fold": int(facts["fold"])}
+        if not isinstance(facts["unit"], str | None):
+            raise ValueError("the unit is no text")
         runs = {name: _RUN.fullmatch(name) for name in table.column_names if name not in ("id", "target")}
         parts = []
         for name, run in runs.items():
             values = table[name].to_numpy().astype(np.float64)
-            if run is None or len(set(ids)) < len(ids) or not np.isfinite(values).all() or not np.isfinite(truth).all():
+            numbers = np.abs([values, truth])
+            if run is None or len(set(ids)) < len(ids) or not len(ids) or not (numbers <= LARGEST).all():
                 raise ValueError(f"column {name}")
             told = {key: int(value or 0) for key, value in run.groupdict().items() if key != "arm"}
             run_facts = {**about, "arm": run["arm"], **told}
             parts.append(pd.DataFrame({**run_facts, "id": ids, "target": truth, "prediction": truth + values}))
-        return Kept(pd.concat(parts, ignore_index=True), target=facts["target"], unit=facts["unit"])
-    except (OSError, KeyError, TypeError, ValueError, pa.ArrowException) as error:
-        raise InputError(f"{file} holds no kept predictions of a study ({error}). Give its {KEPT}.") from error
+        kept = Kept(pd.concat(parts, ignore_index=True), target=str(facts["target"]), unit=facts["unit"])
+        absolute_errors(kept.predictions)  # whether the runs belong together
+        return kept
+    except InputError:
+        raise
+    except Exception as error:  # damage raises errors of pyarrow, thrift, numpy, pandas and Python
+        said = " ".join(str(error).split())[:200]
+        raise InputError(f"{file} holds no kept predictions of a study ({said}). Give its {KEPT}.") from error
 
 
 def kept_files(config: CompareConfig) -> list[Path]:

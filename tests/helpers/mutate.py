@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from matgl_infomax.errors import exit_code
 
@@ -139,10 +141,10 @@ def _csv(whole: bytes, rng: np.random.Generator) -> bytes:
 
 
 def _table(whole: bytes, rng: np.random.Generator) -> bytes:
-    """Another, lost, renamed or further column, lost or doubled rows."""
+    """Another, lost or renamed column, lost or doubled rows, other facts beside the table."""
     table = pd.read_parquet(io.BytesIO(whole))
     name = str(table.columns[rng.integers(len(table.columns))])
-    what = rng.integers(10)
+    what = int(rng.integers(10))
     if what == 0:
         table = table.drop(columns=name)
     elif what == 1:
@@ -151,10 +153,13 @@ def _table(whole: bytes, rng: np.random.Generator) -> bytes:
         table = table.iloc[: int(rng.integers(len(table)))]
     elif what == 3:
         table = pd.concat([table, table.iloc[: 1 + int(rng.integers(5))]])
-    else:
+    elif what < 9:
         table = table.assign(**{name: COLUMNS[rng.integers(len(COLUMNS))](table[name])})
+    made = pa.Table.from_pandas(table, preserve_index=bool(rng.integers(2)))
+    facts = pq.read_schema(io.BytesIO(whole)).metadata or {}
+    facts = {key: _json(value, rng) if what == 9 and key != b"pandas" else value for key, value in facts.items()}
     buffer = io.BytesIO()
-    table.to_parquet(buffer, index=bool(rng.integers(2)))
+    pq.write_table(made.replace_schema_metadata({**facts, **(made.schema.metadata or {})}), buffer)
     return buffer.getvalue()
 
 
@@ -180,16 +185,16 @@ def ends_well(folder: Path, times: int, job: Callable[[], Any]) -> tuple[int, in
     codes = []
     for file in sorted(path for path in folder.iterdir() if path.is_file()):
         whole = file.read_bytes()
-        for content in damaged(file, 11, times):
+        for number, content in enumerate(damaged(file, 11, times)):
             file.write_bytes(content)
             said = io.StringIO()
             try:
                 with redirect_stderr(said):
                     codes.append(exit_code("job", job))
             except Exception as error:
-                raise AssertionError(f"{file.name} gave {error!r} with {content!r}") from error
+                raise AssertionError(f"damage {number} of {file.name} gave {error!r}") from error
             lines = said.getvalue().splitlines()
             well = not lines if codes[-1] == 0 else codes[-1] == 2 and len(lines) == 1 and lines[0].startswith("job: ")
-            assert well and len(said.getvalue()) < 1000, f"{file.name} gave {said.getvalue()!r} with {content!r}"
+            assert well and len(said.getvalue()) < 1000, f"damage {number} of {file.name} gave {said.getvalue()!r}"
         file.write_bytes(whole)
     return codes.count(0), codes.count(2)

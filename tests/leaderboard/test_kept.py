@@ -13,6 +13,7 @@ from matgl_infomax.cli import main
 from matgl_infomax.errors import InputError
 from matgl_infomax.leaderboard.kept import compare_kept, kept_table, read_kept
 from matgl_infomax.leaderboard.verdict import Verdict, absolute_errors, judge, run_name
+from tests.helpers.mutate import ends_well
 
 COUNTS, SEEDS, CRYSTALS = (50, 100), (0, 1, 2), 400
 
@@ -142,3 +143,11 @@ def test_a_damaged_file_is_said(tmp_path, how):
         read_kept(tmp_path / "absent.parquet")
     with pytest.raises(InputError, match="Received 2 files"):
         compare_kept([file, file], tmp_path)
+
+
+@pytest.mark.parametrize("errors_only", [False, True])
+def test_damage_gives_a_sentence_or_the_intervals(tmp_path, errors_only):
+    file = tmp_path / "kept.parquet"
+    file.write_bytes(kept_table(predictions(2, 40), target="gap", unit="eV", errors_only=errors_only))
+    done, refused = ends_well(tmp_path, 60, lambda: compare_kept([file], draws=100))
+    assert refused > done
