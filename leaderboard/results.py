@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from matgl_infomax.errors import InputError
-from matgl_infomax.io import sha256_of
+from matgl_infomax.io import read_csv, sha256_of
 from matgl_infomax.leaderboard.published import (
     RESULTS,
     check_predictions,
@@ -220,10 +220,9 @@ def read_cards(file: Path) -> tuple[RunCard, ...]:
 
 def _same_scores(file: Path, scores: pd.DataFrame) -> None:
     """The table of scores has to be that of the predictions."""
-    import pandas as pd
 
     try:
-        written = pd.read_csv(io.BytesIO(_bytes(file)))
+        written = read_csv(io.BytesIO(_bytes(file)))
     except ValueError as error:
         raise InputError(f"{file} is no table of scores ({error}). Run the benchmark again.") from error
     same = list(written.columns) == list(scores.columns) and len(written) == len(scores)
@@ -398,7 +397,6 @@ def _read(folder: Path) -> list[OwnAnswer]:
 
 def _benchmark(folder: Path) -> OwnAnswer:
     """A finished benchmark, with or without the true values."""
-    import pandas as pd
 
     spec = read_benchmark_spec(folder)
     task = load_task(spec.task)
@@ -415,7 +413,7 @@ def _benchmark(folder: Path) -> OwnAnswer:
     cards = read_cards(folder / CARDS)
     cards_fit(folder, spec, table, cards)
 
-    scores = pd.read_csv(folder / SCORES_FILE) if (folder / SCORES_FILE).is_file() else None
+    scores = read_csv(folder / SCORES_FILE) if (folder / SCORES_FILE).is_file() else None
     errors = _seed_errors(cards, spec.seeds, sorted({int(fold) for fold in table["fold"]}))
     return OwnAnswer(
         folder.resolve().name, folder, "benchmark", task, spec.arm, spec.network, spec.labels,

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matgl_infomax.errors import InputError
+from matgl_infomax.io import read_csv
 from matgl_infomax.leaderboard.statistics import ALPHA, DRAWS, LEVEL, compare, holm, resample, two_sided_p
 
 if TYPE_CHECKING:
@@ -196,7 +197,7 @@ def _read_table(file: Path) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        table = pd.read_parquet(file) if file.suffix == ".parquet" else pd.read_csv(file)
+        table = pd.read_parquet(file) if file.suffix == ".parquet" else read_csv(file)
     except (OSError, ValueError) as error:
         raise InputError(f"Cannot read {file} as a table of materials: {error}.") from error
     if "id" not in table:

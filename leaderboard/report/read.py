@@ -13,6 +13,7 @@ import pandas as pd
 from pydantic import ValidationError
 
 from matgl_infomax.errors import InputError
+from matgl_infomax.io import read_csv
 from matgl_infomax.leaderboard.comparison import (
     JSON_FILE,
     LeaderboardComparison,
@@ -91,7 +92,7 @@ def read_numbers(folder: Path, name: str, truth: Sequence[pd.DataFrame] = ()) ->
     spec = read_benchmark_spec(folder)
     try:
         predictions = pd.read_parquet(folder / PREDICTIONS)
-        scores = pd.read_csv(folder / SCORES_FILE)
+        scores = read_csv(folder / SCORES_FILE)
     except (OSError, ValueError) as error:
         raise InputError(f"{folder} holds no finished benchmark ({error}). Run it again.") from error
     if "target" in predictions:
@@ -125,7 +126,7 @@ def read_truth(files: Sequence[Path], targets: Sequence[str]) -> list[pd.DataFra
     found = []
     for file in files:
         try:
-            table = pd.read_csv(file) if file.suffix == ".csv" else pd.read_parquet(file)
+            table = read_csv(file) if file.suffix == ".csv" else pd.read_parquet(file)
         except (OSError, ValueError) as error:
             raise InputError(f"Cannot read the true values {file} ({error}). Give a CSV or a parquet file.") from error
         ids = next((name for name in ("id", "mbid") if name in table), None)
@@ -245,7 +246,7 @@ def read_study(folder: Path, name: str) -> StudyNumbers:
     cards = read_cards(folder / CARDS)
     verdict = _read_verdict(folder / VERDICT)
     try:
-        curve = pd.read_csv(folder / CURVE)
+        curve = read_csv(folder / CURVE)
         table = pd.read_parquet(folder / PREDICTIONS) if (folder / PREDICTIONS).is_file() else None
     except (OSError, ValueError) as error:
         raise InputError(f"{folder} holds no finished study ({error}). Run it again.") from error
@@ -403,8 +404,8 @@ def read_overlap(folder: Path, name: str, benchmarks: Sequence[BenchmarkNumbers]
 
     try:
         facts = json.loads((folder / OVERLAP_FACTS).read_text())
-        folds = pd.read_csv(folder / OVERLAP_FOLDS, dtype={"fold": str})
-        scores = pd.read_csv(folder / OVERLAP_SCORES) if (folder / OVERLAP_SCORES).is_file() else pd.DataFrame()
+        folds = read_csv(folder / OVERLAP_FOLDS, dtype={"fold": str})
+        scores = read_csv(folder / OVERLAP_SCORES) if (folder / OVERLAP_SCORES).is_file() else pd.DataFrame()
     except (OSError, ValueError) as error:
         raise InputError(f"{folder} holds no finished overlap report ({error}). Run it again.") from error
     if not isinstance(facts, dict) or not {"task", "corpus", "levels", "corpus_crystals"} <= set(facts):
@@ -486,11 +487,10 @@ def read_map(folder: Path, name: str) -> MapNumbers:
     Raises:
         InputError: If a file is missing or damaged, a fit has no card, or its card says another error.
     """
-    import pandas as pd
 
     cards = read_cards(folder / CARDS)
     try:
-        points, fits = pd.read_csv(folder / MAP), pd.read_csv(folder / FITS)
+        points, fits = read_csv(folder / MAP), read_csv(folder / FITS)
     except (OSError, ValueError) as error:
         raise InputError(f"{folder} holds no finished representation study ({error}). Run it again.") from error
     method = next((one for one in METHODS if {f"{one}_1", f"{one}_2"} <= set(points.columns)), None)

@@ -17,7 +17,7 @@ from pydantic import Field
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import DivergedError, InputError
-from matgl_infomax.io import atomic_write
+from matgl_infomax.io import atomic_write, csv_text
 from matgl_infomax.leaderboard.verdict import (
     Verdict,
     absolute_errors,
@@ -202,7 +202,7 @@ def collect_curve(study: CurveStudy) -> CurveResult:
 def _write(result: CurveResult, out: Path) -> None:
     """The tables and pictures of a finished study, the verdict last."""
     write_table(out / "predictions.parquet", result.predictions)
-    atomic_write(out / "curve.csv", result.frame.to_csv(index=False))
+    atomic_write(out / "curve.csv", csv_text(result.frame))
     result.plot(out / "curve.png")
     if has_several(result.verdict):
         result.plot_ratios(out / "ratios.png")
