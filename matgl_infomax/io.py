@@ -271,6 +271,6 @@ def _each_text(table: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFram
     found = table.copy()
     for place, kind in enumerate(table.dtypes):
         if kind.kind not in "biufcmM":
-            found.isetitem(place, table.iloc[:, place].map(changed))
+            found.isetitem(place, table.iloc[:, place].map(changed).to_numpy(dtype=object))
     found.columns = [changed(name) for name in table.columns]
     return found
