@@ -110,6 +110,8 @@ def plain_dashes(text: str) -> str:
 
 _TERM = re.compile(r"([+-]?)(?:([0-9]+/[0-9]+|[0-9]+\.?[0-9]*|\.[0-9]+)\*?)?([xyz]?)")
 
+_BRACKETS = re.compile(r"(?<![^,+-])\(([xyz]|[0-9]+/[0-9]+|[0-9]*\.?[0-9]+)\)")
+
 
 def _parse_triplet(text: str) -> tuple[list[list[int]], list[Fraction]]:
     """Rotation and translation of an operation such as ``-x, y+1/2, -z``.
@@ -118,7 +120,10 @@ def _parse_triplet(text: str) -> tuple[list[list[int]], list[Fraction]]:
         UnreadableError: If a character of it is not understood, or the rotation is none.
     """
     wrong = UnreadableError(f"symmetry operation not understood: {shorten(text, 60)!r}")
-    parts = re.sub(r"[\s()]", "", plain_dashes(text)).lower().split(",")
+    plain = re.sub(r"\s", "", plain_dashes(text)).lower()
+    plain = re.sub(r"^\(([^()]*)\)$", r"\1", plain)
+    # Brackets around one number or letter mean nothing; -(x+y) would have to be multiplied out.
+    parts = _BRACKETS.sub(r"\1", plain).split(",")
     if len(parts) != 3:
         raise wrong
     rotation, translation = [], []
@@ -508,7 +513,9 @@ def _tabulated() -> frozenset[frozenset[int]]:
 def _named(stated: Stated, symbols: dict[str, tuple[Setting, ...]], numbers: set[int | None]) -> tuple[Operations, ...]:
     """Groups by name alone; without any name the cell lists all its atoms."""
     known = {symbol: settings for symbol, settings in symbols.items() if settings}
-    if not known and not numbers - {None}:
+    # A symbol that nobody knows may name other axes than those which the number alone would mean.
+    unclear = bool(symbols) and not known and not all(_one_choice_of_axes(number) for number in numbers - {None})
+    if unclear or (not known and not numbers - {None}):
         if stated.names:
             raise UnreadableError(
                 f"space group not understood: {', '.join(repr(name) for name in stated.names)}. "
@@ -521,6 +528,14 @@ def _named(stated: Stated, symbols: dict[str, tuple[Setting, ...]], numbers: set
     if not shared:
         raise _contradiction(stated, f"the named group {stated.names[0]!r}")
     return tuple({setting.operations.key: setting.operations for setting in shared}.values())
+
+
+@cache
+def _one_choice_of_axes(number: int | None) -> bool:
+    """Whether the tables have a group in its standard setting alone, with both origins where it has two."""
+    standard = {setting.operations.key for setting in settings_of_number(number or 0)}
+    every = {s.operations.key for held in _settings().values() for _, s in held if s.number == number}
+    return every == standard
 
 
 # The same operations for pymatgen, which places the atoms.

@@ -188,6 +188,10 @@ def test_operations_are_understood_as_gemmi_does(parts: list[tuple[str, str]], b
         "",
         "a,b,c",
         "h,k,l",
+        "-(x+y),y,z",
+        "2(x-y),y,z",
+        "x,y)+1/2,z",
+        "y(-x),y,z",
     ],
 )
 def test_what_is_no_operation_is_quoted(text: str) -> None:
@@ -202,6 +206,11 @@ def test_typographic_minus_and_decimals() -> None:
     assert ours(screw) == ours(listed_operations(("x,y,z", "-x,1/2+y,-z+1/2")))
     thirds = ("x,y,z", "-y,x-y,z+0.333", "-x+y,-x,z+0.667")
     assert number_of_operations(listed_operations(thirds)) == 144  # P 31
+
+
+def test_brackets_that_change_nothing() -> None:
+    plain = listed_operations(("x,y,z", "-x,y+1/2,-z"))
+    assert ours(listed_operations(("(x,y,z)", "-(x),(y)+(1/2),-z"))) == ours(plain)
 
 
 def test_a_lost_operation_is_seen() -> None:
@@ -257,13 +266,32 @@ def test_statements_that_agree(stated: Stated) -> None:
 
 
 @pytest.mark.parametrize(
-    "stated", [Stated(symbols=("F m -3 q",)), Stated(schoenflies=("what",)), Stated(numbers=("300",))]
+    "stated",
+    [
+        Stated(symbols=("F m -3 q",)),
+        Stated(schoenflies=("what",)),
+        Stated(numbers=("300",)),
+        Stated(symbols=("C 1 2/q 1",), numbers=("15",)),
+        Stated(symbols=("nobody",), schoenflies=("C2h^6",)),
+    ],
 )
 def test_a_group_that_nobody_knows_is_not_p1(stated: Stated) -> None:
     with pytest.raises(UnreadableError, match=r"space group not understood|contradiction"):
         choices(stated)
     with pytest.raises(UnreadableError, match="Hall symbol not understood: 'nobody'"):
         choices(Stated(hall=("nobody",)))
+
+
+@pytest.mark.parametrize("number", [14, 62, 136, 225, 227])
+def test_an_unknown_symbol_beside_a_number_with_one_choice_of_axes(number: int) -> None:
+    """Of 225 there is one setting and of 227 two origins, both offered; 14 has nine choices of axes and 62 six."""
+    stated = Stated(symbols=("nobody",), numbers=(str(number),))
+    if number in (14, 62):
+        with pytest.raises(UnreadableError, match="space group not understood: 'nobody'"):
+            choices(stated)
+    else:
+        assert choices(stated) == choices(Stated(numbers=(str(number),)))
+        assert len(choices(stated)) == (2 if number == 227 else 1)
 
 
 def test_without_any_name_the_cell_lists_all_atoms() -> None:
