@@ -214,7 +214,9 @@ def settings_from(settings_class: type[Chosen], given: Any, options: Mapping[str
     if isinstance(given, Settings):
         if not isinstance(given, settings_class):
             kind = type(given).__name__
-            raise SettingsError(f"{name} takes {settings_class.__name__} or a dictionary of its fields. Received: {kind}.")
+            raise SettingsError(
+                f"{name} takes {settings_class.__name__} or a dictionary of its fields. Received: {kind}."
+            )
         if not options:
             return given
         given = {field: getattr(given, field) for field in given.model_fields_set}
