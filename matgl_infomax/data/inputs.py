@@ -49,8 +49,8 @@ ReadPath = Callable[[Path], list[Entry]]
 """Reads the entries of a file, folder or glob; an InputError where there are none."""
 
 KINDS = (
-    "Crystals are given as a list of pymatgen Structures, ASE Atoms, Crystals or paths, as a pandas table or Series, as a "
-    "mapping of names to structures, as one structure, or as a file, folder or glob"
+    "Crystals are given as a list of pymatgen Structures, ASE Atoms, Crystals or paths, as a pandas table or Series, "
+    "as a mapping of names to structures, as one structure, or as a file, folder or glob"
 )
 NAMELESS = "y"
 """What labels are called that come without a name."""
@@ -211,8 +211,8 @@ def _table(frame: pd.DataFrame, wanted: frozenset[str], column: str | None, read
     else:
         name = structure_column(frame, column)
         if list(frame.columns).count(name) == 1 and frame[name].map(is_path).any():
-            cells = [_one_of_path(cell, read) if is_path(cell) else cell for cell in frame[name].tolist()]
-            frame = frame.assign(**{name: cells})
+            opened: Any = {name: [_one_of_path(cell, read) if is_path(cell) else cell for cell in frame[name].tolist()]}
+            frame = frame.assign(**opened)
         found = guarded("table", "", lambda: read_frame(frame, wanted, name))
     whole = not isinstance(found, BadEntry)
     return Held([found] if isinstance(found, BadEntry) else found, frame.index.tolist(), by_position=whole)
@@ -334,9 +334,8 @@ def _in_order(values: Any, target: str, held: Held, names: Sequence[str]) -> lis
         return _by_index(values, target, held, names)
     found = values.tolist() if hasattr(values, "tolist") else values
     if not isinstance(found, Sequence) or isinstance(found, str | bytes):
-        raise InputError(
-            f"Labels of {target!r} are an array, a list, a Series or a dictionary. Received: {shorten(repr(values), 60)}."
-        )
+        kinds = "an array, a list, a Series or a dictionary"
+        raise InputError(f"Labels of {target!r} are {kinds}. Received: {shorten(repr(values), 60)}.")
     if not held.by_position:
         raise InputError(
             f"Labels of {target!r} were given by position, and files have no order of their own. "

@@ -144,7 +144,7 @@ def read_crystals(
             paths or texts of CIFs; a pandas table or Series; a mapping of names to structures; or one structure.
         targets: columns that hold measured values; without any, all columns of ``labels_file`` are read, and Crystals
             keep theirs. Or the values themselves, NaN where unknown: an array, list or Series in the order of the
-            source or under its index, or a dictionary of names and values. Values without a name are called ``y``.
+            source or under its index, or a dictionary of names and values. Values without a name are called "y".
         arrays: columns beside the crystals that hold several numbers each, such as forces.
         labels_file: CSV with a column ``id`` and one column per target; it wins over columns beside the crystals.
         id_column: column that names each crystal; by default ``mbid``, ``material_id``, ``id`` or ``entry_id``,
@@ -166,24 +166,39 @@ def read_crystals(
     targets, given = split_targets(targets)
     arrays = [arrays] if isinstance(arrays, str) else list(arrays)
     whole = whole_crystals(source)
-    if whole is not None and not given and labels_file is None and id_column is None and structure_column is None:
-        return _kept(whole, targets, arrays, on_error)
-    labels_file = Path(labels_file) if labels_file is not None else None
-    table = read_label_table(labels_file, targets, id_column) if labels_file is not None else None
+    if whole is not None and not given and (labels_file, id_column, structure_column) == (None, None, None):
+        return _kept(whole, targets, arrays, on_error == "stop")
+    table = _label_table(labels_file, targets, bool(given), id_column)
     wanted = frozenset([*targets, *arrays, *([id_column] if id_column else ID_COLUMNS)])
-    held = _taken_in(source, wanted, labels_file, structure_column, progress)
+    held = _taken_in(source, wanted, table.path if table else None, structure_column, progress)
     held = with_labels(held, given, [_called(entry, id_column) for entry in held.entries])
-    arrays = arrays or list(held.arrays)
+    names = targets or (list(table.targets) if table else list(held.labels))
+    good, bad = _finished(held, names, table, arrays or list(held.arrays), id_column)
+    _refuse(bad, len(good), stop=on_error == "stop")
+    return Crystals(good, targets=names, bad=bad, ignored=held.ignored)
+
+
+def _finished(
+    held: Held, targets: Sequence[str], table: LabelTable | None, arrays: Sequence[str], id_column: str | None
+) -> tuple[list[Crystal], list[BadEntry]]:
+    """The entries that are crystals, with ids and labels, and everything that is bad."""
     bad = [entry for entry in held.entries if isinstance(entry, BadEntry)]
     drafts = [entry for entry in held.entries if isinstance(entry, Draft)]
     _require_columns(drafts, targets, table, id_column)
     _require_arrays(drafts, arrays)
     good = _checked(_named(drafts, id_column, bad), bad)
-    names = targets or (list(table.targets) if table else list(held.labels))
-    crystals = _labelled(good, names, table, bad, arrays)
-    if bad and (on_error == "stop" or not crystals):
-        raise InputError(_complaint(bad, len(crystals), stop=on_error == "stop"))
-    return Crystals(crystals, targets=names, bad=bad, ignored=held.ignored)
+    return _labelled(good, targets, table, bad, arrays), bad
+
+
+def _label_table(
+    file: Path | str | None, targets: Sequence[str], given: bool, id_column: str | None
+) -> LabelTable | None:
+    """The CSV of labels, if there is one."""
+    if file is None:
+        return None
+    if given:
+        raise InputError("Labels come from labels_file or are given as values, not both.")
+    return read_label_table(Path(file), targets, id_column)
 
 
 def _taken_in(
@@ -195,9 +210,7 @@ def _taken_in(
     return read_held(source, wanted, structure_column, lambda path: _read_paths(path, wanted).entries)
 
 
-def _kept(
-    crystals: Sequence[Crystal], targets: Sequence[str], arrays: Sequence[str], on_error: Literal["stop", "skip"]
-) -> Crystals:
+def _kept(crystals: Sequence[Crystal], targets: Sequence[str], arrays: Sequence[str], stop: bool) -> Crystals:
     """Crystals as they are, with all that they carry; those of a list are checked like any others."""
     for what, asked in (("target", targets), ("arrays", arrays)):
         offered = {name for crystal in crystals for name in (crystal.labels if what == "target" else crystal.arrays)}
@@ -212,8 +225,7 @@ def _kept(
     bad: list[BadEntry] = []
     places = {id(draft): crystal for draft, crystal in zip(drafts, crystals, strict=True)}
     good = [places[id(draft)] for draft in _checked(_named(drafts, None, bad), bad)]
-    if bad and (on_error == "stop" or not good):
-        raise InputError(_complaint(bad, len(good), stop=on_error == "stop"))
+    _refuse(bad, len(good), stop=stop)
     return Crystals(good, targets=names, bad=bad)
 
 
@@ -347,6 +359,12 @@ def _labelled(
         bad += wrong
         crystals.append(Crystal(draft.id, draft.numbers, draft.lattice, draft.frac, labels, draft.source, found))
     return crystals
+
+
+def _refuse(bad: Sequence[BadEntry], n_good: int, *, stop: bool) -> None:
+    """Stop at what is bad, unless it is to be left out and something good is left."""
+    if bad and (stop or not n_good):
+        raise InputError(_complaint(bad, n_good, stop=stop))
 
 
 def _complaint(bad: Sequence[BadEntry], n_good: int, *, stop: bool) -> str:
