@@ -26,7 +26,7 @@ from matgl_infomax.data.supercell import SupercellRule
 from matgl_infomax.errors import InputError, KeywordError, did_you_mean
 from matgl_infomax.nn.build import Encoder, edge_rule, load_encoder, new_encoder, new_model, with_new_head
 from matgl_infomax.objectives import label_columns
-from matgl_infomax.record import InFolder, duration
+from matgl_infomax.record import InFolder, spoken_time
 from matgl_infomax.settings.base import Settings, settings_from
 from matgl_infomax.settings.training import (
     DataSettings,
@@ -80,7 +80,7 @@ class Finetuned(InFolder):
             "Start": "from scratch" if self.init is None else f"pretrained weights in {self.init}",
             "Trained on": f"{self.fitted.n_train} labelled crystals, {self.fitted.n_validation} held out.{several}",
             "Error on held-out labels": "; ".join(errors) or unknown,
-            "Time": duration(sum(member.seconds for member in members)),
+            "Time": spoken_time(sum(member.seconds for member in members)),
             "Folder": str(self.path),
             "Next": f'predict(crystals, "{self.path}")',
         }
@@ -166,7 +166,7 @@ def finetune(
     here, (own, more) = Machine.of("finetune", options, FinetuneSettings, EnsembleSettings)
     how = settings_from(FinetuneSettings, settings, own, "settings")
     spread = settings_from(EnsembleSettings, _number(ensemble), more, "ensemble")
-    start = Start(None if init is None else _folder(init, "init"), _model(model), extend)
+    start = FinetuneStart(None if init is None else _folder(init, "init"), _model(model), extend)
     taken, names = here.labelled(crystals, targets)
     _check_settings(how, spread, names, start.init)
     data, initial = _prepared(taken, names, how, start, here)
@@ -179,7 +179,7 @@ def finetune(
 
 
 @dataclass(frozen=True)
-class Start:
+class FinetuneStart:
     """Where a fine-tuning starts."""
 
     init: Path | None
@@ -191,7 +191,7 @@ class Start:
 
 
 def _prepared(
-    crystals: Sequence[Crystal], names: tuple[str, ...], settings: FinetuneSettings, start: Start, here: Machine
+    crystals: Sequence[Crystal], names: tuple[str, ...], settings: FinetuneSettings, start: FinetuneStart, here: Machine
 ) -> tuple[Labelled, InitialNetwork]:
     """The labelled crystals in a store, and the weights that learn from them."""
     labels = _labels(crystals, names)

@@ -36,7 +36,7 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class Shown:
+class SelfDescribing:
     """A result that tells in a console or notebook what was done, how well, where it lies and what comes next."""
 
     def facts(self) -> tuple[str, dict[str, str]]:
@@ -60,7 +60,7 @@ class Shown:
         return f"<strong>{html.escape(heading)}</strong><table><tbody>{rows}</tbody></table>"
 
 
-class InFolder(Shown):
+class InFolder(SelfDescribing):
     """A result that lies in a folder, and stands for it wherever a path is asked for."""
 
     path: Path
@@ -70,7 +70,7 @@ class InFolder(Shown):
         return str(self.path)
 
 
-def duration(seconds: float) -> str:
+def spoken_time(seconds: float) -> str:
     """A time as people tell it.
 
     Args:

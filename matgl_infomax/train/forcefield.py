@@ -30,7 +30,7 @@ from matgl_infomax.nn.build import load_encoder, save_model
 from matgl_infomax.nn.matgl_net import MatGLNet, full_arguments
 from matgl_infomax.nn.potential import Told, check_forces, energy_network, new_potential, take_over, tell
 from matgl_infomax.nn.sitenet import ELEMENTS
-from matgl_infomax.record import InFolder, claim_folder, duration
+from matgl_infomax.record import InFolder, claim_folder, spoken_time
 from matgl_infomax.settings.base import deciding
 from matgl_infomax.settings.training import ForceFieldSettings, ModelSettings
 from matgl_infomax.train.finetune import FEWEST_FOR_VALIDATION, VALIDATION_STREAM
@@ -71,7 +71,7 @@ class FittedForces(InFolder):
         return f"Force field ({type(self.potential.model).__name__})", {
             "Trained on": f"{self.n_train} crystals, {self.n_validation} more held out",
             "Mean absolute error, held out": ", ".join(errors) or "unknown: no crystal was held out",
-            "Time": duration(self.seconds),
+            "Time": spoken_time(self.seconds),
             "Folder": str(self.path),
             "Next": f'matgl_infomax.host.load_model("{self.path}")',
         }

@@ -27,7 +27,7 @@ from matgl_infomax.nn.build import Encoder, new_encoder, save_model
 from matgl_infomax.nn.matgl_net import MatGLNet
 from matgl_infomax.objectives import Combined, Objective, new_objective
 from matgl_infomax.objectives.base import collapsed, effective_rank, spread
-from matgl_infomax.record import InFolder, claim_folder, duration
+from matgl_infomax.record import InFolder, claim_folder, spoken_time
 from matgl_infomax.settings.base import deciding
 from matgl_infomax.settings.training import ModelSettings, PretrainSettings
 from matgl_infomax.train.loop import CHECKPOINT, run_steps
@@ -80,7 +80,7 @@ class Pretrained(InFolder):
         if any(entry.get("validation/collapsed") for entry in self.history[-1:]):
             told["Warning"] = "the vectors of different crystals are nearly the same; choose another objective"
         next_step = f'finetune(crystals, targets, "model", init="{self.path}")'
-        told |= {"Time": duration(self.seconds), "Folder": str(self.path), "Next": next_step}
+        told |= {"Time": spoken_time(self.seconds), "Folder": str(self.path), "Next": next_step}
         return "Pretrained encoder", told
 
 

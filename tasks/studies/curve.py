@@ -30,7 +30,7 @@ from matgl_infomax.leaderboard.verdict import (
     markdown_table,
     run_name,
 )
-from matgl_infomax.record import RunCard, Shown
+from matgl_infomax.record import RunCard, SelfDescribing
 from matgl_infomax.settings.arms import STARTS
 from matgl_infomax.settings.base import Settings, deciding, read_settings
 from matgl_infomax.settings.commands import CurveConfig, StartSettings
@@ -77,7 +77,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, repr=False)
-class CurveResult(Shown):
+class CurveResult(SelfDescribing):
     """The numbers of a study; it draws and prints them on demand."""
 
     frame: pd.DataFrame
