@@ -9,9 +9,12 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from matgl_infomax.errors import did_you_mean
+
 if TYPE_CHECKING:
     from matgl_infomax.api import embed, finetune, forcefield, predict, pretrain
-    from matgl_infomax.data.read import read_crystals
+    from matgl_infomax.data.crystal import Crystal
+    from matgl_infomax.data.read import Crystals, read_crystals
     from matgl_infomax.errors import InputError
     from matgl_infomax.nn.sitenet import SiteNet
     from matgl_infomax.tasks.studies.curve import learning_curve
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
 __version__ = version("matgl-infomax")
 
 __all__ = [
+    "Crystal",
+    "Crystals",
     "InputError",
     "SiteNet",
     "embed",
@@ -31,6 +36,8 @@ __all__ = [
 ]
 
 _HOME = {
+    "Crystal": "matgl_infomax.data.crystal",
+    "Crystals": "matgl_infomax.data.read",
     "InputError": "matgl_infomax.errors",
     "SiteNet": "matgl_infomax.nn.sitenet",
     "embed": "matgl_infomax.api",
@@ -46,5 +53,11 @@ _HOME = {
 def __getattr__(name: str) -> Any:
     """Load a public name from where it lives."""
     if name not in _HOME:
-        raise AttributeError(f"module 'matgl_infomax' has no attribute {name!r}")
+        hint = "" if name.startswith("_") else did_you_mean(name, _HOME)
+        raise AttributeError(f"module 'matgl_infomax' has no attribute {name!r}.{hint}")
     return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    """The public names, which are not there before their first use, and what Python asks of a module."""
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

@@ -24,6 +24,10 @@ class DivergedError(InputError):
     """A training whose loss or predictions are no finite numbers; where learning rates compete, such a one loses."""
 
 
+class KeywordError(InputError, TypeError):
+    """A keyword that a function of the API does not have; also a TypeError, as for any Python function."""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A question that names the known word that is most like a misspelt one; nothing where none is like it."""
     near = difflib.get_close_matches(word, list(known), n=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import html
 import json
 import os
 import platform
@@ -33,6 +34,51 @@ class Part(BaseModel):
     """Base of a card and its parts: immutable, unknown keys refused, no NaN."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class SelfDescribing:
+    """A result that tells in a console or notebook what was done, how well, where it lies and what comes next."""
+
+    def facts(self) -> tuple[str, dict[str, str]]:
+        """A heading, and lines of text by what they are about."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        """The facts as lines of text."""
+        heading, lines = self.facts()
+        width = max(map(len, lines), default=0)
+        return "\n".join([heading, *(f"  {name:{width}}  {text}" for name, text in lines.items())])
+
+    def _repr_html_(self) -> str:
+        """The facts as a table for a notebook."""
+        heading, lines = self.facts()
+        left = "text-align: left; vertical-align: top"
+        rows = "".join(
+            f'<tr><th style="{left}">{html.escape(name)}</th><td style="{left}">{html.escape(text)}</td></tr>'
+            for name, text in lines.items()
+        )
+        return f"<strong>{html.escape(heading)}</strong><table><tbody>{rows}</tbody></table>"
+
+
+class InFolder(SelfDescribing):
+    """A result that lies in a folder, and stands for it wherever a path is asked for."""
+
+    path: Path
+
+    def __fspath__(self) -> str:
+        """The folder."""
+        return str(self.path)
+
+
+def spoken_time(seconds: float) -> str:
+    """A time as people tell it.
+
+    Args:
+        seconds: the time.
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 class Versions(Part):

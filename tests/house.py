@@ -56,6 +56,7 @@ MOST_ARGUMENTS = 7
 
 MANY_ARGUMENTS = {
     f"{CORE}/api.py: finetune": "public call: every argument is one decision of the user, named at the call",
+    f"{CORE}/data/read.py: read_crystals": "public call, as finetune",
 }
 """Functions that may have more arguments than the limit, each with the reason."""
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
+import pandas as pd
 import pytest
+from pymatgen.io.ase import AseAtomsAdaptor
 
+import matgl_infomax
 from matgl_infomax.api import embed, finetune, forcefield, predict, pretrain
 from matgl_infomax.errors import InputError
 from matgl_infomax.host import load_model
@@ -132,8 +138,6 @@ def test_foreign_folder_gets_a_sentence(items, tmp_path):
 @pytest.mark.parametrize("function", ["pretrain", "finetune", "forcefield", "predict", "embed"])
 def test_an_unknown_keyword_is_named(function, tmp_path):
     """A misspelt option is an error of the caller, before anything is computed, as for any function of Python."""
-    import matgl_infomax
-
     arguments = {"predict": [[], tmp_path], "embed": [[], tmp_path], "pretrain": [[], tmp_path]}
     given = arguments.get(function, [[], [], tmp_path])
     run = getattr(matgl_infomax, function)
@@ -142,3 +146,150 @@ def test_an_unknown_keyword_is_named(function, tmp_path):
         with pytest.raises(kind, match=said):
             run(*given, cahce=tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+# As users write it: what they have in memory, settings as keywords, results that tell of themselves.
+
+SMALL = {"model": {"supercell_atoms": 12}, "progress": False}
+QUICK = {"steps": 2, "validate_every": 2, "batch_sites": 40}
+
+
+def held(kind, items):
+    """The same crystals under the same names in another kind of container."""
+    structures, names = [item.to_structure() for item in items], [item.id for item in items]
+    kinds = {
+        "series": lambda: pd.Series(structures, index=names),
+        "mapping": lambda: dict(zip(names, structures, strict=True)),
+        "table": lambda: pd.DataFrame({"material_id": names, "structure": structures}),
+        "table of atoms": lambda: pd.DataFrame(
+            {"material_id": names, "relaxed": [AseAtomsAdaptor.get_atoms(s, msonable=False) for s in structures]}
+        ),
+    }
+    return kinds[kind]()
+
+
+def labels_of(items):
+    return np.array([item.labels.get("y", np.nan) for item in items])
+
+
+@pytest.mark.parametrize("kind", ["series", "mapping", "table", "table of atoms"])
+def test_every_function_takes_what_users_hold(kind, items, tmp_path):
+    """The same crystals and labels from another container give the same numbers, to the last digit."""
+    more = {**SMALL, "cache": tmp_path}
+    source, values = held(kind, items), labels_of(items)
+    told = [pretrain(one, tmp_path / name, **QUICK, **more) for one, name in ((items, "a"), (source, "b"))]
+    assert told[0].history == told[1].history
+    learnt = [
+        finetune(one, targets, tmp_path / name, init=told[0], **QUICK, cache=tmp_path, progress=False)
+        for one, targets, name in ((items, "y", "c"), (source, {"y": values}, "d"))
+    ]
+    assert learnt[0].fitted.n_train == learnt[1].fitted.n_train == np.isfinite(values).sum()
+    tables = [predict(one, learnt[0], cache=tmp_path, progress=False) for one in (items, source)]
+    np.testing.assert_array_equal(tables[0].to_numpy(), tables[1].to_numpy())
+    vectors = [embed(one, told[0], cache=tmp_path, progress=False) for one in (items, source)]
+    np.testing.assert_array_equal(vectors[0].to_numpy(), vectors[1].to_numpy())
+    if hasattr(source, "index"):
+        assert tables[1].index.equals(source.index) and vectors[1].index.equals(source.index)
+
+
+def test_one_structure_a_folder_and_an_array_of_labels(items, tmp_path):
+    more = {**SMALL, **QUICK, "cache": tmp_path}
+    made = finetune([item.to_structure() for item in items], labels_of(items), tmp_path / "model", **more)
+    assert made.targets == ("y",)
+    alone = predict(items[0].to_structure(), str(made.path), cache=tmp_path, progress=False)
+    assert alone["id"].tolist() == ["0"] and np.isfinite(alone["y"]).all()
+    for item in items[:3]:
+        item.to_structure().to(str(tmp_path / f"{item.id}.cif"))
+    assert sorted(predict(str(tmp_path), made, cache=tmp_path, progress=False)["id"]) == sorted(
+        item.id for item in items[:3]
+    )
+
+
+def test_settings_may_be_keywords_dictionaries_or_any_mapping(items, tmp_path):
+    """The same settings in every form claim the same folder: another one would be refused."""
+    forms = [
+        {"settings": FINETUNE},
+        {"settings": FINETUNE.model_dump()},
+        {"settings": MappingProxyType(FINETUNE.model_dump(exclude_unset=True))},
+        {"steps": 6, "validate_every": 3, "batch_sites": 40},
+        {"settings": FINETUNE.model_copy(update={"steps": 99}), "steps": 6},
+        {"settings": FINETUNE, "ensemble": 1},
+    ]
+    found = [tuned(items, tmp_path, **{"settings": None, **form}).fitted for form in forms]
+    assert all(one.history == found[0].history for one in found)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"stepz": 5}, r"unexpected keyword argument 'stepz'\. Did you mean 'steps'"),
+        ({"settings": {"stepz": 5}}, r"Unknown option 'stepz'.*Did you mean 'steps'"),
+        ({"steps": -1}, "steps = -1 is refused"),
+        ({"steps": "many"}, "steps = 'many' is refused"),
+        ({"settings": 5}, r"settings takes FinetuneSettings or a dictionary of its fields\. Received: int"),
+        ({"settings": PRETRAIN}, "settings takes FinetuneSettings .*Received: PretrainSettings"),
+        ({"model": "meganet"}, "name = 'meganet' is refused"),
+        ({"model": 5}, "model takes ModelSettings"),
+        ({"ensemble": 0}, "ensemble = 0 is refused"),
+        ({"init": 5}, r"init is the path of a folder\. Received: 5"),
+        ({"cache": 5}, "cache is the path of a folder"),
+        ({"prepare_processes": "two"}, "prepare_processes is a number of processes"),
+    ],
+    ids=str,
+)
+def test_wrong_settings_get_a_sentence(wrong, said, items, tmp_path):
+    with pytest.raises(InputError, match=said):
+        tuned(items, tmp_path, **wrong)
+
+
+def test_wrong_kinds_get_a_sentence(items, tmp_path):
+    for call in (
+        lambda: predict(5, tmp_path),
+        lambda: embed(5, new_model(MODEL, 1, 0)),
+        lambda: pretrain(None, tmp_path / "a"),
+        lambda: finetune(5, "y", tmp_path / "a"),
+        lambda: finetune(items, 5, tmp_path / "a"),
+        lambda: finetune(items, "y", None),
+        lambda: predict(items, None),
+        lambda: embed(items, 5),
+        lambda: embed(items, new_model(MODEL, 1, 0), level="atoms"),
+        lambda: matgl_infomax.learning_curve(5, "y", out=tmp_path / "a"),
+        lambda: matgl_infomax.learning_curve(items, {"y": [1.0]}, out=tmp_path / "a"),
+        lambda: matgl_infomax.learning_curve(items, ["y", "z"], out=tmp_path / "a"),
+        lambda: matgl_infomax.learning_curve(items, "y"),
+        lambda: matgl_infomax.learning_curve(items, "y", 5),
+    ):
+        with pytest.raises(InputError) as caught:
+            call()
+        assert "pydantic" not in str(caught.value) and "\n  " not in str(caught.value)
+
+
+def test_results_tell_what_was_done_and_what_comes_next(items, encoder, tmp_path):
+    made = pretrain(items, encoder, model=MODEL, settings=PRETRAIN, cache=tmp_path, progress=False)
+    text = repr(made)
+    assert text.startswith("Pretrained encoder\n") and "denoise, by sitenet, from 20 crystals" in text
+    best = next(entry["validation/loss"] for entry in made.history if entry["step"] == made.best_step)
+    assert f"{best:.4g} at step {made.best_step}" in text and f'init="{made.path}"' in text
+    tuned_text = repr(tuned(items, tmp_path, init=made))
+    for part in ("Fine-tuned model of y", f"pretrained weights in {made.path}", "13 labelled crystals, 0 held out",
+                 "unknown: no label was held out", f'predict(crystals, "{tmp_path / "model"}")'):  # fmt: skip
+        assert part in tuned_text
+    page = made._repr_html_()
+    assert "<table>" in page and "&quot;" in page and 'init="' not in page
+
+
+def test_held_out_errors_are_told(items, tmp_path):
+    many_items = [replace(item, id=f"{item.id}-{k}") for k in range(3) for item in items]
+    made = tuned(many_items, tmp_path, settings=FINETUNE.model_copy(update={"validation_fraction": 0.3}))
+    assert f"y: mean absolute error {made.validation['y']['mae']:.4g}" in repr(made)
+    assert "from scratch" in repr(made)
+
+
+def test_the_package_shows_its_names_without_torch():
+    code = "import sys, matgl_infomax; print([n for n in dir(matgl_infomax) if n[0] != '_'], 'torch' in sys.modules)"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown == f"{sorted(matgl_infomax.__all__)} False\n"
+    for name in matgl_infomax.__all__:
+        assert getattr(matgl_infomax, name).__name__ == name
+    with pytest.raises(AttributeError, match=r"no attribute 'pretran'\. Did you mean 'pretrain'"):
+        matgl_infomax.pretran  # noqa: B018

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
 from matgl_infomax.errors import InputError
-from matgl_infomax.record import claim_folder, new_card, read_card, versions, write_card
+from matgl_infomax.record import InFolder, claim_folder, new_card, read_card, spoken_time, versions, write_card
 
 
 def fields():
@@ -108,3 +110,23 @@ def test_a_damaged_claim_is_refused_whatever_is_damaged(tmp_path):
             claim_folder(tmp_path, "finetune", claim, undeciding=["settings.loss"])
     file.write_bytes(whole)
     claim_folder(tmp_path, "finetune", claim, undeciding=["settings.loss"])
+
+
+def test_a_result_shows_itself_and_stands_for_its_folder(tmp_path):
+    class Made(InFolder):
+        path = tmp_path
+
+        def facts(self):
+            return "A <made> thing", {"Error": "0.1 < 0.2", "Next": 'predict("x")'}
+
+    made = Made()
+    assert repr(made) == 'A <made> thing\n  Error  0.1 < 0.2\n  Next   predict("x")'
+    page = ElementTree.fromstring(f"<div>{made._repr_html_()}</div>")
+    assert [cell.text for cell in page.iter("td")] == ["0.1 < 0.2", 'predict("x")']
+    assert page.find("strong").text == "A <made> thing"
+    assert Path(made) == tmp_path
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(3.2, "3 s"), (89, "89 s"), (240, "4 min"), (7200, "2.0 h")])
+def test_times_are_told_in_the_unit_that_fits(seconds, said):
+    assert spoken_time(seconds) == said

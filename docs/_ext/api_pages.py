@@ -22,6 +22,8 @@ API: dict[str, tuple[str, list[str]]] = {
             "matgl_infomax.embed",
             "matgl_infomax.forcefield",
             "matgl_infomax.learning_curve",
+            "matgl_infomax.Crystal",
+            "matgl_infomax.Crystals",
             "matgl_infomax.SiteNet",
             "matgl_infomax.InputError",
         ],
@@ -32,8 +34,6 @@ API: dict[str, tuple[str, list[str]]] = {
             "matgl_infomax.api.Finetuned",
             "matgl_infomax.train.pretrain.Pretrained",
             "matgl_infomax.tasks.studies.curve.CurveResult",
-            "matgl_infomax.data.read.Crystals",
-            "matgl_infomax.data.crystal.Crystal",
         ],
     ),
     "Settings": (

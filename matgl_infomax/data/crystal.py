@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from matgl_infomax.errors import InputError
+
 if TYPE_CHECKING:
     from ase import Atoms
     from pymatgen.core import Structure
@@ -55,6 +57,22 @@ class Crystal:
             f"{Element.from_Z(z).symbol}{n // divisor if n > divisor else ''}" for z, n in sorted(counts.items())
         )
 
+    def __repr__(self) -> str:
+        """Name, composition, size and labels on one line; the arrays would fill a page."""
+        labels = "".join(f", {name}={value:g}" for name, value in self.labels.items())
+        lists = "".join(f", {name}: {len(values)} numbers" for name, values in self.arrays.items())
+        sites = f"{self.n_sites} site{'' if self.n_sites == 1 else 's'}"
+        return f"Crystal({printable(self.id)!r}, {self._formula()}, {sites}{labels}{lists})"
+
+    def _formula(self) -> str:
+        """The formula as chemists order it, also of arrays that hold no elements."""
+        from pymatgen.core import Composition, Element
+
+        if not len(self.numbers) or not ((self.numbers > 0) & (self.numbers <= LAST_ELEMENT)).all():
+            return "unknown elements"
+        counts = Counter(int(z) for z in self.numbers)
+        return str(Composition({Element.from_Z(z): n for z, n in counts.items()}).reduced_formula)
+
     def to_structure(self) -> Structure:
         """The same crystal as a pymatgen ``Structure``."""
         from pymatgen.core import Element, Lattice, Structure
@@ -63,20 +81,27 @@ class Crystal:
 
     @classmethod
     def from_structure(
-        cls, structure: Structure, *, id: str, labels: dict[str, float] | None = None, source: str = ""
+        cls, structure: Structure | Atoms, *, id: str, labels: dict[str, float] | None = None, source: str = ""
     ) -> Crystal:
-        """Take an ordered pymatgen ``Structure`` apart into arrays.
+        """Take an ordered pymatgen ``Structure`` or periodic ASE ``Atoms`` apart into arrays.
 
         Oxidation states are dropped: no model here reads them.
+
+        Args:
+            structure: what to take apart.
+            id: name of the crystal.
+            labels: measured values by target name.
+            source: where it came from, for messages.
+
+        Raises:
+            InputError: For what a file would be refused for: disorder, overlapping atoms, a cell without volume, a
+                molecule or a layer, and elements that nobody knows.
         """
-        return cls(
-            id=id,
-            numbers=np.array([site.specie.Z for site in structure], dtype=np.int64),
-            lattice=np.array(structure.lattice.matrix, dtype=np.float64),
-            frac=np.array(structure.frac_coords, dtype=np.float64),
-            labels=dict(labels or {}),
-            source=source,
-        )
+        found = guarded(source or "structure", id, lambda: _sound(structure))
+        if isinstance(found, BadEntry):
+            raise InputError(f"{found}.")
+        numbers, lattice, frac = found
+        return cls(id, numbers, lattice, frac, dict(labels or {}), source)
 
 
 T = TypeVar("T")
@@ -251,7 +276,7 @@ def plain_numbers(values: Any) -> NDArray[np.float64]:
 
 
 def decode(value: Any) -> Arrays:
-    """Take apart a pymatgen ``Structure``, its dict, the JSON text of that dict, or ASE ``Atoms``.
+    """Take apart a pymatgen ``Structure``, its dict, the JSON text of that dict, ASE ``Atoms``, or a ``Crystal``.
 
     Raises:
         UnreadableError: If it is none of these, is disordered, or has an unknown element.
@@ -260,13 +285,27 @@ def decode(value: Any) -> Arrays:
         value = parse_json(value)
     if isinstance(value, Mapping):
         return _decode_dict(value)
+    if isinstance(value, Crystal):
+        return value.numbers, value.lattice, value.frac
     if hasattr(value, "lattice") and hasattr(value, "frac_coords"):
         return decode_structure(value)
     if hasattr(value, "cell") and hasattr(value, "get_scaled_positions"):
         return decode_atoms(value)
     if value is None or (isinstance(value, float) and np.isnan(value)):
         raise UnreadableError("no structure in this row")
-    raise UnreadableError(f"a pymatgen Structure or its dict is needed, received: {type(value).__name__}")
+    if hasattr(value, "cart_coords") and hasattr(value, "species"):
+        raise UnreadableError("no lattice: this is a molecule, not a crystal")
+    kinds = "a pymatgen Structure or its dict, ASE Atoms or the text of a CIF is needed"
+    raise UnreadableError(f"{kinds}, received: {type(value).__name__}")
+
+
+def _sound(structure: Structure | Atoms) -> Arrays:
+    """Arrays that can be a crystal."""
+    arrays = decode(structure)
+    reason = why_bad([Draft.of("", "", arrays)])[0]
+    if reason is not None:
+        raise UnreadableError(reason)
+    return arrays
 
 
 def refuse_partly_periodic(pbc: Sequence[Any]) -> None:

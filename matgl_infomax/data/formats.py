@@ -314,20 +314,26 @@ def _encoded(batch: pa.RecordBatch) -> Iterator[tuple[NDArray[Any], ...]]:
         yield tuple(flat[start[row] : end[row]] for flat, start, end in parts)
 
 
-def read_frame(frame: pd.DataFrame, wanted: frozenset[str]) -> list[Draft | BadEntry]:
+def read_frame(frame: pd.DataFrame, wanted: frozenset[str], column: str | None = None) -> list[Draft | BadEntry]:
     """Every row of a pandas table; a row is called by its index unless a column names it.
+
+    Args:
+        frame: the table.
+        wanted: columns to carry along.
+        column: the one that holds structures; when None, plain lists, or else the column ``structure``.
 
     Raises:
         UnreadableError: If the columns are missing or there are no rows.
     """
     columns = [name for name in frame.columns if isinstance(name, str)]
     _refuse_twins(columns)
-    plain = set(ENCODING) <= set(columns)
-    if not plain and STRUCTURE not in columns:
+    plain = column is None and set(ENCODING) <= set(columns)
+    column = column or STRUCTURE
+    if not plain and column not in columns:
         raise UnreadableError(f"{_NEEDED}. Received: {', '.join(columns)}")
     if not len(frame):
         raise UnreadableError("a table without rows")
-    crystal = ENCODING if plain else (STRUCTURE,)
+    crystal = ENCODING if plain else (column,)
     names = tuple(name for name in columns if name not in crystal)
     values = {name: frame[name].tolist() for name in names if name in wanted}
     places = [(str(label), f"table row {label}") for label in frame.index]
@@ -345,16 +351,43 @@ def _rows(
     entries: list[Draft | BadEntry] = []
     for row, (crystal, (id, source)) in enumerate(zip(cells, places, strict=True)):
         fields = {name: column[row] for name, column in values.items()}
-        entries.append(_row(crystal, id, source, fields, offered))
+        entries.append(row_entry(crystal, id, source, fields, offered))
     return entries
 
 
-def _row(
+def decode_cell(value: Any) -> Arrays:
+    """Arrays of what a cell of a table holds: the text of a CIF, or what ``decode`` takes apart.
+
+    Raises:
+        UnreadableError: If it is neither, or the text holds no crystal or several.
+    """
+    if isinstance(value, BadEntry) or (isinstance(value, Draft) and value.reason):
+        raise UnreadableError(value.reason)
+    if isinstance(value, Draft):  # of a file that the table names
+        return value.numbers, value.lattice, value.frac
+    if not isinstance(value, str) or value.lstrip()[:1] in ("{", "["):
+        return decode(value)
+    blocks = blocks_with_atoms(value)
+    if len(blocks) != 1:
+        several = f"{len(blocks)} crystals in one cell" if blocks else f"no text of a CIF: {shorten(value, 40)!r}"
+        raise UnreadableError(several)
+    return read_block(blocks[0])
+
+
+def row_entry(
     crystal: tuple[Any, ...], id: str, source: str, fields: Mapping[str, Any], offered: Offered
 ) -> Draft | BadEntry:
-    """One crystal, from three lists or from one structure."""
+    """One crystal, from three lists or from one structure.
+
+    Args:
+        crystal: the lists, or the structure alone.
+        id: name of the crystal.
+        source: where it stands, for messages.
+        fields: values beside it that are carried along.
+        offered: names of all values beside it.
+    """
     if len(crystal) == 1:
-        found = guarded(source, id, lambda: decode(crystal[0]))
+        found = guarded(source, id, lambda: decode_cell(crystal[0]))
     elif all(type(part) is np.ndarray and part.dtype == np.float64 for part in crystal):
         lattice, numbers, frac = crystal
         found = _shaped(lattice, numbers, frac)
@@ -405,18 +438,25 @@ def read_structure_json(text: str, path: str, id: str, wanted: frozenset[str], a
     if isinstance(data, dict) and {"columns", "data"} <= set(data):
         return _split_layout(data, path, prefix, wanted)
     if isinstance(data, dict) and ("sites" in data or STRUCTURE in data):
-        return [_record(data, id, path, wanted)]
+        return [record_entry(data, id, path, wanted)]
     if isinstance(data, dict) and any(
         isinstance(item, dict) and {"sites", STRUCTURE} & set(item) for item in data.values()
     ):
-        return [_record(item, str(key), f"{path} key {key}", wanted) for key, item in data.items()]
+        return [record_entry(item, str(key), f"{path} key {key}", wanted) for key, item in data.items()]
     if isinstance(data, list) and data:
-        return [_record(item, f"{prefix}{k}", f"{path} row {k}", wanted) for k, item in enumerate(data)]
+        return [record_entry(item, f"{prefix}{k}", f"{path} row {k}", wanted) for k, item in enumerate(data)]
     raise UnreadableError("holds no pymatgen Structure, no list of them and no table with a column 'structure'")
 
 
-def _record(item: Any, id: str, source: str, wanted: frozenset[str]) -> Draft | BadEntry:
-    """A ``Structure`` dict, or a dict that holds one beside its values."""
+def record_entry(item: Any, id: str, source: str, wanted: frozenset[str]) -> Draft | BadEntry:
+    """A ``Structure`` dict, or a dict that holds one beside its values.
+
+    Args:
+        item: the dict.
+        id: name of the crystal.
+        source: where it stands, for messages.
+        wanted: columns to carry along.
+    """
     if not isinstance(item, dict):
         return BadEntry(source, id, f"a pymatgen Structure dict is needed. Received: {type(item).__name__}")
     beside = item if STRUCTURE in item else item.get("properties") or {}
@@ -425,7 +465,7 @@ def _record(item: Any, id: str, source: str, wanted: frozenset[str]) -> Draft | 
     beside = {**_site_columns(structure), **beside}
     lists = tuple(str(key) for key, value in beside.items() if isinstance(value, list))
     fields = {str(name): value for name, value in beside.items() if str(name) in wanted}
-    return _row((structure,), id, source, fields, Offered(names, lists))
+    return row_entry((structure,), id, source, fields, Offered(names, lists))
 
 
 def _site_columns(structure: Any) -> dict[str, list[Any]]:
@@ -599,6 +639,22 @@ def _draft(id: str, source: str, atoms: Any, fields: Mapping[str, Any], wanted: 
     several = tuple(sorted(str(key) for key in fields if str(key) not in single))
     kept = {key: value for key, value in fields.items() if key in wanted}
     return Draft.of(id, source, decode_atoms(atoms), fields=kept, names=single, lists=several)
+
+
+def atoms_entry(id: str, source: str, atoms: Any, wanted: frozenset[str]) -> Draft:
+    """A crystal from ASE ``Atoms``; what stands in ``info``, ``arrays`` and the calculator's results is beside it.
+
+    Args:
+        id: name of the crystal.
+        source: where it stands, for messages.
+        atoms: the crystal.
+        wanted: columns to carry along.
+
+    Raises:
+        UnreadableError: If it is a molecule or a layer, or disordered.
+    """
+    results = getattr(atoms.calc, "results", None) or {}
+    return _draft(id, source, atoms, {**atoms.arrays, **atoms.info, **results}, wanted)
 
 
 def _database_row(id: str, source: str, row: Any, wanted: frozenset[str]) -> Draft:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import sys
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,16 +16,16 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from matgl_infomax.data.crystal import BadEntry, Crystal, Draft, guarded, plain_numbers, printable, shorten, why_bad
+from matgl_infomax.data.crystal import BadEntry, Crystal, Draft, plain_numbers, printable, shorten, why_bad
 from matgl_infomax.data.find import find_files, own_output
-from matgl_infomax.data.formats import ID_COLUMNS, OTHER_CONTENT, plain_stem, read_file, read_frame
+from matgl_infomax.data.formats import ID_COLUMNS, OTHER_CONTENT, plain_stem, read_file
+from matgl_infomax.data.inputs import Held, is_path, read_held, split_targets, whole_crystals, with_labels
 from matgl_infomax.errors import InputError
 from matgl_infomax.io import given_path, is_number, plain_cell
 from matgl_infomax.settings import training
 
 if TYPE_CHECKING:
-    import pandas as pd
-
+    from matgl_infomax.data.inputs import Source, Targets
 
 __all__ = ["BadEntry", "Crystals", "read_crystals"]
 
@@ -124,24 +125,30 @@ class Crystals(Sequence[Crystal]):
 
 
 def read_crystals(
-    source: str | Path | pd.DataFrame,
+    source: Source,
     *,
-    targets: Sequence[str] = (),
+    targets: Targets = (),
     arrays: Sequence[str] = (),
-    labels_file: Path | None = None,
+    labels_file: Path | str | None = None,
     id_column: str | None = None,
+    structure_column: str | None = None,
     on_error: Literal["stop", "skip"] = "stop",
     progress: bool = False,
 ) -> Crystals:
     """Read crystals and their labels, and check every one of them.
 
     Args:
-        source: file, folder (with all below it), glob, or pandas table.
-        targets: columns that hold measured values; without any, all columns of ``labels_file`` are read.
+        source: file, folder (with all below it) or glob; a list of pymatgen ``Structure``, ASE ``Atoms``, ``Crystal``,
+            paths or texts of CIFs; a pandas table or Series; a mapping of names to structures; or one structure.
+        targets: columns that hold measured values; without any, all columns of ``labels_file`` are read, and Crystals
+            keep theirs. Or the values themselves, NaN where unknown: an array, list or Series in the order of the
+            source or under its index, or a dictionary of names and values. Values without a name are called "y".
         arrays: columns beside the crystals that hold several numbers each, such as forces.
         labels_file: CSV with a column ``id`` and one column per target; it wins over columns beside the crystals.
         id_column: column that names each crystal; by default ``mbid``, ``material_id``, ``id`` or ``entry_id``,
             else the file's path or the row number.
+        structure_column: column of a pandas table that holds structures or the text of CIFs; by default ``structure``,
+            else the only one that does.
         on_error: stop with the list of everything that is bad, or skip it and keep the list.
         progress: show a bar.
 
@@ -149,40 +156,92 @@ def read_crystals(
         The good crystals in the order of the source; ``bad`` holds the rest.
 
     Raises:
-        InputError: If the source is missing, a target or column is unknown, nothing good is left, or
-            something is bad and ``on_error`` is ``stop``.
+        InputError: If the source is missing or of another kind, a target or column is unknown, labels do not fit the
+            crystals, nothing good is left, or something is bad and ``on_error`` is ``stop``.
     """
     if on_error not in ("stop", "skip"):
         raise InputError(f"on_error is 'stop' or 'skip'. Received: {on_error!r}.")
-    targets = [targets] if isinstance(targets, str) else list(targets)
-    labels_file = None if labels_file is None else given_path(labels_file, "labels_file")
-    table = read_label_table(labels_file, targets, id_column) if labels_file is not None else None
+    targets, given = split_targets(targets)
+    arrays = [arrays] if isinstance(arrays, str) else list(arrays)
+    whole = whole_crystals(source)
+    if whole is not None and not given and (labels_file, id_column, structure_column) == (None, None, None):
+        return _kept(whole, targets, arrays, on_error == "stop")
+    table = _label_table(labels_file, targets, bool(given), id_column)
     wanted = frozenset([*targets, *arrays, *([id_column] if id_column else ID_COLUMNS)])
-    entries, ignored = _read_all(source, wanted, labels_file, progress)
+    held = _taken_in(source, wanted, table.path if table else None, structure_column, progress)
+    held = with_labels(held, given, [_called(entry, id_column) for entry in held.entries])
+    names = targets or (list(table.targets) if table else list(held.labels))
+    good, bad = _finished(held, names, table, arrays or list(held.arrays), id_column)
+    _refuse(bad, len(good), stop=on_error == "stop")
+    return Crystals(good, targets=names, bad=bad, ignored=held.ignored)
 
-    bad = [entry for entry in entries if isinstance(entry, BadEntry)]
-    drafts = [entry for entry in entries if isinstance(entry, Draft)]
+
+def _finished(
+    held: Held, targets: Sequence[str], table: LabelTable | None, arrays: Sequence[str], id_column: str | None
+) -> tuple[list[Crystal], list[BadEntry]]:
+    """The entries that are crystals, with ids and labels, and everything that is bad."""
+    bad = [entry for entry in held.entries if isinstance(entry, BadEntry)]
+    drafts = [entry for entry in held.entries if isinstance(entry, Draft)]
     _require_columns(drafts, targets, table, id_column)
     _require_arrays(drafts, arrays)
     good = _checked(_named(drafts, id_column, bad), bad)
-    names = targets or (list(table.targets) if table else [])
-    crystals = _labelled(good, names, table, bad, arrays)
-    if bad and (on_error == "stop" or not crystals):
-        raise InputError(_complaint(bad, len(crystals), stop=on_error == "stop"))
-    return Crystals(crystals, targets=names, bad=bad, ignored=ignored)
+    return _labelled(good, targets, table, bad, arrays), bad
 
 
-def _read_all(
-    source: Any, wanted: frozenset[str], labels_file: Path | None, progress: bool
-) -> tuple[list[Draft | BadEntry], tuple[str, ...]]:
+def _label_table(
+    file: Path | str | None, targets: Sequence[str], given: bool, id_column: str | None
+) -> LabelTable | None:
+    """The CSV of labels, if there is one."""
+    if file is None:
+        return None
+    if given:
+        raise InputError("Labels come from labels_file or are given as values, not both.")
+    return read_label_table(given_path(file, "labels_file"), targets, id_column)
+
+
+def _taken_in(
+    source: Any, wanted: frozenset[str], labels_file: Path | None, structure_column: str | None, progress: bool
+) -> Held:
+    """The entries of files, or of what is in memory."""
+    if is_path(source) and structure_column is None:
+        return _read_paths(source, wanted, labels_file, progress)
+    return read_held(source, wanted, structure_column, lambda path: _read_paths(path, wanted).entries)
+
+
+def _kept(crystals: Sequence[Crystal], targets: Sequence[str], arrays: Sequence[str], stop: bool) -> Crystals:
+    """Crystals as they are, with all that they carry; those of a list are checked like any others."""
+    for what, asked in (("target", targets), ("arrays", arrays)):
+        offered = {name for crystal in crystals for name in (crystal.labels if what == "target" else crystal.arrays)}
+        for name in asked:
+            if name not in offered:
+                known = ", ".join(sorted(offered)) or "none"
+                raise InputError(f"No crystal carries the {what}. Received: {name}. Found: {known}.")
+    names = targets or None
+    if isinstance(crystals, Crystals):
+        return Crystals(crystals, targets=names or crystals.targets, bad=crystals.bad, ignored=crystals.ignored)
+    drafts = [Draft.of(c.id, c.source or f"item {k}", (c.numbers, c.lattice, c.frac)) for k, c in enumerate(crystals)]
+    bad: list[BadEntry] = []
+    places = {id(draft): crystal for draft, crystal in zip(drafts, crystals, strict=True)}
+    good = [places[id(draft)] for draft in _checked(_named(drafts, None, bad), bad)]
+    _refuse(bad, len(good), stop=stop)
+    return Crystals(good, targets=names, bad=bad)
+
+
+def _called(entry: Draft | BadEntry, id_column: str | None) -> str:
+    """The name of an entry, before it is known whether the name can be used."""
+    if isinstance(entry, BadEntry):
+        return entry.id
+    column = id_column if id_column in entry.names else next((name for name in ID_COLUMNS if name in entry.names), None)
+    return str(entry.fields.get(column, entry.id) if column else entry.id).strip()
+
+
+def _read_paths(
+    source: str | os.PathLike[str], wanted: frozenset[str], labels_file: Path | None = None, progress: bool = False
+) -> Held:
     """Every entry of every file, and the files that were ignored."""
     from tqdm import tqdm
 
-    if not isinstance(source, str | Path):
-        if not hasattr(source, "columns"):
-            raise InputError(f"A path, a glob or a pandas table is needed. Received: {type(source).__name__}.")
-        found = guarded("table", "", lambda: read_frame(source, wanted))
-        return ([found] if isinstance(found, BadEntry) else found), ()
+    source = os.fspath(source)
     files = find_files(source, labels_file)
     entries: list[Draft | BadEntry] = list(files.bad)
     own: list[str] = []
@@ -195,7 +254,8 @@ def _read_all(
             else:
                 entries += found
             bar.set_postfix(crystals=len(entries), refresh=False)
-    return entries, (*files.ignored, *own)
+    in_order = Path(source).expanduser().is_file()  # the rows of one file have an order, the files of a folder none
+    return Held(entries, by_position=in_order, named=True, ignored=(*files.ignored, *own))
 
 
 def _holds_other_things(found: Sequence[Draft | BadEntry]) -> bool:
@@ -299,6 +359,12 @@ def _labelled(
     return crystals
 
 
+def _refuse(bad: Sequence[BadEntry], n_good: int, *, stop: bool) -> None:
+    """Stop at what is bad, unless it is to be left out and something good is left."""
+    if bad and (stop or not n_good):
+        raise InputError(_complaint(bad, n_good, stop=stop))
+
+
 def _complaint(bad: Sequence[BadEntry], n_good: int, *, stop: bool) -> str:
     """The text of the error: all that is bad, and what to do."""
     lines = [f"  {entry}" for entry in bad[:_SHOWN]]
@@ -307,7 +373,7 @@ def _complaint(bad: Sequence[BadEntry], n_good: int, *, stop: bool) -> str:
     head = f"{len(bad)} bad {'entry' if len(bad) == 1 else 'entries'}, {n_good} good crystals:"
     remedy = "Repair or remove what is listed."
     if stop and n_good:
-        remedy = "Repair or remove what is listed, or go on without it: --on-error skip."
+        remedy = "Repair or remove what is listed, or go on without it: --on-error skip (in Python on_error='skip')."
     elif not n_good:
         remedy = "No crystal is left. Repair what is listed."
     return "\n".join([head, *lines, remedy])

@@ -13,7 +13,7 @@ import numpy as np
 import spglib
 from numpy.typing import NDArray
 
-from matgl_infomax.data.crystal import Crystal
+from matgl_infomax.data.crystal import Crystal, decode_structure
 from matgl_infomax.errors import InputError
 from matgl_infomax.jit import compiled
 
@@ -221,7 +221,9 @@ def primitive_cell(crystal: Crystal) -> Crystal:
     primitive = crystal.to_structure().get_primitive_structure()
     if len(primitive) == crystal.n_sites:
         return crystal
-    return Crystal.from_structure(primitive, id=crystal.id, labels=crystal.labels, source=crystal.source)
+    # Not looked at again for overlaps: the crystal was, and its primitive cell has the same distances.
+    numbers, lattice, frac = decode_structure(primitive)
+    return Crystal(crystal.id, numbers, lattice, frac, dict(crystal.labels), crystal.source)
 
 
 _TOLERANCE = 0.25 * (1 + 1e-6)

@@ -7,7 +7,7 @@ import re
 import textwrap
 import types
 import typing
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NoReturn, TypeVar
@@ -19,6 +19,11 @@ from pydantic_core import PydanticCustomError
 
 from matgl_infomax.errors import InputError, did_you_mean
 
+
+class SettingsError(InputError):
+    """Settings that are unknown, missing or out of range; all mistakes in one text."""
+
+
 Heading = Literal[
     "Data", "Labels", "Corpus and source", "Model", "Learning curve", "Benchmark", "Force study", "Frozen vectors", "Probes",
     "Pretraining", "Fine-tuning", "Force field", "Optimiser", "Uncertainty", "Comparison", "Page", "Machine",
@@ -26,7 +31,27 @@ Heading = Literal[
 """Headings of ``--help``, in the order in which they are printed."""
 
 
-class Settings(BaseModel):
+if typing.TYPE_CHECKING:
+    _Base = BaseModel  # type checkers know the call of pydantic's models, and nothing of a class between
+else:
+
+    class _InSentences(type(BaseModel)):
+        """What settings say of wrong values where they are made: a sentence, and not the lines of pydantic.
+
+        A section within other settings is made by pydantic itself, so that its mistakes come under their full names.
+        """
+
+        def __call__(cls, *args: Any, **values: Any) -> Any:
+            try:
+                return super().__call__(*args, **values)
+            except ValidationError as error:
+                raise SettingsError(_sentence(error, cls, dashes=False)) from error
+
+    class _Base(BaseModel, metaclass=_InSentences):
+        pass
+
+
+class Settings(_Base):
     """Base of all settings: immutable, and an unknown key is an error.
 
     A setting on which no single result depends says so where it is declared, with
@@ -44,6 +69,10 @@ class Settings(BaseModel):
     def also_decides(self) -> dict[str, Any]:
         """What decides a result beside the values of these settings, by name, for claims and hashes; nothing here."""
         return {}
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuse a change: who made the settings may still use them."""
+        raise SettingsError(f"Settings do not change once they are made. Received {name} = {value!r}. Make new ones.")
 
     @field_validator("*", mode="before")
     @classmethod
@@ -151,12 +180,13 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-def read_settings(settings_class: type[Chosen], words: dict[str, Any]) -> Chosen:
+def read_settings(settings_class: type[Chosen], words: dict[str, Any], *, dashes: bool = True) -> Chosen:
     """Settings from a YAML file, overridden by the command line.
 
     Args:
         settings_class: the command's settings.
         words: parsed options by dotted name; only those that were given, and ``config``.
+        dashes: whether what is missing is named as the command line spells it.
 
     Raises:
         InputError: For an unreadable file, an unknown key or a wrong value, naming all of them.
@@ -172,8 +202,46 @@ def read_settings(settings_class: type[Chosen], words: dict[str, Any]) -> Chosen
         place[name] = value
     try:
         return settings_class(**values)
-    except ValidationError as error:
-        raise InputError(_sentence(error, settings_class)) from error
+    except SettingsError as error:
+        raise SettingsError(_sentence(_of_pydantic(error), settings_class, dashes=dashes)) from error
+
+
+def settings_from(settings_class: type[Chosen], given: Any, options: Mapping[str, Any], name: str) -> Chosen:
+    """Settings as they are given in Python, overridden by single ones.
+
+    Args:
+        settings_class: their class.
+        given: the settings, any mapping such as one of OmegaConf, or None for the defaults.
+        options: single settings; they win over ``given``, as those of a command line over those of a file.
+        name: what the caller calls ``given``, for messages.
+
+    Raises:
+        InputError: If ``given`` is something else, or a setting is unknown or wrong.
+    """
+    if isinstance(given, Settings):
+        if not isinstance(given, settings_class):
+            kind = type(given).__name__
+            raise SettingsError(
+                f"{name} takes {settings_class.__name__} or a dictionary of its fields. Received: {kind}."
+            )
+        if not options:
+            return given
+        given = {field: getattr(given, field) for field in given.model_fields_set}
+    if given is not None and not isinstance(given, Mapping):
+        kinds = f"{settings_class.__name__} or a dictionary of its fields"
+        raise SettingsError(f"{name} takes {kinds}. Received: {type(given).__name__}.")
+    return settings_class(**{str(key): value for key, value in {**plain(given or {}), **plain(options)}.items()})
+
+
+def plain(value: Any) -> Any:
+    """Mappings as dictionaries and sequences as lists, at every level: OmegaConf and NumPy have kinds of their own."""
+    if isinstance(value, Mapping):
+        return {key: plain(inner) for key, inner in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes | tuple):
+        return [plain(inner) for inner in value]
+    if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
+        return value.tolist()
+    return value
 
 
 REQUIRED = "Required"
@@ -406,7 +474,14 @@ def _read_yaml(path: Path | None) -> dict[str, Any]:
     return values
 
 
-def _sentence(error: ValidationError, settings_class: type[Settings]) -> str:
+def _of_pydantic(error: SettingsError) -> ValidationError:
+    """What pydantic said of the mistakes."""
+    if not isinstance(error.__cause__, ValidationError):
+        raise error
+    return error.__cause__
+
+
+def _sentence(error: ValidationError, settings_class: type[Settings], *, dashes: bool) -> str:
     """All mistakes of a settings object in plain words."""
     parts: list[str] = []
     hints: list[str] = []
@@ -419,7 +494,7 @@ def _sentence(error: ValidationError, settings_class: type[Settings]) -> str:
             parts.append(f"unknown option {name!r}; known: {', '.join(known)}")
         elif mistake["type"] == "missing":
             word = _positional(settings_class.model_fields.get(name)) or f"--{name.replace('_', '-')}"
-            parts.append(f"{word} is required")
+            parts.append(f"{word} is required" if dashes else f"option {name} is required")
         elif mistake["type"] == "empty":
             parts.append(f"option {name} is empty")
         else:
@@ -456,8 +531,8 @@ def chosen(title: str, kind: type[Kind], presets: Presets, preset: str, options:
         raise InputError(f"Unknown {title} preset {preset!r}. Choose one of: {', '.join(presets)}.")
     try:
         return kind(**{**presets[preset], **options})
-    except ValidationError as error:
-        first = error.errors()[0]
+    except SettingsError as error:
+        first = _of_pydantic(error).errors()[0]
         name = ".".join(map(str, first["loc"]))
         known = ", ".join(kind.model_fields)
         raise InputError(f"{title} option {name!r}: {first['msg']}. Known options: {known}.") from error

@@ -30,7 +30,7 @@ from matgl_infomax.nn.build import load_encoder, save_model
 from matgl_infomax.nn.matgl_net import MatGLNet, full_arguments
 from matgl_infomax.nn.potential import Told, check_forces, energy_network, new_potential, take_over, tell
 from matgl_infomax.nn.sitenet import ELEMENTS
-from matgl_infomax.record import claim_folder
+from matgl_infomax.record import InFolder, claim_folder, spoken_time
 from matgl_infomax.settings.base import deciding
 from matgl_infomax.settings.training import ForceFieldSettings, ModelSettings
 from matgl_infomax.train.finetune import FEWEST_FOR_VALIDATION, VALIDATION_STREAM
@@ -43,8 +43,8 @@ RECORD = "forcefield.json"
 DEFAULTS = ForceFieldSettings()
 
 
-@dataclass(frozen=True)
-class FittedForces:
+@dataclass(frozen=True, repr=False)
+class FittedForces(InFolder):
     """A finished force field."""
 
     path: Path
@@ -61,6 +61,21 @@ class FittedForces:
     """Crystals that gave gradients."""
     n_validation: int
     """Crystals that chose the checkpoint."""
+
+    def facts(self) -> tuple[str, dict[str, str]]:
+        """What was trained, its errors, and what to do next."""
+        units = {"energy": "eV/atom", "force": "eV/angstrom", "stress": "GPa"}
+        best = next((entry for entry in self.history if entry["step"] == self.best_step), {})
+        errors = [
+            f"{name} {best[key]:.4g} {unit}" for name, unit in units.items() if (key := f"validation/{name}") in best
+        ]
+        return f"Force field ({type(self.potential.model).__name__})", {
+            "Trained on": f"{self.n_train} crystals, {self.n_validation} more held out",
+            "Mean absolute error, held out": ", ".join(errors) or "unknown: no crystal was held out",
+            "Time": spoken_time(self.seconds),
+            "Folder": str(self.path),
+            "Next": f'matgl_infomax.host.load_model("{self.path}")',
+        }
 
 
 class ForceStart(NamedTuple):

@@ -27,7 +27,7 @@ from matgl_infomax.nn.build import Encoder, new_encoder, save_model
 from matgl_infomax.nn.matgl_net import MatGLNet
 from matgl_infomax.objectives import Combined, Objective, new_objective
 from matgl_infomax.objectives.base import collapsed, effective_rank, spread
-from matgl_infomax.record import claim_folder
+from matgl_infomax.record import InFolder, claim_folder, spoken_time
 from matgl_infomax.settings.base import deciding
 from matgl_infomax.settings.training import ModelSettings, PretrainSettings
 from matgl_infomax.train.loop import CHECKPOINT, run_steps
@@ -54,8 +54,8 @@ Parts = tuple[NDArray[np.int64], NDArray[np.int64]]
 """Rows to learn from, and rows held out."""
 
 
-@dataclass(frozen=True)
-class Pretrained:
+@dataclass(frozen=True, repr=False)
+class Pretrained(InFolder):
     """A finished pretraining."""
 
     path: Path
@@ -66,6 +66,23 @@ class Pretrained:
     """Time of training in this process."""
     best_step: int
     """Step whose self-supervised validation loss was the lowest; its weights are the ones kept."""
+    about: str = ""
+    """What was learnt, by which network and from how many crystals."""
+
+    def facts(self) -> tuple[str, dict[str, str]]:
+        """What was learnt, what the held-out crystals say, and what to do next."""
+        losses = {int(entry["step"]): entry["validation/loss"] for entry in self.history if "validation/loss" in entry}
+        told = {"Learnt": self.about} if self.about else {}
+        if losses:
+            first, best = min(losses), losses.get(int(self.best_step), min(losses.values()))
+            told["Loss on held-out crystals"] = (
+                f"{losses[first]:.4g} after {first} steps, {best:.4g} at step {self.best_step:.0f}, which was kept"
+            )
+        if any(entry.get("validation/collapsed") for entry in self.history[-1:]):
+            told["Warning"] = "the vectors of different crystals are nearly the same; choose another objective"
+        next_step = f'finetune(crystals, targets, "model", init="{self.path}")'
+        told |= {"Time": spoken_time(self.seconds), "Folder": str(self.path), "Next": next_step}
+        return "Pretrained encoder", told
 
 
 class PretrainModule(StepModule):

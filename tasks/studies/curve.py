@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
@@ -14,8 +14,8 @@ import yaml
 from numpy.typing import NDArray
 from pydantic import Field
 
-from matgl_infomax.data.crystal import Crystal
-from matgl_infomax.data.read import Crystals
+from matgl_infomax.data.inputs import split_targets, whole_crystals
+from matgl_infomax.data.read import Crystals, read_crystals
 from matgl_infomax.errors import DivergedError, InputError
 from matgl_infomax.io import atomic_write, csv_text
 from matgl_infomax.leaderboard.kept import KEPT, kept_table
@@ -30,7 +30,7 @@ from matgl_infomax.leaderboard.verdict import (
     markdown_table,
     run_name,
 )
-from matgl_infomax.record import RunCard
+from matgl_infomax.record import RunCard, SelfDescribing
 from matgl_infomax.settings.arms import STARTS
 from matgl_infomax.settings.base import Settings, deciding, read_settings
 from matgl_infomax.settings.commands import CurveConfig, StartSettings
@@ -72,11 +72,12 @@ from matgl_infomax.workers import workers_here
 if TYPE_CHECKING:
     import pandas as pd
 
+    from matgl_infomax.data.inputs import Source, Targets
     from matgl_infomax.data.store import Store
 
 
-@dataclass(frozen=True)
-class CurveResult:
+@dataclass(frozen=True, repr=False)
+class CurveResult(SelfDescribing):
     """The numbers of a study; it draws and prints them on demand."""
 
     frame: pd.DataFrame
@@ -91,6 +92,18 @@ class CurveResult:
     """One card per run."""
     notes: tuple[str, ...] = ()
     """What a reader of the table has to know."""
+
+    def facts(self) -> tuple[str, dict[str, str]]:
+        """The verdict, the error of every arm, and what to do next."""
+        v, unit = self.verdict, f" {self.verdict.unit}" if self.verdict.unit else ""
+        told = {"Verdict": v.text}
+        for labels, runs in self.frame.groupby("labels_asked"):
+            means = runs.groupby("arm", sort=False)["mae"].mean().sort_values()
+            errors = ", ".join(f"{arm} {mae:.4g}" for arm, mae in means.items())
+            told[f"Error with {labels} labels"] = f"{errors}{unit} (mean absolute error)"
+        told["Tested on"] = f"{v.test_crystals} crystals, {v.seeds} seed{'' if v.seeds == 1 else 's'}"
+        told["Next"] = "print(result.summary()), result.to_frame(), result.plot(path)"
+        return f"Learning curve of {v.target}", told
 
     def to_frame(self) -> pd.DataFrame:
         """A copy of the table of runs."""
@@ -145,9 +158,9 @@ class CurveResult:
 
 
 def learning_curve(
-    crystals: Crystals | Sequence[Crystal],
-    target: str,
-    config: CurveConfig | None = None,
+    crystals: Source,
+    target: Targets,
+    config: CurveConfig | Mapping[str, Any] | None = None,
     *,
     progress: bool = True,
     **options: Any,
@@ -158,9 +171,9 @@ def learning_curve(
     and arms may be added later; other data or other settings in the same folder are refused.
 
     Args:
-        crystals: all crystals, labelled or not.
-        target: name of the label.
-        config: the study; or give its fields as ``options``, such as ``out="study", labels=[50, 100]``.
+        crystals: all crystals, labelled or not, as ``read_crystals`` takes them.
+        target: name of the label, or the labels themselves under one name, NaN where unknown.
+        config: the study; or give its fields as a dictionary or as ``options``, such as ``out="study", labels=[50]``.
         progress: show bars.
         options: fields of ``CurveConfig``, instead of ``config``.
 
@@ -169,8 +182,12 @@ def learning_curve(
             data change meanwhile.
         KeyboardInterrupt: After Ctrl-C; finished runs are kept.
     """
-    in_memory = {"data": IN_MEMORY, "target": [target]} if config is None else {}
-    config = with_study(settings_of(CurveConfig, config, {**in_memory, **options}))
+    names, given = split_targets(target)
+    if len(names) != 1:
+        raise InputError(f"A learning curve is about one property. Received: {', '.join(names) or 'none'}.")
+    if config is None or isinstance(config, Mapping):
+        config = {"data": IN_MEMORY, "target": names, **(config or {})}
+    config = with_study(settings_of(CurveConfig, config, options))
     stamp = file_stamp(config)
 
     def check() -> None:
@@ -180,14 +197,27 @@ def learning_curve(
                 "they were. Restore them to go on, or choose another --out for the new ones."
             )
 
-    table = crystals if isinstance(crystals, Crystals) else Crystals(crystals)
-    study = plan_curve(table, target, config)
+    table = _crystals_with(crystals, target, bool(given), config)
+    study = plan_curve(table, names[0], config)
     take_folder(study)
     study = prepare_curve(study, table, progress=progress)
     carry_out_all(study, check=check, progress=progress)
     result = collect_curve(study)
     _write(result, config)
     return result
+
+
+def _crystals_with(source: Source, target: Targets, given: bool, config: CurveConfig) -> Crystals:
+    """The crystals of whatever holds them; Crystals keep the labels that they carry unless others are given."""
+    if whole_crystals(source) is not None and not given:
+        return read_crystals(source, on_error=config.on_error)
+    return read_crystals(
+        source,
+        targets=target,
+        labels_file=config.labels_file,
+        id_column=config.id_column,
+        on_error=config.on_error,
+    )
 
 
 def collect_curve(study: CurveStudy) -> CurveResult:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -25,7 +25,7 @@ from matgl_infomax.errors import InputError
 from matgl_infomax.io import atomic_write, sha256_of, sweep_drafts
 from matgl_infomax.leaderboard.results import CARDS
 from matgl_infomax.record import RunCard, claim_folder, new_card, peak_memory_mb, read_card, write_card, write_cards
-from matgl_infomax.settings.base import Settings, read_settings
+from matgl_infomax.settings.base import Settings, plain, read_settings
 from matgl_infomax.workers import at_once
 
 if TYPE_CHECKING:
@@ -242,19 +242,24 @@ def hash_of(*parts: Any) -> str:
     return sha256_of(json.dumps(parts, sort_keys=True))
 
 
-def settings_of(settings_class: type[Chosen], config: Chosen | None, options: dict[str, Any]) -> Chosen:
+def settings_of(
+    settings_class: type[Chosen], config: Chosen | Mapping[str, Any] | None, options: Mapping[str, Any]
+) -> Chosen:
     """The settings of a study that is asked for in Python.
 
     Args:
         settings_class: their class.
-        config: the settings themselves, or none.
-        options: fields of the class, given instead.
+        config: the settings themselves, any mapping of them such as one of OmegaConf, or none.
+        options: fields of the class, given instead; over a mapping they win.
 
     Raises:
-        InputError: If both are given, or an option is unknown or wrong.
+        InputError: If settings and options are given, or an option is unknown or wrong.
     """
-    if config is None:
-        return read_settings(settings_class, options)
+    if config is None or isinstance(config, Mapping):
+        return read_settings(settings_class, {**plain(config or {}), **plain(options)}, dashes=False)
+    if not isinstance(config, settings_class):
+        kind = type(config).__name__
+        raise InputError(f"config takes {settings_class.__name__} or a dictionary of its fields. Received: {kind}.")
     if options:
         raise InputError(f"Give a config or single options, not both. Received both: {', '.join(options)}.")
     return config

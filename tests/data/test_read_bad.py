@@ -135,7 +135,7 @@ def test_stop_lists_all_bad_files_at_once(crystals: list[Crystal], tmp_path: Pat
     for k, (name, _, reason) in enumerate(FILES.values()):
         line = next(line for line in text.splitlines() if f"/{k:02d}/{name}" in line)
         assert reason in line
-    assert text.endswith("--on-error skip.")
+    assert text.endswith("--on-error skip (in Python on_error='skip').")
     assert f"{len(FILES)} bad entries, 1 good crystals" in text
 
 

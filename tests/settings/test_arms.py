@@ -8,10 +8,10 @@ from inspect import signature
 from typing import get_args
 
 import pytest
-from pydantic import ValidationError
 
 from matgl_infomax.leaderboard.verdict import ALTERNATIVES
 from matgl_infomax.settings.arms import ARM_FACTS, BASELINE, STARTS, WITHOUT_NETWORK, ArmName, explained
+from matgl_infomax.settings.base import SettingsError
 from matgl_infomax.settings.commands import BenchmarkSettings, CurveSettings
 from matgl_infomax.tasks.studies import benchmark_grid
 from matgl_infomax.tasks.studies.arms import ARMS, DESCRIBED
@@ -51,7 +51,7 @@ def test_settings_explain_every_arm_and_refuse_others():
     assert [name for name in ARM_FACTS if f"{name}: " not in text] == []
     for name in ARM_FACTS:
         assert BenchmarkSettings(task="jdft2d", arm=name).arm == name
-    with pytest.raises(ValidationError, match="Input should be 'scratch'"):
+    with pytest.raises(SettingsError, match="Input should be 'scratch'"):
         BenchmarkSettings(task="jdft2d", arm="mine")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from pydantic import Field
@@ -200,3 +201,31 @@ def test_options_go_over_those_of_a_preset():
 def test_unknown_presets_and_options_are_refused(preset, options, sentence):
     with pytest.raises(InputError, match=sentence):
         base.chosen("dig", Inner, PRESETS, preset, options)
+
+
+def test_settings_are_taken_from_any_mapping_and_keywords_win():
+    """OmegaConf's containers are mappings and sequences of their own; pydantic alone takes no such list."""
+    from collections import UserDict, UserList
+
+    from matgl_infomax.settings.base import settings_from
+    from matgl_infomax.settings.training import FinetuneSettings, ModelSettings
+
+    given = UserDict({"steps": 5, "freeze": UserList(["input"]), "seed": np.int64(3)})
+    wanted = FinetuneSettings(steps=7, freeze=["input"], seed=3)
+    assert settings_from(FinetuneSettings, given, {"steps": 7}, "settings") == wanted
+    assert (
+        settings_from(FinetuneSettings, FinetuneSettings(steps=5, freeze=["input"], seed=3), {"steps": 7}, "s")
+        == wanted
+    )
+    assert settings_from(FinetuneSettings, None, {}, "settings") == FinetuneSettings()
+    assert settings_from(FinetuneSettings, wanted, {}, "settings") is wanted
+    for wrong in (ModelSettings(), 5, "fast", [1]):
+        with pytest.raises(InputError, match=r"^settings takes FinetuneSettings or a dictionary of its fields\."):
+            settings_from(FinetuneSettings, wrong, {}, "settings")
+
+
+def test_a_section_within_settings_is_refused_under_its_full_name():
+    from matgl_infomax.settings.commands import CurveConfig
+
+    with pytest.raises(InputError, match=r"Unknown option 'finetune\.stepz'.*Did you mean 'steps'"):
+        CurveConfig(out="o", finetune={"stepz": 1})

@@ -369,3 +369,48 @@ def test_workers_give_the_same_results(crystals, tmp_path):
     together = study(items, tmp_path / "other", arms=["descriptors"], seeds=1, workers=2)
     pd.testing.assert_frame_equal(alone.predictions, together.predictions)
     assert json.loads((tmp_path / "other" / "out" / "run.json").read_text())["kind"] == "curve"
+
+
+@pytest.mark.parametrize("kind", ["series", "table", "mapping", "folder"])
+def test_a_study_takes_what_users_hold(kind, crystals, tmp_path, pretend):
+    """Another container with the same crystals and labels makes the same study: same errors and same hash of data."""
+    pretend()
+    items = many(crystals, 80)
+    labels = {item.id: item.labels["y"] for item in items}
+    structures = pd.Series([item.to_structure() for item in items], index=list(labels))
+    if kind == "folder":
+        (tmp_path / "data").mkdir()
+        for name, structure in structures.items():
+            (tmp_path / "data" / f"{name}.json").write_text(structure.to_json())
+    source, target = {
+        "series": lambda: (structures, pd.Series(labels, name="y").iloc[::-1]),
+        "table": lambda: (pd.DataFrame({"relaxed": structures, "y": labels}), "y"),
+        "mapping": lambda: (dict(structures), {"y": list(labels.values())}),
+        "folder": lambda: (tmp_path / "data", {"y": labels}),
+    }[kind]()
+    given = {"labels": [6, 12], "seeds": 2, "arms": ARM_NAMES, "cache": tmp_path / "cache"}
+    found = learning_curve(source, target, given, out=tmp_path / "there", model={"supercell_atoms": 12}, progress=False)
+    in_order = sorted(items, key=lambda item: item.id) if kind == "folder" else items
+    wanted = study(in_order, tmp_path, pretrain={}, finetune={})
+    pd.testing.assert_frame_equal(found.frame.drop(columns="seconds"), wanted.frame.drop(columns="seconds"))
+    assert {card.hashes.data for card in found.cards} == {card.hashes.data for card in wanted.cards}
+
+
+def test_a_study_tells_of_itself_in_a_notebook(crystals, tmp_path, pretend):
+    pretend()
+    result = study(many(crystals, 80), tmp_path)
+    text, page = repr(result), result._repr_html_()
+    mae = result.frame[result.frame["labels_asked"] == 6].groupby("arm")["mae"].mean()["scratch"]
+    for part in (result.verdict.text, "Error with 6 labels", f"scratch {mae:.4g}", "result.summary()"):
+        assert part in text
+    assert "<table>" in page and "Learning curve of y" in page
+
+
+def test_unknown_fields_of_a_study_get_a_sentence(crystals, tmp_path):
+    for given, options in (({"labls": [6]}, {}), (None, {"labls": [6]})):
+        with pytest.raises(InputError, match=r"Unknown option 'labls'.*Did you mean 'labels'"):
+            learning_curve(many(crystals, 80), "y", given, out=tmp_path / "out", **options)
+    with pytest.raises(InputError, match=r"^Option out is required\.$"):
+        learning_curve(many(crystals, 80), "y")
+    with pytest.raises(InputError, match=r"config takes CurveConfig or a dictionary of its fields\. Received: int"):
+        learning_curve(many(crystals, 80), "y", 5)
