@@ -110,6 +110,8 @@ def plain_dashes(text: str) -> str:
 
 _TERM = re.compile(r"([+-]?)(?:([0-9]+/[0-9]+|[0-9]+\.?[0-9]*|\.[0-9]+)\*?)?([xyz]?)")
 
+_BRACKETS = re.compile(r"(?<![^,+-])\(([xyz]|[0-9]+/[0-9]+|[0-9]*\.?[0-9]+)\)")
+
 
 def _parse_triplet(text: str) -> tuple[list[list[int]], list[Fraction]]:
     """Rotation and translation of an operation such as ``-x, y+1/2, -z``.
@@ -118,7 +120,10 @@ def _parse_triplet(text: str) -> tuple[list[list[int]], list[Fraction]]:
         UnreadableError: If a character of it is not understood, or the rotation is none.
     """
     wrong = UnreadableError(f"symmetry operation not understood: {shorten(text, 60)!r}")
-    parts = re.sub(r"[\s()]", "", plain_dashes(text)).lower().split(",")
+    plain = re.sub(r"\s", "", plain_dashes(text)).lower()
+    plain = re.sub(r"^\(([^()]*)\)$", r"\1", plain)
+    # Brackets around one number or letter mean nothing; -(x+y) would have to be multiplied out.
+    parts = _BRACKETS.sub(r"\1", plain).split(",")
     if len(parts) != 3:
         raise wrong
     rotation, translation = [], []

@@ -345,6 +345,8 @@ LARGEST_FRACTION = 1000.0
 """Fractional coordinates beyond this are not taken for positions in a crystal."""
 LAST_ELEMENT = 118
 
+_MOST_IMAGES = 50
+"""Cells searched in one direction; a vector of 1e-7 angstrom has millions of images in reach."""
 _BLOCK = 4096  # crystals at once: keeps the work arrays within the processor's cache and memory small
 
 
@@ -495,6 +497,8 @@ def _closest_in_flat_cell(lattice: NDArray[np.float64], frac: NDArray[np.float64
     reduced = np.asarray(Lattice(lattice).lll_matrix)
     height = 1.0 / np.linalg.norm(np.linalg.inv(reduced), axis=0)
     reach = np.ceil(CLOSEST_ANGSTROM / height + 0.5).astype(int)
+    if reach.max() > _MOST_IMAGES:
+        return float(np.linalg.norm(reduced, axis=1).min()), 0, 0  # a site and its own image; near enough to refuse
     image = np.stack(np.meshgrid(*(np.arange(-r, r + 1) for r in reach), indexing="ij"), -1).reshape(-1, 3)
     shift = image @ reduced  # (images, 3)
     position = frac @ lattice @ np.linalg.inv(reduced)

@@ -188,6 +188,10 @@ def test_operations_are_understood_as_gemmi_does(parts: list[tuple[str, str]], b
         "",
         "a,b,c",
         "h,k,l",
+        "-(x+y),y,z",
+        "2(x-y),y,z",
+        "x,y)+1/2,z",
+        "y(-x),y,z",
     ],
 )
 def test_what_is_no_operation_is_quoted(text: str) -> None:
@@ -202,6 +206,11 @@ def test_typographic_minus_and_decimals() -> None:
     assert ours(screw) == ours(listed_operations(("x,y,z", "-x,1/2+y,-z+1/2")))
     thirds = ("x,y,z", "-y,x-y,z+0.333", "-x+y,-x,z+0.667")
     assert number_of_operations(listed_operations(thirds)) == 144  # P 31
+
+
+def test_brackets_that_change_nothing() -> None:
+    plain = listed_operations(("x,y,z", "-x,y+1/2,-z"))
+    assert ours(listed_operations(("(x,y,z)", "-(x),(y)+(1/2),-z"))) == ours(plain)
 
 
 def test_a_lost_operation_is_seen() -> None:

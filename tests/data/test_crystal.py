@@ -47,6 +47,13 @@ def test_bad_crystal_is_found(bad: Draft, reason: str) -> None:
     assert reason.replace("e.07", "e+07") in str(found[1])
 
 
+@pytest.mark.parametrize("height", [1e-3, 1e-7])
+def test_a_cell_flatter_than_an_atom_is_refused_at_once(height: float) -> None:
+    # The volume is sound; a search among all images in reach would need gigabytes.
+    found = why_bad([draft([14], np.diag([9000.0, 9000.0, height]), [[0, 0, 0]])])[0]
+    assert found == f"overlapping atoms: sites 0 and 0 are {height:.3f} angstrom apart"
+
+
 def brute_force(lattice: np.ndarray, frac: np.ndarray) -> float:
     """Shortest distance between two atoms or an atom and its image, from 13 x 13 x 13 cells."""
     image = np.stack(np.meshgrid(*[np.arange(-6, 7)] * 3, indexing="ij"), -1).reshape(-1, 3)
