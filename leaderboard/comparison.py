@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from matgl_infomax.io import atomic_write
+from matgl_infomax.io import atomic_write, csv_text
 from matgl_infomax.leaderboard.published import FLAGS
 from matgl_infomax.leaderboard.scores import Kind
 from matgl_infomax.leaderboard.statistics import ALPHA, CalibrationQuality
@@ -452,12 +452,12 @@ def write_comparison(result: LeaderboardComparison, out: Path) -> None:
               for task in result.tasks for run in task.runs if len(run.strata)]  # fmt: skip
     atomic_write(out / JSON_FILE, json.dumps(as_json(result), indent=1, allow_nan=False) + "\n")
     atomic_write(out / TEXT_FILE, result.to_markdown() + "\n")
-    atomic_write(out / DIFFERENCES_FILE, result.to_frame().to_csv(index=False, float_format="%.8g"))
+    atomic_write(out / DIFFERENCES_FILE, csv_text(result.to_frame(), float_format="%.8g"))
     if strata:
         table = pd.concat(strata, ignore_index=True)
         first = ["task", "answer", "reference"]
         table = table[[*first, *(name for name in table if name not in first)]]
-        atomic_write(out / STRATA_FILE, table.to_csv(index=False, float_format="%.6g"))
+        atomic_write(out / STRATA_FILE, csv_text(table, float_format="%.6g"))
     else:
         (out / STRATA_FILE).unlink(missing_ok=True)  # of an earlier comparison
 

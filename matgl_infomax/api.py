@@ -18,6 +18,7 @@ from matgl_infomax.data.read import read_crystals
 from matgl_infomax.data.store import Store, build_store
 from matgl_infomax.data.supercell import SupercellRule
 from matgl_infomax.errors import InputError
+from matgl_infomax.io import given_path
 from matgl_infomax.nn.build import Encoder, edge_rule, load_encoder, new_encoder, new_model, with_new_head
 from matgl_infomax.objectives import label_columns
 from matgl_infomax.settings.training import (
@@ -96,11 +97,11 @@ def pretrain(
     Raises:
         InputError: If there are too few crystals, named labels are missing, or the folder holds another run.
     """
-    here = Machine.of("pretrain", machine)
+    here, out = Machine.of("pretrain", machine), given_path(out, "out")
     labels = named_labels(crystals, settings, model)
     store = here.store(crystals, edge_rule(model))
     rows = np.arange(len(store))
-    return pretrain_store(store, rows, Path(out), settings, model, labels=labels, progress=here.progress)
+    return pretrain_store(store, rows, out, settings, model, labels=labels, progress=here.progress)
 
 
 def finetune(
@@ -132,7 +133,8 @@ def finetune(
         InputError: If no crystal has a label, settings contradict each other, or the folder holds another run.
     """
     extend_elements = options.pop("extend_elements", False)
-    here = Machine.of("finetune", options)
+    here, out = Machine.of("finetune", options), given_path(out, "out")
+    init = None if init is None else given_path(init, "init")
     names = (targets,) if isinstance(targets, str) else tuple(targets)
     _check_settings(settings, ensemble, names, init)
     labels = _labels(crystals, names)
@@ -149,10 +151,10 @@ def finetune(
     start = InitialNetwork(lambda seed: _again(network, None if init else model, seed), init is not None)
     data = Labelled(store, rows=np.arange(len(store)), labels=labels[rows], targets=names)
     if ensemble.ensemble == 1:
-        fitted, validation = train_one(start, data, settings, Path(out), progress=here.progress)
-        return Finetuned(Path(out), names, fitted, validation)
-    several = train_ensemble(start, data, settings, ensemble, Path(out), progress=here.progress)
-    return Finetuned(Path(out), names, several.members[0], several.validation, several)
+        fitted, validation = train_one(start, data, settings, out, progress=here.progress)
+        return Finetuned(out, names, fitted, validation)
+    several = train_ensemble(start, data, settings, ensemble, out, progress=here.progress)
+    return Finetuned(out, names, several.members[0], several.validation, several)
 
 
 def predict(
@@ -177,7 +179,7 @@ def predict(
     import pandas as pd
 
     here = Machine.of("predict", machine)
-    opened = Predictor.open(Path(checkpoint))
+    opened = Predictor.open(given_path(checkpoint, "checkpoint"))
     store = here.store(crystals, opened.models[0].edges)
     check_elements(store.elements(), opened.models[0].element_types, str(checkpoint))
     return pd.DataFrame({"id": list(store.ids), **opened.columns(store, progress=here.progress)})
@@ -205,9 +207,10 @@ def embed(
     here = Machine.of("embed", machine)
     if isinstance(crystals, Path | str | pd.DataFrame):
         crystals = read_crystals(crystals)
-    model = load_encoder(checkpoint) if isinstance(checkpoint, Path | str) else checkpoint
+    model, what = checkpoint, "the network"
+    if model is None or isinstance(model, Path | str):
+        model, what = load_encoder(given_path(model, "checkpoint")), str(checkpoint)
     store = here.store(crystals, model.edges)
-    what = str(checkpoint) if isinstance(checkpoint, Path | str) else "the network"
     check_elements(store.elements(), model.element_types, what)
     vectors = embed_rows(model, store, np.arange(len(store)), level=level, progress=here.progress)
     head: dict[str, Any] = {"id": list(store.ids)}
@@ -286,6 +289,8 @@ class Machine:
         for name in given:
             if name not in cls.__dataclass_fields__:
                 raise TypeError(f"{function}() got an unexpected keyword argument {name!r}")
+        if "cache" in given:
+            given = {**given, "cache": given_path(given["cache"], "cache")}
         return cls(**given)
 
     def store(self, crystals: Sequence[Crystal], rule: EdgeRule) -> Store:
@@ -333,8 +338,9 @@ def forcefield(
     Raises:
         InputError: If labels are missing, the network makes no force field, or the folder holds another run.
     """
-    here = Machine.of("forcefield", machine)
+    here, out = Machine.of("forcefield", machine), given_path(out, "out")
+    init = None if init is None else given_path(init, "init")
     labels = force_labels(crystals, columns)
     start = start_network(init, model, settings.seed, sorted({int(z) for c in crystals for z in c.numbers}))
     store = here.store(crystals, rule_of(start.network))
-    return fit_forces(start, store, np.arange(len(store)), labels, Path(out), settings, progress=here.progress)
+    return fit_forces(start, store, np.arange(len(store)), labels, out, settings, progress=here.progress)

@@ -262,11 +262,10 @@ def _write_table(table: Any, out: Path) -> None:
     """Write CSV or parquet, by the ending, whole or not at all."""
     from io import BytesIO
 
-    from matgl_infomax.data.read import without_formulas
-    from matgl_infomax.io import atomic_write
+    from matgl_infomax.io import atomic_write, csv_text
 
     writers = {
-        ".csv": lambda b: without_formulas(table).to_csv(b, index=False),
+        ".csv": lambda b: b.write(csv_text(table).encode()),
         ".parquet": lambda b: table.to_parquet(b, index=False),
     }
     if out.suffix not in writers:

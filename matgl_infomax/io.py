@@ -1,4 +1,4 @@
-"""Files from strangers, read as nothing but data: no code in them ever runs."""
+"""Files from strangers, read as nothing but data, and files for people: no code in them ever runs."""
 
 from __future__ import annotations
 
@@ -238,7 +238,7 @@ def _csv_words(content: bytes, file: Path) -> pd.DataFrame:
         raise InputError(f"{file} is no table of values with commas between them ({_line(error)}).") from error
     if not rows or not rows[0]:
         raise InputError(f"{file} is empty.")
-    rows = [rows[0], *(row for row in rows[1:] if row)]
+    rows = [[plain_cell(cell) for cell in row] for row in rows if row]
     for number, row in enumerate(rows, 1):
         if len(row) != len(rows[0]):
             raise InputError(f"{file}, line {number}, has {len(row)} values, and the first line {len(rows[0])}.")
@@ -314,6 +314,17 @@ def _line(error: BaseException) -> str:
     """What an error says, on one short line."""
     text = " ".join(str(error).split()).encode("ascii", "backslashreplace").decode() or type(error).__name__
     return text if len(text) <= 200 else f"{text[:197]}..."
+
+
+def given_path(value: Path | str | None, option: str) -> Path:
+    """The path that an option of a Python function names; an empty one would become the working folder.
+
+    Raises:
+        InputError: If it is empty.
+    """
+    if value is None or not str(value).strip():
+        raise InputError(f"Option {option} is empty. Received: {value!r}. Give the name of a file or folder.")
+    return Path(value)
 
 
 # Files that are whole or absent, never half-written.
@@ -486,3 +497,47 @@ def open_array(file: Path) -> NDArray[Any]:
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{file} is damaged ({error}). Delete it; it is computed again.") from error
     return values
+
+
+# Tables for people. A spreadsheet runs a cell that begins like a formula; an apostrophe in front keeps it a text.
+
+_RUNS = re.compile(r"'*[=+@\t\r\n-]")
+_WRITTEN_NUMBER = re.compile(r"[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|inf|infinity|nan)", re.IGNORECASE | re.ASCII)
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a number to all programs; Python alone takes 1_5 for 15, and digits of all scripts."""
+    return _WRITTEN_NUMBER.fullmatch(text.strip()) is not None
+
+
+def quoted_cell(text: str) -> str:
+    """A text as it stands in a CSV: with an apostrophe in front of what a spreadsheet would run, and of the like.
+
+    Numbers stay. Texts that begin with an apostrophe before such a sign get another one, so that
+    :func:`plain_cell` gives back every text.
+    """
+    return f"'{text}" if _RUNS.match(text) and not is_number(text) else text
+
+
+def plain_cell(text: str) -> str:
+    """The text that :func:`quoted_cell` was given."""
+    return text[1:] if text.startswith("'") and _RUNS.match(text) else text
+
+
+def csv_text(table: pd.DataFrame, float_format: str | None = None) -> str:
+    """A table as CSV that a spreadsheet shows and does not run; its texts and column names are quoted.
+
+    Args:
+        table: ids, names and numbers; its index is left out. :func:`read_table` gives the same texts back.
+        float_format: such as ``%.6g``; by default all digits.
+    """
+
+    def quoted(value: Any) -> Any:
+        return quoted_cell(value) if isinstance(value, str) else value
+
+    found = table.copy()
+    for place, kind in enumerate(table.dtypes):
+        if kind.kind not in "biufcmM":
+            found.isetitem(place, table.iloc[:, place].map(quoted).to_numpy(dtype=object))
+    found.columns = [quoted(name) for name in table.columns]
+    return found.to_csv(index=False, float_format=float_format)

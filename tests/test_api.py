@@ -7,11 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from matgl_infomax.api import embed, finetune, predict, pretrain
+from matgl_infomax.api import embed, finetune, forcefield, predict, pretrain
 from matgl_infomax.errors import InputError
 from matgl_infomax.host import load_model
 from matgl_infomax.nn.build import load_encoder, new_model
-from matgl_infomax.settings.training import FinetuneSettings, ModelSettings, PretrainSettings
+from matgl_infomax.settings.training import FinetuneSettings, LabelColumns, ModelSettings, PretrainSettings
+from matgl_infomax.tasks.studies.curve import learning_curve
 from tests.helpers.build import many
 
 PRETRAIN = PretrainSettings(steps=4, validate_every=2, batch_sites=40, validation_fraction=0.2)
@@ -100,6 +101,27 @@ def test_nothing_to_learn_gets_a_sentence(items, tmp_path):
         tuned(items, tmp_path, targets="gap")
     with pytest.raises(InputError, match="no target was named"):
         tuned(items, tmp_path, targets=[])
+
+
+@pytest.mark.parametrize("value", ["", None])
+def test_an_empty_name_is_not_the_working_folder(value, items, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    calls = {
+        "out": [
+            lambda: pretrain(items, value),
+            lambda: finetune(items, "y", value),
+            lambda: forcefield(items, LabelColumns(energy="y"), value),
+            lambda: learning_curve(items, "y", out=value),
+        ],
+        "checkpoint": [lambda: predict(items, value), lambda: embed(items, value)],
+        "cache": [lambda: pretrain(items, tmp_path / "out", cache=value)],
+        "init": [lambda: finetune(items, "y", "out", init=value)] if value is not None else [],
+    }
+    for option, runs in calls.items():
+        for run in runs:
+            with pytest.raises(InputError, match=rf"Option {option} (is empty|= None is refused)"):
+                run()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_foreign_folder_gets_a_sentence(items, tmp_path):

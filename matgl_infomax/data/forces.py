@@ -83,7 +83,7 @@ def force_labels(crystals: Sequence[Crystal], columns: LabelColumns) -> ForceLab
         columns: which columns are labels; no other label is looked at.
 
     Raises:
-        InputError: If none is named, none is there, or an array has another length than its crystal needs.
+        InputError: If none is named or there, or an array is infinite or has another length than its crystal needs.
     """
     if not any((columns.energy, columns.forces, columns.stress)):
         raise InputError(
@@ -112,19 +112,29 @@ def _forces(crystal: Crystal, column: str | None) -> Reals:
     values = crystal.arrays.get(column or "")
     if values is None:
         return np.full((crystal.n_sites, 3), np.nan)
+    _refuse_infinite(values, crystal, column)
     if values.size != 3 * crystal.n_sites:
         raise InputError(
             f"{crystal.id} has {crystal.n_sites} sites and needs {3 * crystal.n_sites} force components in the column "
             f"{column}. Received: {values.size}."
         )
-    return values.reshape(-1, 3) if np.isfinite(values).all() else np.full((crystal.n_sites, 3), np.nan)
+    return values.reshape(-1, 3) if not np.isnan(values).any() else np.full((crystal.n_sites, 3), np.nan)
+
+
+def _refuse_infinite(values: Reals, crystal: Crystal, column: str | None) -> None:
+    """Refuse infinite numbers, which are no missing ones."""
+    if np.isinf(values).any():
+        raise InputError(f"{crystal.id}: a value in the column {column} is not finite. Leave it out, or repair it.")
 
 
 def _stress(crystal: Crystal, columns: LabelColumns) -> Reals:
     """Stress times volume per atom of one crystal, (3, 3), eV."""
     values = crystal.arrays.get(columns.stress or "")
     tensor = np.full((3, 3), np.nan)
-    if values is None or not np.isfinite(values).all():
+    if values is None:
+        return tensor
+    _refuse_infinite(values, crystal, columns.stress)
+    if np.isnan(values).any():
         return tensor
     if values.size == 9:
         tensor = values.reshape(3, 3)

@@ -215,6 +215,8 @@ _KINDS = {
 ENCODING = ("lattice", "atomic_numbers", "frac_coords")
 """Columns of a crystal as plain lists: 9 numbers in angstrom, N integers, 3N numbers."""
 STRUCTURE = "structure"
+ID_COLUMNS = ("mbid", "material_id", "id", "entry_id", "__index_level_0__")
+"""Columns that name a crystal, the first one present counts."""
 _NEEDED = f"a table needs the columns {', '.join(ENCODING)}, or a column '{STRUCTURE}'"
 
 
@@ -556,13 +558,28 @@ def _unquoted(word: str) -> str:
     return re.sub(r"\\(.)", r"\1", word)
 
 
-def _as_written(found: Mapping[str, Any], header: Mapping[str, str]) -> dict[str, str]:
-    """The single values of a header as they are written, without those that ASE knows as false and true."""
-    return {
-        key: header[key]
-        for key, value in found.items()
-        if key in header and np.ndim(value) == 0 and not isinstance(value, bool | np.bool_)
-    }
+class Flag:
+    """A truth value in a header, which is 0 or 1 as a label and ``T`` as a name."""
+
+    def __init__(self, text: str, value: bool) -> None:
+        """Hold the word and what it means."""
+        self.text, self.value = text, value
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __float__(self) -> float:
+        return float(self.value)
+
+
+def _as_written(found: Mapping[str, Any], header: Mapping[str, str]) -> dict[str, str | Flag]:
+    """The single values of a header as they are written; a name is a single value whatever it looks like."""
+    written: dict[str, str | Flag] = {}
+    for key, value in found.items():
+        if key in header and (np.ndim(value) == 0 or key in ID_COLUMNS):
+            truth = isinstance(value, bool | np.bool_) and key not in ID_COLUMNS
+            written[key] = Flag(header[key], bool(value)) if truth else header[key]
+    return written
 
 
 def _frame_columns(found: Mapping[str, Any], header: Mapping[str, str]) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 import sys
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,8 +17,9 @@ from numpy.typing import NDArray
 
 from matgl_infomax.data.crystal import BadEntry, Crystal, Draft, guarded, plain_numbers, printable, shorten, why_bad
 from matgl_infomax.data.find import find_files, own_output
-from matgl_infomax.data.formats import OTHER_CONTENT, plain_stem, read_file, read_frame
+from matgl_infomax.data.formats import ID_COLUMNS, OTHER_CONTENT, plain_stem, read_file, read_frame
 from matgl_infomax.errors import InputError
+from matgl_infomax.io import given_path, is_number, plain_cell
 from matgl_infomax.settings import training
 
 if TYPE_CHECKING:
@@ -155,9 +155,10 @@ def read_crystals(
     if on_error not in ("stop", "skip"):
         raise InputError(f"on_error is 'stop' or 'skip'. Received: {on_error!r}.")
     targets = [targets] if isinstance(targets, str) else list(targets)
-    table = read_label_table(Path(labels_file), targets, id_column) if labels_file is not None else None
+    labels_file = None if labels_file is None else given_path(labels_file, "labels_file")
+    table = read_label_table(labels_file, targets, id_column) if labels_file is not None else None
     wanted = frozenset([*targets, *arrays, *([id_column] if id_column else ID_COLUMNS)])
-    entries, ignored = _read_all(source, wanted, Path(labels_file) if labels_file is not None else None, progress)
+    entries, ignored = _read_all(source, wanted, labels_file, progress)
 
     bad = [entry for entry in entries if isinstance(entry, BadEntry)]
     drafts = [entry for entry in entries if isinstance(entry, Draft)]
@@ -314,8 +315,6 @@ def _complaint(bad: Sequence[BadEntry], n_good: int, *, stop: bool) -> str:
 
 # Measured values: from the columns beside the crystals, or from a CSV with one row per crystal.
 
-ID_COLUMNS = ("mbid", "material_id", "id", "entry_id", "__index_level_0__")
-"""Columns that name a crystal, the first one present counts."""
 _MISSING = {"", "nan", "na", "n/a", "none", "null", "<na>", "-"}
 _TRUTH = {"false": 0.0, "true": 1.0}
 
@@ -345,7 +344,8 @@ def to_label(value: Any) -> float | None:
     if isinstance(value, str) and value.strip().lower() in _TRUTH:
         return _TRUTH[value.strip().lower()]
     try:
-        number = float(value) if not isinstance(value, str | bytes) or _is_number(value) else None
+        word = value.decode("ascii", errors="replace") if isinstance(value, bytes) else value
+        number = float(value) if not isinstance(word, str) or is_number(word) else None
     except (TypeError, ValueError, OverflowError):
         number = None
     if number is None:
@@ -358,15 +358,6 @@ def to_label(value: Any) -> float | None:
     if not isfinite(number):
         raise ValueError(f"{value} is not finite")
     return number
-
-
-_NUMBER = re.compile(r"[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|inf|infinity|nan)", re.IGNORECASE | re.ASCII)
-
-
-def _is_number(word: str | bytes) -> bool:
-    """Whether a text is a number to all programs; Python alone takes 1_5 for 15, and digits of all scripts."""
-    text = word.decode("ascii", errors="replace") if isinstance(word, bytes) else word
-    return _NUMBER.fullmatch(text.strip()) is not None
 
 
 def numeric_labels(cells: Mapping[str, Any], source: str, id: str) -> tuple[dict[str, float], list[BadEntry]]:
@@ -395,9 +386,14 @@ def array_labels(
             continue
         try:
             rows = [np.ravel(plain_numbers(part)) for part in cell]
-            arrays[name] = np.concatenate(rows) if rows else np.zeros(0)
+            found = np.concatenate(rows) if rows else np.zeros(0)
         except (TypeError, ValueError, OverflowError):
             bad.append(BadEntry(source, id, f"column '{name}': {shorten(repr(cell), 60)} is no list of numbers"))
+            continue
+        if np.isinf(found).any():
+            bad.append(BadEntry(source, id, f"column '{name}': a value is not finite (NaN means missing)"))
+        else:
+            arrays[name] = found
     return arrays, bad
 
 
@@ -463,7 +459,7 @@ def _cells(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
         raise InputError(f"The file of labels is no CSV. Received: {path} ({error}).") from error
     if not lines:
         raise InputError(f"The file of labels is empty. Received: {path}. It needs 'id,target' and a line per crystal.")
-    header = [name.strip() for name in lines[0][1]]
+    header = [plain_cell(name.strip()) for name in lines[0][1]]
     twice = sorted({name for name in header if name and header.count(name) > 1})
     if twice:
         raise InputError(f"{path} has two columns of one name. Received: {', '.join(twice)}. Rename one.")
@@ -499,24 +495,11 @@ def match_labels(
     return labels, bad
 
 
-FORMULA_SIGNS = ("=", "@", "+", "-")
-"""A spreadsheet computes a cell that begins so; an apostrophe in front makes it a text again."""
-
-
-def without_formulas(table: pd.DataFrame) -> pd.DataFrame:
-    """The table for a CSV: ids that a spreadsheet would compute get an apostrophe in front, numbers stay.
-
-    Args:
-        table: with a column ``id``.
-    """
-    runs = [str(id).startswith(FORMULA_SIGNS) and not _is_number(str(id)) for id in table["id"]]
-    return table.assign(id=[f"'{id}" if run else id for id, run in zip(table["id"], runs, strict=True)])
-
-
 def _fitting(name: str, known: set[str], short: Mapping[str, list[str]]) -> list[str]:
     """Ids that a name in the CSV may mean."""
-    plain = name[1:] if name.startswith(tuple(f"'{sign}" for sign in FORMULA_SIGNS)) else name
-    for candidate in (name, plain, plain_stem(PurePosixPath(plain))):
+    # Tables that we wrote have an apostrophe before '='; others may mean an id that begins with one.
+    plain = plain_cell(name)
+    for candidate in (plain, name, plain_stem(PurePosixPath(plain))):
         if candidate in known:
             return [candidate]
         if candidate in short:

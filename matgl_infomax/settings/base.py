@@ -67,6 +67,13 @@ LARGEST_INT = 2**62
 """Whole numbers beyond it do not fit into 64 bits once a little is added, as for the seeds of several models."""
 
 
+def seed_of_32_bits(seed: int) -> int:
+    """The seed for scikit-learn and UMAP, whose seeds have 32 bits: itself, or drawn from it where it is larger."""
+    import numpy as np
+
+    return seed if seed < 2**32 else int(np.random.SeedSequence(seed).generate_state(1)[0])
+
+
 def _refuse_odd(value: Any, kind: Any) -> None:
     """Refuse a value that pydantic would turn into one of the kind, and that nobody means so."""
     if kind in (int, float):

@@ -35,6 +35,7 @@ from matgl_infomax.settings.base import deciding
 from matgl_infomax.settings.training import ForceFieldSettings, ModelSettings
 from matgl_infomax.train.finetune import FEWEST_FOR_VALIDATION, VALIDATION_STREAM
 from matgl_infomax.train.loop import CHECKPOINT, run_steps
+from matgl_infomax.train.losses import check_force_labels
 from matgl_infomax.train.module import AveragedModule, WeightAverage
 from matgl_infomax.train.ranks import HeldOut
 
@@ -126,12 +127,13 @@ def fit_forces(
         progress: show a bar.
 
     Raises:
-        InputError: If there are no labels, or the folder holds another run.
+        InputError: If there are no labels, or none that can be scaled, or the folder holds another run.
     """
     network, learnt = start
     rows = np.asarray(rows, dtype=np.int64)
     if len(labels) != len(rows):
         raise InputError(f"Each crystal needs its labels. Received: {len(rows)} crystals, labels of {len(labels)}.")
+    check_force_labels(labels)
     store.check_rule(rule_of(network))
     began = time.perf_counter()
     train, held_out = _split(len(rows), settings)

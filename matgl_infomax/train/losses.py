@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from matgl_infomax.data.forces import ForceLabels
 from matgl_infomax.errors import InputError
 from matgl_infomax.settings.training import FinetuneSettings
 
@@ -295,24 +296,50 @@ def check_range(labels: NDArray[np.float64], names: Sequence[str]) -> None:
         InputError: With the target and what to do.
     """
     for name, column in zip(names, labels.T, strict=True):
+        check_size(column, name)
         values = column[~np.isnan(column)]
-        size = float(np.abs(values).max(initial=0.0))
-        if size > LARGEST_LABEL:
-            raise InputError(
-                f"Target {name}: labels reach {size:.3g}, more than single precision can scale. "
-                "If that stands for a missing value, leave the cell empty; else choose another unit."
-            )
-        if 0 < size < SMALLEST_LABEL:
-            raise InputError(
-                f"Target {name}: labels are at most {size:.3g}, less than single precision can scale. "
-                "Choose another unit."
-            )
         mean, spread = (float(function(values)) if len(values) else 0.0 for function in (np.mean, np.std))
         if len(values) >= ENOUGH and ROUNDING * abs(mean) < spread < abs(mean) / LARGEST_OFFSET:
             raise InputError(
                 f"Target {name}: labels lie around {mean:.6g} and vary by {spread:.3g} only, which single precision "
                 "cannot tell apart. Subtract a constant from all of them."
             )
+
+
+def check_size(values: NDArray[np.float64], name: str) -> None:
+    """Refuse labels that single precision cannot scale, because they are too large, infinite or too small.
+
+    Args:
+        values: in physical units, NaN where missing, any shape.
+        name: of the target.
+
+    Raises:
+        InputError: With the target and what to do.
+    """
+    size = float(np.abs(values[~np.isnan(values)]).max(initial=0.0))
+    if size > LARGEST_LABEL:
+        raise InputError(
+            f"Target {name}: labels reach {size:.3g}, more than single precision can scale. "
+            "If that stands for a missing value, leave the cell empty; else choose another unit."
+        )
+    if 0 < size < SMALLEST_LABEL:
+        raise InputError(
+            f"Target {name}: labels are at most {size:.3g}, less than single precision can scale. Choose another unit."
+        )
+
+
+def check_force_labels(labels: ForceLabels) -> None:
+    """Refuse energies, forces and stresses that single precision cannot scale.
+
+    Args:
+        labels: in eV and angstrom.
+
+    Raises:
+        InputError: With their kind and what to do.
+    """
+    kinds = {"energy": labels.energy, "forces": np.concatenate(labels.forces), "stress": labels.stress}
+    for name, values in kinds.items():
+        check_size(values, name)
 
 
 def refuse_empty(labels: NDArray[np.float64], names: Sequence[str]) -> None:

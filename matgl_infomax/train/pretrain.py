@@ -31,6 +31,7 @@ from matgl_infomax.record import claim_folder
 from matgl_infomax.settings.base import deciding
 from matgl_infomax.settings.training import ModelSettings, PretrainSettings
 from matgl_infomax.train.loop import CHECKPOINT, run_steps
+from matgl_infomax.train.losses import check_force_labels
 from matgl_infomax.train.module import StepModule
 from matgl_infomax.train.predict import embed_rows
 from matgl_infomax.train.probe import (
@@ -280,6 +281,7 @@ def _named_labels(
             "This objective learns from labels, and was given none here. Name them where crystals are read: "
             "matgl-infomax pretrain --objective-options energy=COLUMN."
         )
+    check_force_labels(labels)
     numbers = [store.numbers(row) for row in range(len(store))]
     scale = energy_scale(labels.pick(train), [numbers[row] for row in train])
     known = {str(z): float(e) for z, e in enumerate(scale.reference) if e}

@@ -17,6 +17,7 @@ from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.elements import PROPERTY_NAMES, elemental_properties, standardised_properties
 from matgl_infomax.data.radius import radius_pairs
 from matgl_infomax.errors import InputError
+from matgl_infomax.settings.base import seed_of_32_bits
 
 FOLDS = 5
 PROBES = ("linear", "knn")
@@ -91,7 +92,9 @@ def make_folds(target: Target, owner: NDArray[np.int64], seed: int) -> Folds:
     order = np.random.default_rng(seed).permutation(int(groups.max()) + 1)
     fold = np.empty(len(rows), dtype=np.int64)
     if target.kind == "class":
-        parts = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed).split(rows, values, groups)
+        parts = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed_of_32_bits(seed)).split(
+            rows, values, groups
+        )
         chance = float(np.unique(values, return_counts=True)[1].max() / len(values))
     else:
         parts, chance = GroupKFold(FOLDS).split(rows, groups=order[groups]), 0.0

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from matgl_infomax.errors import DivergedError, InputError
 from matgl_infomax.io import cached_array, sha256_of
+from matgl_infomax.settings.base import seed_of_32_bits
 from matgl_infomax.settings.training import FinetuneSettings, ModelSettings
 
 if TYPE_CHECKING:
@@ -332,7 +333,7 @@ def _model(head: Head, seed: int) -> Any:
     if head == "gaussian":
         return make_pipeline(*prepared(scaled=True), _gaussian_process())
     trees = ExtraTreesRegressor if head == "trees" else RandomForestRegressor
-    return make_pipeline(*prepared(scaled=False), trees(N_TREES, random_state=seed, n_jobs=1))
+    return make_pipeline(*prepared(scaled=False), trees(N_TREES, random_state=seed_of_32_bits(seed), n_jobs=1))
 
 
 def _gaussian_process() -> Any:
@@ -515,5 +516,5 @@ def _regressor(head: str, seed: int) -> Any:
     if head == "ridge":
         return RidgeCV(ALPHAS)
     if head == "mlp":
-        return MLPRegressor(hidden_layer_sizes=(HIDDEN,), max_iter=5000, random_state=seed)
-    return RandomForestRegressor(random_state=seed, n_jobs=1)
+        return MLPRegressor(hidden_layer_sizes=(HIDDEN,), max_iter=5000, random_state=seed_of_32_bits(seed))
+    return RandomForestRegressor(random_state=seed_of_32_bits(seed), n_jobs=1)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matgl_infomax.errors import InputError
-from matgl_infomax.io import atomic_write, sweep_drafts
+from matgl_infomax.io import atomic_write, csv_text, sweep_drafts
 from matgl_infomax.leaderboard.results import COLUMNS, PREDICTIONS, SCORES_FILE, SPEC_FILE, BenchmarkResult, score_table
 from matgl_infomax.record import RunCard
 from matgl_infomax.settings.commands import BenchmarkConfig
@@ -108,10 +108,10 @@ def collect_benchmark(bench: Bench) -> BenchmarkResult:
     spec = spec.model_copy(update={"notes": [*spec.notes, *reading_notes(bench, folds, cards)]})
     result = BenchmarkResult(spec, predictions, score_table(predictions, bench.card.kind), cards)
     write_table(out / PREDICTIONS, predictions)
-    atomic_write(out / SCORES_FILE, result.scores.to_csv(index=False))
+    atomic_write(out / SCORES_FILE, csv_text(result.scores))
     atomic_write(out / SPEC_FILE, result.spec.model_dump_json(indent=1) + "\n")
     if bench.calibrated:
-        atomic_write(out / "calibration.csv", fold_calibration_table(folds).to_csv(index=False))
+        atomic_write(out / "calibration.csv", csv_text(fold_calibration_table(folds)))
     atomic_write(out / "summary.md", f"# {bench.card.name}, {bench.arm}\n\n{result.to_text()}\n")
     return result
 

@@ -17,7 +17,7 @@ from pydantic import Field
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import DivergedError, InputError
-from matgl_infomax.io import atomic_write
+from matgl_infomax.io import atomic_write, csv_text
 from matgl_infomax.leaderboard.kept import KEPT, kept_table
 from matgl_infomax.leaderboard.verdict import (
     PRETRAINING,
@@ -219,7 +219,7 @@ def _write(result: CurveResult, config: CurveConfig) -> None:
         content = kept_table(result.predictions, target=v.target, unit=v.unit, errors_only=config.keep == "errors")
         atomic_write(out / KEPT, content)
     write_table(out / "predictions.parquet", result.predictions)
-    atomic_write(out / "curve.csv", result.frame.to_csv(index=False))
+    atomic_write(out / "curve.csv", csv_text(result.frame))
     result.plot(out / "curve.png")
     if has_several(result.verdict):
         result.plot_ratios(out / "ratios.png")

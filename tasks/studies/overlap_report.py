@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from matgl_infomax.errors import InputError
-from matgl_infomax.io import atomic_write
+from matgl_infomax.io import atomic_write, csv_text
 from matgl_infomax.leaderboard.results import read_benchmark
 from matgl_infomax.leaderboard.scores import CLASS_THRESHOLD
 from matgl_infomax.leaderboard.strata import split_errors
@@ -258,10 +258,10 @@ def _write(out: Path, report: OverlapReport, facts: dict[str, Any]) -> None:
     buffer = io.BytesIO()
     report.overlap.pairs.to_parquet(buffer, index=False)
     atomic_write(out / "pairs.parquet", buffer.getvalue())
-    atomic_write(out / "crystals.csv", report.crystals.to_csv(index=False))
-    atomic_write(out / "folds.csv", report.folds.to_csv(index=False))
+    atomic_write(out / "crystals.csv", csv_text(report.crystals))
+    atomic_write(out / "folds.csv", csv_text(report.folds))
     if len(report.scores):
-        atomic_write(out / "scores.csv", report.scores.to_csv(index=False))
+        atomic_write(out / "scores.csv", csv_text(report.scores))
     else:
         (out / "scores.csv").unlink(missing_ok=True)  # of an earlier report
     atomic_write(out / "overlap.json", json.dumps(facts, indent=1) + "\n")

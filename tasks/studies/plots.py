@@ -17,6 +17,7 @@ from matgl_infomax.data.elements import elemental_properties
 from matgl_infomax.errors import InputError
 from matgl_infomax.io import atomic_write
 from matgl_infomax.leaderboard.verdict import Paired, Verdict, against_scratch
+from matgl_infomax.settings.base import seed_of_32_bits
 from matgl_infomax.tasks.matbench.task import Task
 from matgl_infomax.tasks.studies.overlap import LEVELS
 
@@ -82,13 +83,17 @@ def project(vectors: NDArray[np.float64], method: str, seed: int) -> NDArray[np.
         points = PCA(2, svd_solver="full").fit_transform(scaled)
     elif method == "tsne":
         perplexity = min(30.0, (len(vectors) - 1) / 3)
-        points = TSNE(2, perplexity=perplexity, init="pca", random_state=seed, n_jobs=1).fit_transform(scaled)
+        points = TSNE(2, perplexity=perplexity, init="pca", random_state=seed_of_32_bits(seed), n_jobs=1).fit_transform(
+            scaled
+        )
     else:
         # With a seed UMAP works with one thread, and says so.
         neighbours = min(15, len(vectors) - 1)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            points = _umap().UMAP(n_neighbors=neighbours, random_state=seed, n_jobs=1).fit_transform(scaled)
+            points = (
+                _umap().UMAP(n_neighbors=neighbours, random_state=seed_of_32_bits(seed), n_jobs=1).fit_transform(scaled)
+            )
     return np.asarray(points, dtype=np.float64)
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
-from matgl_infomax.io import atomic_write, read_json, sha256_of
+from matgl_infomax.io import atomic_write, csv_text, read_json, sha256_of
 from matgl_infomax.record import peak_memory_mb, versions
 from matgl_infomax.settings.base import deciding
 from matgl_infomax.settings.commands import ProbeConfig
@@ -340,7 +340,7 @@ def _write(result: ProbeResult) -> None:
     out = result.out
     frames = {"scores": result.scores, "comparisons": result.comparisons, "vectors": result.vectors}
     for name, frame in frames.items():
-        atomic_write(out / f"{name}.csv", frame.to_csv(index=False))
+        atomic_write(out / f"{name}.csv", csv_text(frame))
     lines = {name: json.loads(frame.to_json(orient="records")) for name, frame in frames.items()}
     card = {**result.facts, "left_out": list(result.left_out), **lines}
     atomic_write(out / "probe.json", json.dumps(card, indent=1) + "\n")

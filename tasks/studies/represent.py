@@ -16,7 +16,7 @@ from tqdm import tqdm
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
-from matgl_infomax.io import atomic_write, cached_array, sha256_of
+from matgl_infomax.io import atomic_write, cached_array, csv_text, sha256_of
 from matgl_infomax.leaderboard.statistics import Comparison, compare
 from matgl_infomax.leaderboard.verdict import markdown_table
 from matgl_infomax.record import RunCard
@@ -217,7 +217,7 @@ def _write(study: Representation, result: RepresentResult) -> None:
         old.unlink()  # an earlier call may have drawn what this one does not
     frames = {"fits": result.fits, "comparisons": result.comparisons, "failures": result.failures}
     for name, frame in {**frames, "map": result.points}.items():
-        atomic_write(out / f"{name}.csv", frame.to_csv(index=False))
+        atomic_write(out / f"{name}.csv", csv_text(frame))
     truth = study.labels[study.parts.test]
     guess = float(np.abs(truth - np.median(truth)).mean())
     title = f"{study.task}, fold {config.fold}: {len(truth)} test crystals, {config.repeats} draws of labels"

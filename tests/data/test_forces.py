@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
@@ -58,6 +59,26 @@ def test_what_is_missing_is_nan_and_what_does_not_fit_is_refused():
         force_labels([salt(f=FORCES.ravel(), s=np.zeros(5))], columns)
     with pytest.raises(InputError, match="No label was named"):
         force_labels([salt()], LabelColumns())
+
+
+@pytest.mark.parametrize("name", ["f", "s"])
+def test_an_infinite_label_is_not_a_missing_one(name, tmp_path):
+    columns = LabelColumns(energy="e", forces="f", stress="s")
+    arrays = {"f": FORCES.ravel().copy(), "s": STRESS.copy()}
+    arrays[name][1] = -np.inf
+    with pytest.raises(InputError, match=rf"salt: a value in the column {name} is not finite"):
+        force_labels([salt(**arrays)], columns)
+    frame = pd.DataFrame(
+        {
+            "lattice": [4.0 * np.eye(3).ravel()],
+            "atomic_numbers": [[11]],
+            "frac_coords": [[0, 0, 0]],
+            name: [arrays[name]],
+        }
+    )
+    found = read_crystals(frame, arrays=[name], on_error="skip")
+    assert found[0].arrays == {}
+    assert f"column '{name}': a value is not finite" in found.bad[0].reason
 
 
 def test_element_energies_are_fitted_and_taken_off():

@@ -23,11 +23,29 @@ def frame(header: str, atoms: str = SALT, columns: str = "species:S:1:pos:R:3") 
     return f"2\n{LATTICE} Properties={columns} {header}\n{atoms}"
 
 
-@pytest.mark.parametrize("written", ["007", "1e5", "1.10", "1.1", "1_5", "0", "-0", "12345678901234567890"])
+@pytest.mark.parametrize(
+    "written", ["007", "1e5", "1.10", "1.1", "1_5", "0", "-0", "12345678901234567890", "T", "F", "true"]
+)
 @pytest.mark.parametrize("quote", ["{}", '"{}"', "'{}'"], ids=["bare", "double", "single"])
 def test_ids_stay_as_written(written: str, quote: str, tmp_path: Path) -> None:
     (tmp_path / "set.extxyz").write_text(frame(f"id={quote.format(written)}"))
     assert read_crystals(tmp_path / "set.extxyz").ids == [written]
+
+
+@pytest.mark.parametrize("written", ["1 2 3", "0 1", "{1 2}", "[1, 2, 3]", "T F", "None"])
+def test_ids_that_look_like_lists_stay_as_written(written: str, tmp_path: Path) -> None:
+    (tmp_path / "set.extxyz").write_text(frame(f'id="{written}"'))
+    assert read_crystals(tmp_path / "set.extxyz").ids == [written]
+
+
+@pytest.mark.parametrize("quote", ["{}", '"{}"'], ids=["bare", "double"])
+def test_a_truth_value_is_a_label_or_a_name(quote: str, tmp_path: Path) -> None:
+    """Columns that are ids only by the user's word hold truth values too."""
+    words = ["T", "F"]
+    text = "".join(frame(f"name={quote.format(word)} metal={word}") for word in words)
+    (tmp_path / "set.extxyz").write_text(text)
+    found = read_crystals(tmp_path / "set.extxyz", id_column="name", targets=["metal"])
+    assert [(c.id, c.labels) for c in found] == [("T", {"metal": 1.0}), ("F", {"metal": 0.0})]
 
 
 def test_ids_find_their_labels(tmp_path: Path) -> None:

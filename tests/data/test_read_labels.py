@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 from matgl_infomax.data.crystal import Crystal
-from matgl_infomax.data.read import Crystals, read_crystals, to_label, without_formulas
+from matgl_infomax.data.read import Crystals, read_crystals, to_label
 from matgl_infomax.errors import InputError
+from matgl_infomax.io import csv_text
 
 
 def write_vasp(crystal: Crystal, path: Path) -> None:
@@ -128,13 +129,27 @@ def test_table_wins_over_columns(crystals: list[Crystal], tmp_path: Path) -> Non
 
 
 def test_ids_that_a_spreadsheet_would_run(crystals: list[Crystal], tmp_path: Path) -> None:
-    names = ["=1+1", "@sum", "+x", "-a", "-1", "plain"]
+    # The last two differ by an apostrophe only, so that a reading without the rule would exchange them.
+    names = ["@sum", "+x", "-a", "-1", "=1+1", "'=1+1"]
     structures = [c.to_structure() for c in crystals[: len(names)]]
-    table = without_formulas(pd.DataFrame({"id": names, "y": np.arange(6.0)}))
-    assert table["id"].tolist() == ["'=1+1", "'@sum", "'+x", "'-a", "-1", "plain"]
-    table.to_csv(tmp_path / "labels.csv", index=False)
+    text = csv_text(pd.DataFrame({"id": names, "=y": np.arange(6.0)}))
+    assert text.split() == ["id,'=y", "'@sum,0.0", "'+x,1.0", "'-a,2.0", "-1,3.0", "'=1+1,4.0", "''=1+1,5.0"]
+    (tmp_path / "labels.csv").write_text(text)
     found = read_crystals(pd.DataFrame({"structure": structures}, index=names), labels_file=tmp_path / "labels.csv")
-    assert {c.id: c.labels["y"] for c in found} == dict(zip(names, np.arange(6.0).tolist(), strict=True))
+    assert {c.id: c.labels["=y"] for c in found} == dict(zip(names, np.arange(6.0).tolist(), strict=True))
+
+
+def test_an_id_with_an_apostrophe_of_its_own(crystals: list[Crystal], tmp_path: Path) -> None:
+    """A table that somebody else wrote, without the rule, still finds its crystal where no other is meant."""
+    (tmp_path / "labels.csv").write_text("id,y\n'=a,7\n")
+    frame = pd.DataFrame({"structure": [crystals[0].to_structure()]}, index=["'=a"])
+    assert read_crystals(frame, labels_file=tmp_path / "labels.csv")[0].labels == {"y": 7.0}
+
+
+def test_an_empty_name_of_the_labels_is_named(crystals: list[Crystal]) -> None:
+    frame = pd.DataFrame({"structure": [crystals[0].to_structure()]})
+    with pytest.raises(InputError, match="Option labels_file is empty"):
+        read_crystals(frame, labels_file="")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

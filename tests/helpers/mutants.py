@@ -211,7 +211,19 @@ BYTES = (flip_bit, lost_bytes, more_bytes, zero_bytes, double_bytes, cut_bytes)
 TAG = re.compile(r"^_\S+", flags=re.MULTILINE)
 TRIPLET = re.compile(r"(?<=')[^'\n]*,[^'\n]*,[^'\n]*(?=')")
 QUOTED = re.compile(r"'[^'\n]*'")
-GROUPS = ("P 1", "F m -3 m", "P 21/c", "R -3 m", "R -3 m:H", "F d -3 m:2", "P m -3 m", "C 2/m", "nonsense", "F m 3 m", "?")
+GROUPS = (
+    "P 1",
+    "F m -3 m",
+    "P 21/c",
+    "R -3 m",
+    "R -3 m:H",
+    "F d -3 m:2",
+    "P m -3 m",
+    "C 2/m",
+    "nonsense",
+    "F m 3 m",
+    "?",
+)
 HALLS = ("P 1", "-P 1", "-F 4 2 3", "-P 2ybc", '-R 3 2"', "F 4d 2 3 -1d", "nobody", "-I 2ya", "?")
 
 
@@ -294,7 +306,9 @@ def lost_loop(text: str, rng: Rng) -> str:
 
 def more_column(text: str, rng: Rng) -> str:
     """A column of sites without values, or values without a column."""
-    old, new = rng.choice((("_atom_site_fract_z\n", "_atom_site_fract_z\n_atom_site_B_iso\n"), ("_atom_site_label\n", "")))
+    old, new = rng.choice(
+        (("_atom_site_fract_z\n", "_atom_site_fract_z\n_atom_site_B_iso\n"), ("_atom_site_label\n", ""))
+    )
     return text.replace(old, new)
 
 
@@ -366,7 +380,13 @@ def same_tag_case(text: str, rng: Rng) -> str:
 
 
 def same_dots(text: str, rng: Rng) -> str:
-    names = ("_space_group_symop_operation", "_space_group_name", "_atom_site_fract", "_atom_site_label", "_cell_length")
+    names = (
+        "_space_group_symop_operation",
+        "_space_group_name",
+        "_atom_site_fract",
+        "_atom_site_label",
+        "_cell_length",
+    )
     for name in names:
         head, _, tail = name.rpartition("_")
         text = text.replace(f"{name}", f"{head}.{tail}")
@@ -432,7 +452,9 @@ def same_columns(text: str, rng: Rng) -> str:
     rows = [line.split() for line in lines if not line.startswith("_")]
     order = list(range(len(tags)))
     rng.shuffle(order)
-    return "\n".join([f"{head}loop_", *(tags[k] for k in order), *(" ".join(row[k] for k in order) for row in rows), ""])
+    return "\n".join(
+        [f"{head}loop_", *(tags[k] for k in order), *(" ".join(row[k] for k in order) for row in rows), ""]
+    )
 
 
 def same_remarks(text: str, rng: Rng) -> str:
@@ -457,7 +479,9 @@ def same_uncertainty(text: str, rng: Rng) -> str:
 def same_words(text: str, rng: Rng) -> str:
     """Tabs and indents; a byte order mark."""
     text = re.sub(r"(?m)^(?=[A-Z'])", rng.choice(("  ", "\t", "")), text)
-    text = re.sub(r"(?m)^(?!_|data|#)(.*)$", lambda match: match[0].replace(" ", "\t"), text) if "'" not in text else text
+    text = (
+        re.sub(r"(?m)^(?!_|data|#)(.*)$", lambda match: match[0].replace(" ", "\t"), text) if "'" not in text else text
+    )
     return rng.choice(("", "\ufeff")) + text
 
 

@@ -1,7 +1,7 @@
-"""Second readers of crystals, none of which shares code with ours where it matters, and the comparison of two readings.
+"""Second readers of crystals that share no code with ours where it matters, and the comparison of two readings.
 
-ASE reads CIFs by a parser and tables of its own; gemmi places atoms by its own code; the other formats are so plain that
-a few lines read them.
+For CIFs ASE reads the text and gemmi places the atoms, or gemmi does both; ours reads by gemmi, places by pymatgen. The
+other formats are so plain that a few lines read them.
 """
 
 from __future__ import annotations
@@ -95,8 +95,8 @@ def _operations(tags: Any) -> list[gemmi.Op]:
     name = first("_symmetry_space_group_name_h-m", "_space_group_name_h-m_alt", "_space_group.name_h-m_alt")
     number = first("_symmetry_int_tables_number", "_space_group_it_number", "_space_group.it_number")
     if name:
-        a, b, c, alpha, beta, gamma = tags.get_cellpar()
-        group = gemmi.find_spacegroup_by_name(str(name), float(alpha), float(gamma))
+        angles = [float(angle) for angle in tags.get_cellpar()[3:]]
+        group = gemmi.find_spacegroup_by_name(str(name), angles[0], angles[2])
         if group is None:
             raise ValueError(f"unknown group {name}")
         return list(group.operations())

@@ -31,6 +31,36 @@ def test_networks_that_make_no_force_field_are_refused(name, crystals, tmp_path)
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("kind", "value", "sentence"),
+    [
+        ("energy", 1e32, "Target energy: labels reach .*e.3[0-9], more than single precision can scale"),
+        ("forces", 1e31, "Target forces: labels reach 1e.31"),
+        ("stress", 1e33, "Target stress: labels reach .*e.3[0-9]"),
+        ("forces", 1e-35, "Target forces: labels are at most 1e-35, less than single precision can scale"),
+    ],
+)
+def test_labels_that_single_precision_cannot_hold_are_refused(kind, value, sentence, crystals, tmp_path):
+    """In force fields and where a pretraining names labels."""
+    column = getattr(COLUMNS, kind)
+    items = []
+    for crystal in frames(crystals):
+        labels, arrays = dict(crystal.labels), dict(crystal.arrays)
+        if kind == "energy":
+            labels[column] = value
+        else:
+            arrays[column] = np.full_like(arrays[column], value)
+        items.append(replace(crystal, labels=labels, arrays=arrays))
+    model = ModelSettings(name="m3gnet", options=SMALL["m3gnet"])
+    machine = {"cache": tmp_path, "prepare_processes": 1, "progress": False}
+    with pytest.raises(InputError, match=sentence):
+        forcefield(items, COLUMNS, tmp_path / "out", model=model, settings=SHORT, **machine)
+    named = {name: getattr(COLUMNS, name) for name in ("energy", "forces", "stress")}
+    settings = PretrainSettings(steps=2, objective="supervised", objective_options=named)
+    with pytest.raises(InputError, match=sentence):
+        pretrain(items, tmp_path / "pre", model=model, settings=settings, **machine)
+
+
 def test_made_up_stress_is_negative_under_compression(crystals):
     labels = force_labels(frames(crystals), COLUMNS)
     pressed = [np.trace(stress) for stress in labels.stress]
