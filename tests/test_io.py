@@ -124,5 +124,5 @@ def test_a_table_comes_back_as_it_was(tmp_path):
 
 @pytest.mark.parametrize("value", [None, "", "  "])
 def test_an_empty_path_is_no_path(value):
-    with pytest.raises(InputError, match="Option out is empty. Received: "):
+    with pytest.raises(InputError, match=r"Option out is empty\. Received: "):
         given_path(value, "out")

@@ -69,10 +69,13 @@ def blocks_with_atoms(text: str) -> list[CifBlock]:
     if len(starts) > 1:
         inside = _text_fields(text)
         starts = [start for start in starts if not any(low <= start < high for low, high in inside)]
+    heads = starts[:]
+    if starts and any(_like_data(line) for line in text[: starts[0]].split("\n")):
+        starts[0] = 0  # lost lines; the syntax is wrong there, which is to be told
     found = []
-    for start, end in zip(starts, [*starts[1:], len(text)], strict=False):
+    for head, start, end in zip(heads, starts, [*starts[1:], len(text)], strict=False):
         part = text[start:end]
-        name = part.split(None, 1)[0][5:]
+        name = text[head:end].split(None, 1)[0][5:]
         block = CifBlock(name, part, 1 + text.count("\n", 0, start))
         if _lists_atoms(block):
             found.append(block)
@@ -103,6 +106,14 @@ def _lists_atoms(block: CifBlock) -> bool:
         return bool(outside) and any(_POSITION.match(tag) for tag in values_of(block))
     except UnreadableError:
         return True
+
+
+def _like_data(line: str) -> bool:
+    """Whether a line looks like a tag, an operation or a site, and not like a remark."""
+    words = line.partition("#")[0].replace("'", " ").replace('"', " ")
+    if words.lstrip().lower().startswith(("_", "loop_")) or _OPERATION_LINE.match(words):
+        return True
+    return sum(_NUMBER.fullmatch(word) is not None for word in words.split()) >= 3
 
 
 _OPERATION_LINE = re.compile(
@@ -205,6 +216,10 @@ def _matters(lines: Sequence[str], number: int) -> bool:
     above = next((line for line in lines[number::-1] if line.lstrip().startswith("_")), "_cell_")
     after = next((line for line in lines[number:] if line.lstrip().startswith("_")), "")
     is_loop = lines[number].lstrip().lower().startswith("loop_")
+    if not lines[number].lstrip().startswith("_") and not is_loop and _like_data(lines[number]):
+        # Values below a single remark may be those of the loop that it cuts in two.
+        loop = next((k for k in range(number, -1, -1) if lines[k].lstrip().lower().startswith("loop_")), 0)
+        above += " " + next((line for line in lines[loop:number] if line.lstrip().startswith("_")), "")
     text = f"{lines[number]} {above} {after if is_loop else ''}".lower()
     return is_loop or any(_plain_tag(word).startswith(_WANTED) for word in text.split())
 

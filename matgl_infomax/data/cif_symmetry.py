@@ -513,7 +513,9 @@ def _tabulated() -> frozenset[frozenset[int]]:
 def _named(stated: Stated, symbols: dict[str, tuple[Setting, ...]], numbers: set[int | None]) -> tuple[Operations, ...]:
     """Groups by name alone; without any name the cell lists all its atoms."""
     known = {symbol: settings for symbol, settings in symbols.items() if settings}
-    if not known and not numbers - {None}:
+    # A symbol that nobody knows may name other axes than those which the number alone would mean.
+    unclear = bool(symbols) and not known and not all(_one_choice_of_axes(number) for number in numbers - {None})
+    if unclear or (not known and not numbers - {None}):
         if stated.names:
             raise UnreadableError(
                 f"space group not understood: {', '.join(repr(name) for name in stated.names)}. "
@@ -526,6 +528,14 @@ def _named(stated: Stated, symbols: dict[str, tuple[Setting, ...]], numbers: set
     if not shared:
         raise _contradiction(stated, f"the named group {stated.names[0]!r}")
     return tuple({setting.operations.key: setting.operations for setting in shared}.values())
+
+
+@cache
+def _one_choice_of_axes(number: int | None) -> bool:
+    """Whether the tables have a group in its standard setting alone, with both origins where it has two."""
+    standard = {setting.operations.key for setting in settings_of_number(number or 0)}
+    every = {s.operations.key for held in _settings().values() for _, s in held if s.number == number}
+    return every == standard
 
 
 # The same operations for pymatgen, which places the atoms.

@@ -185,7 +185,13 @@ def _plain_reason(error: Exception) -> str:
     text = shorten(str(error)) or "no further reason given"
     if isinstance(error, (IndexError, AssertionError)):
         return f"truncated or malformed: {text}"
-    return f"cannot be read: {type(error).__name__}: {text}"
+    if isinstance(error, (TypeError, KeyError, AttributeError)):
+        return f"damaged or malformed: something is missing or of another kind ({text})"
+    return (
+        f"cannot be read: {text}"
+        if isinstance(error, ValueError)
+        else f"cannot be read: {type(error).__name__}: {text}"
+    )
 
 
 def shorten(text: str, limit: int = 160) -> str:
@@ -235,7 +241,10 @@ def plain_numbers(values: Any) -> NDArray[np.float64]:
     Raises:
         ValueError: If something in it is no number.
     """
-    found = np.asarray(values)
+    try:
+        found = np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"{shorten(repr(values), 60)} holds lists of different lengths") from error
     if found.dtype.kind in "OU" and any("_" in str(item) for item in found.ravel()):
         raise ValueError(f"{shorten(repr(values), 60)} holds a number with an underscore")
     return found.astype(np.float64)
@@ -295,6 +304,19 @@ def _decode_dict(data: Mapping[str, Any]) -> Arrays:
     """Arrays of a pymatgen ``Structure`` dict, ten times faster than by way of the ``Structure``."""
     if "lattice" not in data or "sites" not in data:
         raise UnreadableError("no pymatgen Structure: 'lattice' and 'sites' are needed")
+    try:
+        return _decode_sites(data)
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise UnreadableError(f"no pymatgen Structure, or a damaged one: {shorten(what)}") from error
+
+
+def _decode_sites(data: Mapping[str, Any]) -> Arrays:
+    """Arrays of a dict that has a lattice and sites.
+
+    Raises:
+        KeyError, TypeError, IndexError, AttributeError: If something else stands where a value should be.
+    """
     symbols: list[str] = []
     for site in data["sites"]:
         species = site["species"]

@@ -230,7 +230,7 @@ def read_parquet(path: Path, id: str, wanted: frozenset[str], alone: bool) -> li
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
             schema = file.schema_arrow
             _refuse_twins(schema.names)
             lists = tuple(f.name for f in schema if pa.types.is_nested(f.type) and f.name not in (*ENCODING, STRUCTURE))
@@ -242,8 +242,10 @@ def read_parquet(path: Path, id: str, wanted: frozenset[str], alone: bool) -> li
             kept = [name for name in schema.names if name in wanted and name not in ENCODING]
             columns = [*(ENCODING if plain else [STRUCTURE]), *kept]
             batches = list(_batches(file, columns, unpacked_limit(path.stat().st_size)))
-    except pa.ArrowInvalid as error:
-        raise UnreadableError("truncated or no parquet file") from error
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the file could not be opened
+        raise UnreadableError("truncated or no parquet file, or a damaged one") from error
     entries: list[Draft | BadEntry] = []
     prefix = "" if alone else f"{id}:"
     for batch in batches:

@@ -412,11 +412,12 @@ def read_label_table(path: Path, targets: Sequence[str], id_column: str | None =
     ids = next((name for name in (id_column, *ID_COLUMNS) if name in header), None)
     if ids is None:
         wanted = id_column or "id"
-        raise InputError(f"{path} has no column '{wanted}' that names the crystals. Received: {', '.join(header)}.")
+        found = printable(", ".join(header))
+        raise InputError(f"{path} has no column '{wanted}' that names the crystals. Received: {found}.")
     offered = tuple(name for name in header if name not in (ids, ""))
     columns = tuple(name for name in offered if not targets or name in targets)
     if not offered:
-        raise InputError(f"{path} has no column of labels. Received: {', '.join(header)}.")
+        raise InputError(f"{path} has no column of labels. Received: {printable(', '.join(header))}.")
     rows: list[tuple[str, str, dict[str, str]]] = []
     bad: list[BadEntry] = []
     seen: set[str] = set()

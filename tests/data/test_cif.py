@@ -385,6 +385,25 @@ def test_remarks_that_break_the_rules_harm_nothing() -> None:
         read(cif().replace("_cell_length_a 5.64", "_cell_length_a 5 64"))
 
 
+def test_a_remark_that_cuts_a_loop_loses_no_line() -> None:
+    """The operations below the remark are lost, and those above it form a group of their own."""
+    operations = "loop_\n_symmetry_equiv_pos_as_xyz\n'x,y,z'\n'-x,-y,z'\n_remark\n'-x,y,-z'\n'x,-y,-z'\n"
+    with pytest.raises(UnreadableError, match=r"malformed CIF: line 14: .*in data_a"):
+        read(cif(operations))
+    assert content(read(cif(operations.replace("_remark\n", "")))) == {"Na": 1, "Cl": 1}
+    sites = cif().replace("Cl1 Cl", "_remark\nhere\nCl1 Cl")
+    with pytest.raises(UnreadableError, match="malformed CIF"):
+        read(sites)
+
+
+@pytest.mark.parametrize("line", ["K1 K 0.5 0 0", "_cell_length_c 11.28", "'-x,-y,-z'", "loop_"])
+def test_lines_before_the_first_block_are_not_lost(line: str) -> None:
+    with pytest.raises(UnreadableError, match=r"malformed CIF: line 1: .*in data_a"):
+        read(f"{line}\n{cif()}")
+    for remark in ("Made by somebody in 2 steps", "<html>", f"# {line}"):
+        assert content(read(f"{remark}\n{cif()}")) == {"Na": 1, "Cl": 1}
+
+
 def test_values_have_one_spelling_of_tags() -> None:
     block = blocks_with_atoms("data_b\n_Cell.Length_A 5(1)\n_atom_site.fract_x ?\n_symmetry_Int_Tables_number_ '2'\n")[
         0

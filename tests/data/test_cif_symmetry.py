@@ -266,13 +266,32 @@ def test_statements_that_agree(stated: Stated) -> None:
 
 
 @pytest.mark.parametrize(
-    "stated", [Stated(symbols=("F m -3 q",)), Stated(schoenflies=("what",)), Stated(numbers=("300",))]
+    "stated",
+    [
+        Stated(symbols=("F m -3 q",)),
+        Stated(schoenflies=("what",)),
+        Stated(numbers=("300",)),
+        Stated(symbols=("C 1 2/q 1",), numbers=("15",)),
+        Stated(symbols=("nobody",), schoenflies=("C2h^6",)),
+    ],
 )
 def test_a_group_that_nobody_knows_is_not_p1(stated: Stated) -> None:
     with pytest.raises(UnreadableError, match=r"space group not understood|contradiction"):
         choices(stated)
     with pytest.raises(UnreadableError, match="Hall symbol not understood: 'nobody'"):
         choices(Stated(hall=("nobody",)))
+
+
+@pytest.mark.parametrize("number", [14, 62, 136, 225, 227])
+def test_an_unknown_symbol_beside_a_number_with_one_choice_of_axes(number: int) -> None:
+    """Of 225 there is one setting and of 227 two origins, both offered; 14 has nine choices of axes and 62 six."""
+    stated = Stated(symbols=("nobody",), numbers=(str(number),))
+    if number in (14, 62):
+        with pytest.raises(UnreadableError, match="space group not understood: 'nobody'"):
+            choices(stated)
+    else:
+        assert choices(stated) == choices(Stated(numbers=(str(number),)))
+        assert len(choices(stated)) == (2 if number == 227 else 1)
 
 
 def test_without_any_name_the_cell_lists_all_atoms() -> None:

@@ -12,6 +12,7 @@ import random
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from tests.helpers.fuzz_bases import (
     DISORDERED,
@@ -36,14 +37,14 @@ class Mutant:
 
     Attributes:
         name: of the file; its ending chooses the reader.
-        crystal: key of ``KNOWN`` that the sound file holds; None for one that is refused.
+        crystals: keys of ``KNOWN`` that the sound file holds; none for one that is refused.
         mutations: what was done.
         data: its bytes.
         same: it still says the same, so it has to be read.
     """
 
     name: str
-    crystal: str | None
+    crystals: tuple[str, ...]
     mutations: str
     data: bytes
     same: bool = False
@@ -495,68 +496,103 @@ RESPELLINGS = (
 # The corpus.
 
 
-def _text_mutant(name: str, crystal: str | None, text: str, more: tuple[Callable[..., str], ...], rng: Rng) -> Mutant:
+def _text_mutant(
+    name: str, crystals: tuple[str, ...], text: str, more: tuple[Callable[..., str], ...], rng: Rng
+) -> Mutant:
     """One to three mutations of a text; every sixth is one of its bytes."""
     if rng.random() < 1 / 6:
         change = rng.choice(BYTES)
-        return Mutant(name, crystal, change.__name__, change(text.encode(), rng))
+        return Mutant(name, crystals, change.__name__, change(text.encode(), rng))
     changes = [rng.choice((*TEXT, *more, *more)) for _ in range(rng.choice((1, 1, 1, 2, 3)))]
     for change in changes:
         text = change(text, rng) if text.strip() else text
-    return Mutant(name, crystal, " ".join(change.__name__ for change in changes), text.encode())
+    return Mutant(name, crystals, " ".join(change.__name__ for change in changes), text.encode())
 
 
 def _cif(rng: Rng) -> Mutant:
     if rng.random() < 0.05:
-        return _text_mutant("a.cif", None, DISORDERED, CIF, rng)
+        return _text_mutant("a.cif", (), DISORDERED, CIF, rng)
     crystal = rng.choice(sorted(KNOWN))
     text = cif_text(KNOWN[crystal], rng.choice(STYLES))
     if rng.random() < 0.75:
-        return _text_mutant("a.cif", crystal, text, CIF, rng)
+        return _text_mutant("a.cif", (crystal,), text, CIF, rng)
     changes = rng.sample(RESPELLINGS, rng.choice((1, 2)))
     changes.sort(key=RESPELLINGS.index)
     for change in changes:
         text = change(text, rng)
-    return Mutant("a.cif", crystal, " ".join(change.__name__ for change in changes), text.encode(), same=True)
+    return Mutant("a.cif", (crystal,), " ".join(change.__name__ for change in changes), text.encode(), same=True)
+
+
+def _blocks(rng: Rng) -> Mutant:
+    """Two crystals in one file; the first block, the second or what stands between them is damaged."""
+    names = tuple(rng.sample(sorted(KNOWN), 2))
+    texts = [cif_text(KNOWN[name], rng.choice(STYLES)) for name in names]
+    between = rng.choice(
+        ("", "\n\n# END\n", "data_empty\n_cell_length_a 3\n", ";", "loop_\n", "data_\n", "Na9 Na 0.1 0.2 0.3\n")
+    )
+    if between in ("", "\n\n# END\n", "data_empty\n_cell_length_a 3\n") and rng.random() < 0.5:
+        return Mutant("a.cif", names, "two blocks", (texts[0] + between + texts[1]).encode(), same=True)
+    change = rng.choice((*TEXT, *CIF))
+    place = rng.randrange(2)
+    texts[place] = change(texts[place], rng)
+    return Mutant("a.cif", names, f"{change.__name__} in block {place}", (texts[0] + between + texts[1]).encode())
 
 
 def _poscar(rng: Rng) -> Mutant:
     crystal = rng.choice(sorted(KNOWN))
     text = poscar_text(crystal, rng.choice(POSCAR_STYLES))
-    return _text_mutant(rng.choice(("POSCAR", "a.vasp", "CONTCAR_1")), crystal, text, (), rng)
+    return _text_mutant(rng.choice(("POSCAR", "a.vasp", "CONTCAR_1")), (crystal,), text, (), rng)
 
 
 def _extxyz(rng: Rng) -> Mutant:
     crystal = rng.choice(sorted(KNOWN))
-    return _text_mutant(rng.choice(("a.extxyz", "a.xyz")), crystal, extxyz_text(crystal), (), rng)
+    return _text_mutant(rng.choice(("a.extxyz", "a.xyz")), (crystal,), extxyz_text(crystal), (), rng)
 
 
 def _json(rng: Rng) -> Mutant:
     crystal = rng.choice(sorted(KNOWN))
-    return _text_mutant("a.json", crystal, json_text(crystal, rng.choice(JSON_STYLES)), (), rng)
+    return _text_mutant("a.json", (crystal,), json_text(crystal, rng.choice(JSON_STYLES)), (), rng)
 
 
-PACKERS = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
+PACKERS = {".gz": partial(gzip.compress, mtime=0), ".bz2": bz2.compress, ".xz": lzma.compress}
 
 
 def _packed(rng: Rng) -> Mutant:
     crystal, ending = rng.choice(sorted(KNOWN)), rng.choice(sorted(PACKERS))
     change = rng.choice(BYTES)
     data = PACKERS[ending](cif_text(KNOWN[crystal], "listed").encode())
-    return Mutant(f"a.cif{ending}", crystal, change.__name__, change(data, rng))
+    return Mutant(f"a.cif{ending}", (crystal,), change.__name__, change(data, rng))
 
 
 def _parquet(rng: Rng) -> Mutant:
     crystal, change = rng.choice(sorted(KNOWN)), rng.choice(BYTES)
-    return Mutant("a.parquet", crystal, change.__name__, change(parquet_bytes(crystal), rng))
+    return Mutant("a.parquet", (crystal,), change.__name__, change(parquet_bytes(crystal), rng))
 
 
 def _database(rng: Rng) -> Mutant:
     crystal, change = rng.choice(sorted(KNOWN)), rng.choice(BYTES)
-    return Mutant("a.db", crystal, change.__name__, change(database_bytes(crystal), rng))
+    return Mutant("a.db", (crystal,), change.__name__, change(database_bytes(crystal), rng))
 
 
-SHARES = {_cif: 1200, _poscar: 220, _extxyz: 200, _json: 160, _packed: 100, _parquet: 70, _database: 50}
+def _labels(rng: Rng) -> Mutant:
+    """A table of labels."""
+    separator = rng.choice(",;\t")
+    rows = [["id", "y", "z"], *([f"a{k}", f"{rng.uniform(-9, 9):.3f}", str(rng.randrange(99))] for k in range(6))]
+    text = "\n".join([*(separator.join(row) for row in rows), ""])
+    return _text_mutant("labels.csv", (), text, (odd_number, odd_number, lost_word), rng)
+
+
+SHARES = {
+    _cif: 1060,
+    _blocks: 100,
+    _poscar: 220,
+    _extxyz: 200,
+    _json: 160,
+    _packed: 80,
+    _parquet: 70,
+    _database: 50,
+    _labels: 60,
+}
 """Mutants of each format: 2,000."""
 
 

@@ -49,15 +49,15 @@ def why_other(ours: Found, other: Found) -> str | None:
     return None
 
 
-def cif_by_ase(text: str) -> Found:
-    """The first block with atoms: ASE reads the text, gemmi's operations place the atoms.
+def cif_by_ase(text: str, number: int = 0) -> Found:
+    """A block with atoms, by its number: ASE reads the text, gemmi's operations place the atoms.
 
     Raises:
         Exception: Of any kind, where ASE or gemmi cannot read it; ValueError for disorder.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        tags = next(b for b in parse_cif(io.BytesIO(text.encode())) if "_atom_site_fract_x" in b)
+        tags = [block for block in parse_cif(io.BytesIO(text.encode())) if "_atom_site_fract_x" in block][number]
         symbols = tags.get_symbols()
     if any(share not in (1, "?", ".") for share in tags.get("_atom_site_occupancy", ())):
         raise ValueError("disordered")
@@ -103,10 +103,10 @@ def _operations(tags: Any) -> list[gemmi.Op]:
     return list(gemmi.find_spacegroup_by_number(int(number) if number else 1).operations())
 
 
-def cif_by_gemmi(text: str) -> Found:
-    """The first block with atoms; gemmi reads the symmetry and places the atoms."""
+def cif_by_gemmi(text: str, number: int = 0) -> Found:
+    """A block with atoms, by its number; gemmi reads the symmetry and places the atoms."""
     document = gemmi.cif.read_string(text)
-    block = next(block for block in document if block.find_values("_atom_site_fract_x"))
+    block = [block for block in document if block.find_values("_atom_site_fract_x")][number]
     small = gemmi.make_small_structure_from_block(block)
     sites = small.get_all_unit_cell_sites()
     if any(site.occ != 1 for site in sites):
@@ -115,7 +115,7 @@ def cif_by_gemmi(text: str) -> Found:
     return numbers, np.array(small.cell.orth.mat.tolist()).T, np.array([site.fract.tolist() for site in sites])
 
 
-def poscar_by_ase(text: str) -> Found:
+def poscar_by_ase(text: str, number: int = 0) -> Found:
     """A POSCAR."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -123,7 +123,7 @@ def poscar_by_ase(text: str) -> Found:
     return found.numbers, found.cell.array, found.get_scaled_positions()
 
 
-def extxyz_by_hand(text: str) -> Found:
+def extxyz_by_hand(text: str, number: int = 0) -> Found:
     """The one frame of a file whose columns begin with the symbol and the position."""
     lines = text.split("\n")
     count = int(lines[0])
@@ -134,7 +134,7 @@ def extxyz_by_hand(text: str) -> Found:
     return numbers, lattice, places @ np.linalg.inv(lattice)
 
 
-def json_by_pymatgen(text: str) -> Found:
+def json_by_pymatgen(text: str, number: int = 0) -> Found:
     """The one structure of a file."""
     whole = json.loads(text)
     if isinstance(whole, list):
@@ -147,9 +147,9 @@ def json_by_pymatgen(text: str) -> Found:
     return np.array(found.atomic_numbers), found.lattice.matrix, found.frac_coords
 
 
-def parquet_by_rows(data: bytes) -> Found:
+def parquet_by_rows(path: Path) -> Found:
     """The first row."""
-    row = pq.read_table(io.BytesIO(data)).slice(0, 1).to_pylist()[0]
+    row = pq.read_table(path).slice(0, 1).to_pylist()[0]
     lattice, frac = np.array(row["lattice"]).reshape(3, 3), np.array(row["frac_coords"]).reshape(-1, 3)
     return np.array(row["atomic_numbers"]), lattice, frac
 
