@@ -137,9 +137,7 @@ def finetune(
     init = None if init is None else given_path(init, "init")
     names = (targets,) if isinstance(targets, str) else tuple(targets)
     _check_settings(settings, ensemble, names, init)
-    labels = _labels(crystals, names)
-    if settings.task == "regression":
-        check_range(labels, names)
+    labels = _labels(crystals, names, settings.task)
     rows = np.flatnonzero(~np.isnan(labels).all(axis=1))
     labelled = [crystals[int(row)] for row in rows]
     elements = {int(z) for crystal in labelled for z in crystal.numbers}
@@ -225,14 +223,16 @@ def embed(
     return pd.concat([pd.DataFrame(head), pd.DataFrame(vectors, columns=columns)], axis=1)
 
 
-def _labels(crystals: Sequence[Crystal], names: Sequence[str]) -> NDArray[np.float64]:
-    """Labels of all crystals, NaN where missing, (n, T); at least one is there."""
+def _labels(crystals: Sequence[Crystal], names: Sequence[str], task: str) -> NDArray[np.float64]:
+    """Labels of all crystals, NaN where missing, (n, T); at least one is there, and numbers can be scaled."""
     if not names:
         raise InputError("Nothing to learn: no target was named. Give at least one with --target.")
     labels = np.array([[crystal.labels.get(name, np.nan) for name in names] for crystal in crystals])  # (n, T)
     if np.isnan(labels).all():
         known = sorted({name for crystal in crystals for name in crystal.labels}) or ["none"]
         raise InputError(f"No crystal has a label for {', '.join(names)}. Labels found: {', '.join(known)}.")
+    if task == "regression":
+        check_range(labels, names)
     return labels
 
 
