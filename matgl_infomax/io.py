@@ -238,11 +238,10 @@ def _csv_words(content: bytes, file: Path) -> pd.DataFrame:
         raise InputError(f"{file} is no table of values with commas between them ({_line(error)}).") from error
     if not rows or not rows[0]:
         raise InputError(f"{file} is empty.")
-    rows = [rows[0], *(row for row in rows[1:] if row)]
+    rows = [[plain_cell(cell) for cell in row] for row in rows if row]
     for number, row in enumerate(rows, 1):
         if len(row) != len(rows[0]):
             raise InputError(f"{file}, line {number}, has {len(row)} values, and the first line {len(rows[0])}.")
-    rows = [[plain_cell(cell) for cell in row] for row in rows]
     return pd.DataFrame(rows[1:], columns=rows[0], dtype=object)
 
 
@@ -503,12 +502,12 @@ def open_array(file: Path) -> NDArray[Any]:
 # Tables for people. A spreadsheet runs a cell that begins like a formula; an apostrophe in front keeps it a text.
 
 _RUNS = re.compile(r"'*[=+@\t\r\n-]")
-_NUMBER = re.compile(r"[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|inf|infinity|nan)", re.IGNORECASE | re.ASCII)
+_WRITTEN_NUMBER = re.compile(r"[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|inf|infinity|nan)", re.IGNORECASE | re.ASCII)
 
 
 def is_number(text: str) -> bool:
     """Whether a text is a number to all programs; Python alone takes 1_5 for 15, and digits of all scripts."""
-    return _NUMBER.fullmatch(text.strip()) is not None
+    return _WRITTEN_NUMBER.fullmatch(text.strip()) is not None
 
 
 def quoted_cell(text: str) -> str:
@@ -528,24 +527,17 @@ def plain_cell(text: str) -> str:
 def csv_text(table: pd.DataFrame, float_format: str | None = None) -> str:
     """A table as CSV that a spreadsheet shows and does not run; its texts and column names are quoted.
 
-    :func:`read_table` gives the texts back as they were.
-
     Args:
-        table: ids, names and numbers; its index is left out.
+        table: ids, names and numbers; its index is left out. :func:`read_table` gives the same texts back.
         float_format: such as ``%.6g``; by default all digits.
     """
-    return _each_text(table, quoted_cell).to_csv(index=False, float_format=float_format)
 
-
-def _each_text(table: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
-    """A copy of a table in which every text, column names among them, is changed."""
-
-    def changed(value: Any) -> Any:
-        return change(value) if isinstance(value, str) else value
+    def quoted(value: Any) -> Any:
+        return quoted_cell(value) if isinstance(value, str) else value
 
     found = table.copy()
     for place, kind in enumerate(table.dtypes):
         if kind.kind not in "biufcmM":
-            found.isetitem(place, table.iloc[:, place].map(changed).to_numpy(dtype=object))
-    found.columns = [changed(name) for name in table.columns]
-    return found
+            found.isetitem(place, table.iloc[:, place].map(quoted).to_numpy(dtype=object))
+    found.columns = [quoted(name) for name in table.columns]
+    return found.to_csv(index=False, float_format=float_format)

@@ -110,15 +110,15 @@ def test_every_text_comes_back(text):
 
 def test_a_table_comes_back_as_it_was(tmp_path):
     table = pd.DataFrame(
-        {"id": [*RUN[:4], "007", "1e5", "NA", "T"], "arm": "1", "=text": ["@x", None, "a,b", "-1"] * 2, "y": -0.5}
+        {"id": [*RUN[:4], "007", "1e5", "NA", "T"], "arm": "1", "=text": ["@x", "", "a,b", "-1"] * 2, "y": -0.5}
     )
     raw = csv_text(table)
     rows = list(csv.reader(io.StringIO(raw)))
     assert rows[0] == ["id", "arm", "'=text", "y"]
     assert rows[1] == ["'=1+1", "1", "'@x", "-0.5"], "numbers are no formulas"
-    (tmp_path / "table.csv").write_text(raw)
-    found = read_table(tmp_path / "table.csv", {"id": "text", "arm": "text", "=text": "text", "y": "number"})
-    pd.testing.assert_frame_equal(found, table.assign(**{"=text": ["@x", "", "a,b", "-1"] * 2}))
+    (tmp_path / "t.csv").write_text(raw)
+    found = read_table(tmp_path / "t.csv", {"id": "text", "arm": "text", "=text": "text", "y": "number"})
+    pd.testing.assert_frame_equal(found, table)
     assert csv_text(table, float_format="%.3f").splitlines()[1].endswith("-0.500")
 
 
