@@ -516,7 +516,8 @@ def quoted_cell(text: str) -> str:
     Numbers stay. Texts that begin with an apostrophe before such a sign get another one, so that
     :func:`plain_cell` gives back every text.
     """
-    return f"'{text}" if _RUNS.match(text) and not is_number(text) else text
+    number = text == text.strip() and is_number(text)
+    return f"'{text}" if _RUNS.match(text) and not number else text
 
 
 def plain_cell(text: str) -> str:

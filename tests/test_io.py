@@ -88,7 +88,7 @@ def test_hash_is_sha256():
     assert sha256_of("abc").startswith("ba7816bf8f01cfea414140de5dae2223")
 
 
-RUN = ["=1+1", "+x", "-a", "@sum", "\t=1", "\r=1", "=cmd|' /C calc'!A0", "'=1", "''-a"]
+RUN = ["=1+1", "+x", "-a", "@sum", "\t=1", "\r=1", "=cmd|' /C calc'!A0", "'=1", "''-a", "\r0", "\t-1"]
 KEPT = ["-1", "+1.5e3", "-inf", "a=b", "'a", "", "007", "\u2212x"]
 
 
