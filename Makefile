@@ -7,6 +7,7 @@ OUT ?= demo/$(STACK)
 PYTEST_ARGS ?=
 COVERAGE ?= --cov --cov-report=term:skip-covered
 BENCH_ARGS ?=
+MUTANTS_ARGS ?=
 
 ifeq ($(STACK),dgl)
 VENV := .venv
@@ -26,7 +27,7 @@ export OMP_NUM_THREADS := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv browser demo test test-slow bench bench-quick lint typecheck house typecheck-tree wheel freeze clean
+.PHONY: help venv browser demo test test-slow mutants mutants-quick bench bench-quick lint typecheck house typecheck-tree wheel freeze clean
 
 help:  ## show this list
 	@echo "make TARGET [STACK=dgl|pyg]"
@@ -66,6 +67,14 @@ test: $(READY)  ## fast tests with coverage
 
 test-slow: $(READY)  ## the tests that take longer
 	$(PY) -m pytest -m slow $(PYTEST_ARGS)
+
+# Hours for the whole; it goes on where it was stopped. MUTANTS_ARGS="--first 200" is a random sample, and --again tries
+# survivors once more, after tests were added.
+mutants: $(READY)  ## change one token of the source at a time: does a test fail? States the score
+	$(PY) -m tests.mutants $(MUTANTS_ARGS)
+
+mutants-quick: $(READY)  ## the same for a fixed sample of forty, under three minutes, as CI does
+	$(PY) -m tests.mutants --quick
 
 # Each number of threads gets a process of its own. BENCH_ARGS="--write docs/performance_table.md" keeps the table.
 bench: $(READY)  ## measure speed and memory with 1 and 2 threads; fails if a bar is missed

@@ -584,7 +584,8 @@ def in_cell(crystal: Crystal, matrix: ArrayLike) -> Crystal:
         matrix: combinations as rows, (3, 3); its determinant is the number of old cells in the new one.
     """
     combine = np.asarray(matrix, dtype=float)
-    steps = np.stack(np.meshgrid(*[np.arange(-4, 5)] * 3), -1).reshape(-1, 3)
+    corners = np.minimum(combine, 0).sum(0).astype(int), np.maximum(combine, 0).sum(0).astype(int)
+    steps = np.stack(np.meshgrid(*map(np.arange, corners[0], corners[1] + 1)), -1).reshape(-1, 3)
     place = steps @ np.linalg.inv(combine)
     inside = steps[((place > -1e-9) & (place < 1 - 1e-9)).all(1)]  # (K, 3) old cells in the new one
     frac = ((crystal.frac[:, None] + inside) @ np.linalg.inv(combine)).reshape(-1, 3)

@@ -132,6 +132,10 @@ def hessian(energies: SiteEnergies, crystal: Crystal) -> NDArray[np.float64]:
 KINDS: dict[str, Callable[[SiteEnergies, Crystal], NDArray[np.float64]]] = {"curvature": curvature, "hessian": hessian}
 
 
+CODE_VERSION = 2
+"""Part of the name of kept numbers. Version 1 left out atoms where a cell needs more than five copies along a vector."""
+
+
 def site_stiffness(
     store: Store, kind: str, potential: Path | str, *, progress: bool = False
 ) -> list[NDArray[np.float64]]:
@@ -152,7 +156,7 @@ def site_stiffness(
     if kind not in KINDS:
         raise InputError(f"Unknown stiffness {kind!r}. Choose one of: {', '.join(KINDS)}.")
     energies = SiteEnergies.open(potential)
-    file = store.path.parent / f"{kind}-{store.key}-{potential_digest(potential)}.npy"
+    file = store.path.parent / f"{kind}-{CODE_VERSION}-{store.key}-{potential_digest(potential)}.npy"
     if file.is_file():
         found = open_array(file)
         if found.shape != (store.n_sites.sum(),):

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from matgl_infomax.data.crystal import CLOSEST_ANGSTROM, Draft, why_bad
+from matgl_infomax.data.crystal import CLOSEST_ANGSTROM, Draft, in_cell, why_bad
+from matgl_infomax.data.radius import radius_pairs
 
 CUBE = 4.0 * np.eye(3)
 PAIR = [[0.0, 0.0, 0.0], [0.5, 0.5, 0.5]]
@@ -81,3 +82,17 @@ def test_overlap_agrees_with_brute_force(seed: int, n: int, edges: tuple[float, 
     assert (reason is not None) == (nearest < CLOSEST_ANGSTROM)
     if reason:
         assert f"{nearest:.3f} angstrom" in reason
+
+
+@pytest.mark.parametrize("matrix", [np.diag([7, 1, 1]), np.diag([1, 12, 2]), [[1, 0, 0], [9, 1, 0], [-6, 7, 3]]])
+def test_cell_of_any_shape_holds_every_site(matrix, crystals):
+    """As many as the determinant says, each once, and the same neighbours as before."""
+    before = crystals[11]
+    after = in_cell(before, matrix)
+    times = round(abs(np.linalg.det(matrix)))
+    assert after.n_sites == times * before.n_sites
+    assert np.array_equal(after.numbers, np.repeat(before.numbers, times))
+    around = radius_pairs(before.lattice, before.frac, 6.0), radius_pairs(after.lattice, after.frac, 6.0)
+    few, many = (np.bincount(pairs.src) for pairs in around)
+    assert np.array_equal(many, np.repeat(few, times))
+    assert np.allclose(np.sort(around[1].distance), np.sort(np.repeat(around[0].distance, times)))

@@ -71,3 +71,5 @@ def test_tie_groups_start_with_the_best():
     p[0, 2] = p[2, 0] = p[0, 3] = p[3, 0] = 0.01
     assert tie_groups(p) == [[0, 1], [2, 3]]
     assert tie_groups(np.ones((0, 0))) == []
+    p[0, 2] = p[2, 0] = 0.05
+    assert tie_groups(p) == [[0, 1, 2], [3]], "only below 5 % are two told apart"

@@ -45,7 +45,16 @@ def test_it_can_be_shown():
     found = calibration_quality(*answer(1, 500))
     assert list(found.to_frame().columns) == ["promised", "observed"] and len(found.to_frame()) == len(LEVELS)
     assert "95 % intervals hold" in found.to_markdown() and "| 50% |" in found.to_markdown()
-    assert len(found.plot().axes[0].lines) == 2
+    diagonal, curve = (line.get_xydata() for line in found.plot().axes[0].lines)
+    assert diagonal.tolist() == [[0, 0], [1, 1]]
+    # No interval holds nothing, and an endless one everything.
+    assert curve[0].tolist() == [0, 0] and curve[-1].tolist() == [1, 1]
+    assert curve[1:-1].tolist() == [[p, o] for p, o in zip(LEVELS, found.observed, strict=True)]
+
+
+def test_levels_are_each_fifth_per_cent():
+    assert [round(100 * level) for level in LEVELS] == list(range(5, 100, 5))
+    assert pytest.approx(np.arange(0.05, 0.99, 0.05), abs=1e-12) == LEVELS
 
 
 @pytest.mark.parametrize(

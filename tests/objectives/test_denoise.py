@@ -116,6 +116,35 @@ def test_answers_along_pairs_turn_with_the_crystal():
     torch.testing.assert_close(summed(answer, turned), vectors @ torch.from_numpy(turn))
 
 
+@pytest.mark.parametrize("scale", [1.0, 0.1])
+def test_pair_of_any_length_adds_its_answer_along_a_vector_of_length_one(scale):
+    """Bonds of a few tenths of an angstrom count as long ones do, and a site beside itself adds nothing."""
+    batch = small_batch()
+    batch = replace(batch, lattice=scale * batch.lattice, distance=scale * batch.distance)
+    answer = torch.linspace(-1, 1, batch.n_pairs, dtype=torch.float64)
+    expected = np.zeros((batch.n_sites, 3))
+    for e in range(batch.n_pairs):
+        i, j = int(batch.src[e]), int(batch.dst[e])
+        step = ((batch.frac[j] + batch.offset[e] - batch.frac[i]) @ batch.lattice[int(batch.owner[i])]).numpy()
+        if np.linalg.norm(step) > 0:
+            expected[i] += float(answer[e]) * step / np.linalg.norm(step)
+    np.testing.assert_allclose(summed(answer, batch).numpy(), expected, atol=1e-12)
+    assert (batch.distance == 0).any(), "a site stands beside itself"
+
+
+def test_asked_are_all_pairs_but_a_site_with_itself_up_to_the_reach(monkeypatch):
+    """Also the shortest bond there is, 0.74 angstrom of hydrogen, and a pair at the reach itself."""
+    encoder, batch = small_encoder(), small_batch()
+    short = 0.74 / float(batch.distance[batch.distance > 0].min())
+    batch = replace(batch, lattice=short * batch.lattice, distance=short * batch.distance)
+    reach = float(batch.distance.sort().values[batch.n_pairs // 2])
+    kept = recorded(monkeypatch, denoise, "keep_pairs")
+    made("denoise", encoder, reach_angstrom=reach).loss(encoder, batch, generator())
+    asked = sorted(float(d) for d in batch.distance if 0 < float(d) <= reach)
+    assert asked[0] < 0.75 and asked[-1] == reach
+    assert kept["keep_pairs"][-1].n_pairs == len(asked)
+
+
 def test_moving_all_atoms_together_asks_for_nothing():
     batch = small_batch()
     drift = torch.arange(3.0 * batch.n_crystals, dtype=torch.float64).view(-1, 3)[batch.owner]

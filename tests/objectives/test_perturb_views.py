@@ -170,6 +170,16 @@ def test_bonds_go_with_their_way_back(batch, share, seed):
     assert gone.tolist() == [math.floor(round(share * n, 9)) for n in bonds.tolist()]
 
 
+def test_pair_without_a_way_back_is_its_own():
+    """Also where its way back would come behind all others in a sorted list."""
+    batch = radius_batch(example_crystals(), 4.0)
+    only = torch.zeros(batch.n_pairs, dtype=torch.bool)
+    only[int(((batch.src < batch.dst) & (batch.owner[batch.src] == batch.owner[-1])).nonzero()[0])] = True
+    assert perturb.ways_back(perturb.keep_pairs(batch, only)).tolist() == [0]
+    none = perturb.keep_pairs(batch, torch.zeros_like(only))
+    assert perturb.some_bonds(none, 0.5, generator()).tolist() == []
+
+
 def test_rounding_does_not_part_a_pair_from_its_way_back():
     """At the cut-off one of two equal distances may come out longer: then both go."""
     batch = radius_batch(example_crystals(), 4.0)
@@ -182,6 +192,13 @@ def test_rounding_does_not_part_a_pair_from_its_way_back():
 
 def test_atoms_cannot_be_moved_without_positions(crystals, tmp_path):
     batch = batch_of(crystals[:3], tmp_path)
+    with pytest.raises(InputError, match="geometry=True"):
+        perturb.moved(batch, torch.zeros(batch.n_sites, 3))
+
+
+@pytest.mark.parametrize("missing", ["frac", "lattice", "offset"])
+def test_a_part_of_the_positions_is_not_enough(missing):
+    batch = replace(radius_batch(example_crystals(), 4.0), **{missing: None})
     with pytest.raises(InputError, match="geometry=True"):
         perturb.moved(batch, torch.zeros(batch.n_sites, 3))
 

@@ -16,7 +16,8 @@ from matgl_infomax.data.share import Share
 from matgl_infomax.nn.matgl_net import MatGLNet
 from matgl_infomax.nn.sitenet import SiteNet
 from matgl_infomax.objectives import OBJECTIVES, new_objective
-from tests.helpers.build import store_of, with_energies
+from matgl_infomax.objectives.perturb import rolled_sites
+from tests.helpers.build import generator, store_of, with_energies
 from tests.helpers.two_processes import losses_and_gradients, mean_over_two
 
 SMALL = {"hidden_layer_sizes_input": (16, 8), "hidden_layer_sizes_conv": (16, 8), "nblocks": 1}
@@ -82,3 +83,20 @@ def test_two_processes_give_the_losses_and_gradients_of_one(crystals, tmp_path):
             difference = float((shared[case][name] - value).abs().max())
             # Some gradients are exactly zero (batch norm and softmax forget a shift), up to rounding.
             assert difference <= 1e-9 * float(value.abs().max()) + 1e-13 * max(1.0, largest), (case, name)
+
+
+@pytest.mark.parametrize("composition", ["sites", "rows"])
+def test_wrong_versions_of_two_shares_are_those_of_one_process(composition, few, make_batch):
+    """Also where a wrong version takes rows of neighbours of other crystals, which another process may hold."""
+    batch, encoder = make_batch(few), SiteNet.from_preset("compact", seed=0).double()
+    objective = new_objective(encoder, "infomax", "default", {"composition": composition, "partner": "roll"})
+    partner = rolled_sites(batch)
+
+    def encoded(rank: int, ranks: int) -> dict[str, torch.Tensor]:
+        return objective._encode_views(encoder, Share.of(batch, rank, ranks), batch, partner, generator())[0]
+
+    alone, first, second = encoded(0, 1), encoded(0, 2), encoded(1, 2)
+    assert set(alone) == {"composition", "structure", "permuted"}
+    for name, vectors in alone.items():
+        assert 0 < len(first[name]) < len(vectors)
+        torch.testing.assert_close(torch.cat([first[name], second[name]]), vectors)

@@ -212,6 +212,8 @@ def test_labels_that_nobody_named_are_not_seen(crystals, tmp_path):
         run(frames(crystals), tmp_path / "out", ALL, model=ModelSettings())
     assert not (tmp_path / "out").exists()
     assert label_columns("infomax+masked", "default", {}) is None
+    alone = label_columns("supervised", "relaxed", {"energy": "e"})
+    assert alone is not None and alone.names == (["e"], []) and alone.learns_forces, "zeros of relaxed crystals"
     found = label_columns("masked+supervised", "default", {"supervised": {"energy": "e"}})
     assert found is not None and found.names == (["e"], [])
 

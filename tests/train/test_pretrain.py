@@ -234,3 +234,10 @@ def test_held_out_crystals_give_no_gradient(store, tmp_path, monkeypatch):
     training, held_out = sets
     assert len(held_out) == 4  # a fifth of twenty
     assert not training & held_out and training | held_out == set(range(3, 23))
+
+
+@pytest.mark.parametrize(("crystals", "fraction", "held_out"), [(4, 0.01, 2), (20, 0.01, 2), (20, 0.3, 6), (5, 0.9, 3)])
+def test_at_least_two_crystals_train_and_two_validate(crystals, fraction, held_out):
+    """A foreign crystal is needed in each part; in between it is the share that was asked for."""
+    train, validation = module._split(np.arange(crystals), SHORT.model_copy(update={"validation_fraction": fraction}))
+    assert len(validation) == held_out and sorted([*train, *validation]) == list(range(crystals))

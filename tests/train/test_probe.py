@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from pymatgen.symmetry.groups import SpaceGroup
 
 from matgl_infomax.errors import InputError
 from matgl_infomax.train import probe as module
@@ -187,6 +188,16 @@ def test_facts_of_whole_crystals(crystals):
     assert found["density"]["Cu"] == pytest.approx(8.97, abs=0.01)
     assert found["volume_per_atom"]["Po"] == pytest.approx(3.35**3)
     assert (found["n_elements"]["Cu"], found["n_elements"]["SrTiO3"]) == (1, 3)
+
+
+def test_crystal_system_of_every_space_group(crystals, monkeypatch):
+    """As pymatgen names them."""
+    known = [SpaceGroup.from_int_number(number).crystal_system for number in range(1, 231)]
+    names = [name for _, name in module.SYSTEMS]
+    groups = iter(range(1, 231))
+    monkeypatch.setattr(module, "space_group_label", lambda crystal: float(next(groups)))
+    found = next(t for t in crystal_targets([crystals[0]] * 230) if t.name == "crystal_system")
+    assert [names[int(system)] for system in found.values] == known
 
 
 def test_no_target_is_a_label_and_composition_knows_no_structure(crystals):

@@ -100,6 +100,14 @@ def test_hessian_is_that_of_one_atom_moved_by_hand(potential, energies):
     assert found[0] == pytest.approx(trace / 3, rel=1e-2 if rounded else 1e-3)
 
 
+def test_hessian_does_not_depend_on_the_choice_of_cell(tensornet):
+    """In an oblique cell opposite faces are closer than its edges are long, so that it takes eight copies of one."""
+    energies = site_stiffness.SiteEnergies.open(tensornet)
+    oblique = in_cell(COPPER, [[1, 0, 0], [0, 1, 0], [2, 0, 1]])
+    found = site_stiffness.hessian(energies, oblique)
+    np.testing.assert_allclose(found, site_stiffness.hessian(energies, COPPER), rtol=1e-6, atol=1e-9)
+
+
 def test_hessian_of_sites_goes_to_the_right_sites(energies):
     turned = replace(SALT, numbers=SALT.numbers[::-1].copy(), frac=SALT.frac[::-1].copy())
     found = site_stiffness.hessian(energies, SALT)
