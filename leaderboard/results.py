@@ -115,7 +115,7 @@ class BenchmarkResult:
             f"{spec.task}: {spec.target}{unit}, arm {spec.arm}, {spec.network}, "
             f"{labels} of each training part, {len(spec.seeds)} seed(s)",
             "",
-            *_table(self.scores),
+            *_table(self.scores, failed_folds(self.cards)),
         ]
         missing = [str(fold) for fold in range(N_FOLDS) if fold not in self.folds]
         if missing:
@@ -133,6 +133,33 @@ class BenchmarkResult:
                 f"probabilities is {np.mean(areas):.4f} (mean over folds)."
             )
         return found
+
+
+def failed_folds(cards: Sequence[RunCard]) -> list[int]:
+    """Folds in which all networks are dead: their scores are those of failed runs, and are compared with nothing."""
+    return sorted({card.fold for card in cards} - {card.fold for card in cards if not card.dead})
+
+
+def failed_notes(cards: Sequence[RunCard]) -> list[str]:
+    """What is to be said of dead networks, and of those that were trained again at a lower rate; mostly nothing.
+
+    Args:
+        cards: run cards of a benchmark.
+    """
+    failed, notes = failed_folds(cards), []
+    if dead := [card for card in cards if card.dead and card.fold not in failed]:
+        runs = ", ".join(f"fold {card.fold} seed {card.seed}" for card in dead)
+        notes.append(f"Dead networks are left out of the predictions: {runs}.")
+    if failed:
+        notes.append(
+            f"Failed: all networks of fold {', '.join(map(str, failed))} are dead (one answer for all crystals, or no "
+            "better than a constant on their own training labels). The scores of these folds are no errors to compare. "
+            "Lower --learning-rates or --finetune.learning-rate."
+        )
+    if again := [(card, card.training) for card in cards if card.training and card.training.retries and not card.dead]:
+        runs = ", ".join(f"fold {card.fold} seed {card.seed} at {how.learning_rate:g}" for card, how in again)
+        notes.append(f"Networks that were dead at first and were trained again at a lower learning rate: {runs}.")
+    return notes
 
 
 def score_table(predictions: pd.DataFrame, kind: Kind) -> pd.DataFrame:
@@ -280,16 +307,17 @@ def cards_fit(folder: Path, spec: BenchmarkSpec, predictions: pd.DataFrame, card
 
 
 def _mean_of_runs(folder: Path, predictions: pd.DataFrame, cards: Sequence[RunCard]) -> None:
-    """The table holds the mean of the predictions that the cards belong to, crystal by crystal."""
+    """The table holds the mean of the predictions that the cards belong to, crystal by crystal, dead ones left out."""
     import pandas as pd
 
-    tables = []
+    tables, failed = [], failed_folds(cards)
     for card in cards:
         file = folder / f"fold_{card.fold}-seed_{card.seed}.parquet"
         content = _bytes(file)
         if sha256_of(content) != card.hashes.predictions:
             raise InputError(f"{file} is not the file that its card was written for. Run the benchmark again.")
-        tables.append(pd.read_parquet(io.BytesIO(content)))
+        if not card.dead or card.fold in failed:
+            tables.append(pd.read_parquet(io.BytesIO(content)))
     mean = pd.concat(tables).groupby("id")["prediction"].mean()
     found = predictions.set_index("id")["prediction"]
     if set(mean.index) != set(found.index) or not np.allclose(mean[found.index], found, rtol=1e-9, atol=1e-12):
@@ -306,12 +334,18 @@ def _bytes(file: Path) -> bytes:
         ) from error
 
 
-def _table(scores: pd.DataFrame) -> list[str]:
-    """Scores as lines of Markdown; the last one is mean ± standard deviation over folds, as Matbench's website."""
+def _table(scores: pd.DataFrame, failed: Sequence[int]) -> list[str]:
+    """Scores as lines of Markdown; the last one is mean ± standard deviation over folds, as Matbench's website.
+
+    Failed folds say so instead of a score, and are not in the mean.
+    """
     names = [name for name in scores.columns if name != "fold"]
     lines = [["fold", *names], ["---", *["---:"] * len(names)]]
     for row in scores.itertuples(index=False):
-        lines.append([str(row.fold), *(f"{getattr(row, name):.4f}" for name in names)])
+        lines.append(
+            [str(row.fold), *("failed" if row.fold in failed else f"{getattr(row, name):.4f}" for name in names)]
+        )
+    scores = scores[~scores["fold"].isin(failed)]
     if len(scores) > 1:
         both = [f"{scores[name].mean():.4f} ± {scores[name].std(ddof=0):.4f}" for name in names]
         lines.append(["mean ± std", *both])
@@ -338,7 +372,8 @@ class OwnAnswer:
     table: pd.DataFrame
     """id, fold, target (NaN where it was not kept), prediction, std; materials of each fold in official order."""
     seeds: tuple[int, ...]
-    """Seeds of the models whose mean is the prediction; empty where they are not known."""
+    """Seeds of the models whose mean is the prediction, those with a dead network left out; empty where they are not
+    known."""
     seed_errors: NDArray[np.float64]
     """Error of the model of each seed and fold, (S, K); for classes 1 - balanced accuracy."""
     scores: pd.DataFrame | None
@@ -430,12 +465,18 @@ def _benchmark(folder: Path) -> OwnAnswer:
         table = read_benchmark(folder).predictions
     cards = read_cards(folder / CARDS)
     cards_fit(folder, spec, table, cards)
-
+    if failed := failed_folds(cards):
+        raise InputError(
+            f"{folder}: all networks of fold {failed[0]} are dead, so there is no error to compare. Run the benchmark "
+            "into another folder with lower --learning-rates or --finetune.learning-rate."
+        )
     scores = read_scores(folder / SCORES_FILE, SCORES[card.kind]) if (folder / SCORES_FILE).is_file() else None
-    errors = _seed_errors(cards, spec.seeds, sorted({int(fold) for fold in table["fold"]}))
+    dead = {card.seed for card in cards if card.dead}
+    seeds = tuple(seed for seed in spec.seeds if seed not in dead)
+    errors = _seed_errors(cards, seeds, sorted({int(fold) for fold in table["fold"]}))
     return OwnAnswer(
         folder.resolve().name, folder, "benchmark", task, spec.arm, spec.network, spec.labels,
-        _ordered(table, task), tuple(spec.seeds), errors, scores, tuple(spec.notes),
+        _ordered(table, task), seeds, errors, scores, tuple(spec.notes),
     )  # fmt: skip
 
 
@@ -458,7 +499,7 @@ def _seed_errors(cards: Sequence[RunCard], seeds: Sequence[int], folds: Sequence
         return metrics.mae if isinstance(metrics, Metrics) else 1 - metrics.balanced_accuracy
 
     by_run = {(card.fold, card.seed): error(card) for card in cards}
-    return np.array([[by_run[fold, seed] for fold in folds] for seed in seeds])
+    return np.array([[by_run[fold, seed] for fold in folds] for seed in seeds]).reshape(len(seeds), len(folds))
 
 
 def _submission(file: Path) -> list[OwnAnswer]:

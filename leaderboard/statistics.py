@@ -20,6 +20,8 @@ DRAWS = 2000
 LEVEL = 0.95
 
 _TINY = 1e-300
+MOST_LOG = 690.0
+"""Largest logarithm of a ratio that a double holds."""
 _NUMBERS_AT_ONCE = 2_000_000  # numbers gathered at once: keeps memory at tens of megabytes
 
 
@@ -41,6 +43,12 @@ class Comparison:
     n_crystals: int
     pretrainings: int = 1
     """Pretrainings of the arm; with one, the intervals hold for this very pretraining only."""
+    crystal_error: float = 0.0
+    """Standard error of the logarithm of the ratio over test crystals."""
+    seed_error: float = 0.0
+    """Standard error of the logarithm of the ratio over seeds; 0 with one seed."""
+    pretraining_half: float = 0.0
+    """Half width of the interval of the logarithm of the ratio that is due to pretrainings; 0 with one."""
 
     @property
     def better(self) -> bool:
@@ -68,8 +76,12 @@ def compare(
     both arms and all seeds, and adds a deviation for the seeds. Resampling two or three seeds as well gives intervals
     that are far too narrow (in simulations of arms that do not differ, up to 14 to 21 % of them excluded zero instead
     of 5 %); so this deviation is drawn from Student's t with S - 1 degrees of freedom, scaled by the spread of the
-    paired results between seeds (then it is 5 %, or less). The interval of the ratio is built on its logarithm.
-    Other folds are not covered.
+    paired results between seeds (then it is 5 %, or less). It acts on the logarithm of the ratio and leaves the
+    geometric mean of both errors as it is. Other folds are not covered.
+
+    Each draw is a pair of errors, a of the arm and b of the baseline. The interval of the ratio holds values of a / b,
+    that of the difference values of a - b, both from the same draws and at the same ranks. As a / b lies above 1 just
+    where a - b lies above 0, the two intervals always agree on which arm is better.
 
     The third source is the pretraining, where an arm has several, crossed with all seeds: ``_deviations`` has the
     formula. Two pretrainings give one degree of freedom and so wide intervals; each one more narrows them much.
@@ -117,25 +129,30 @@ def _comparison(
         n_crystals: number of test crystals.
     """
     mae = [one.mean() for one in per_run]
-    difference = drawn[0] - drawn[1] + _deviations(per_run, t)
     # Errors in units of their mean: the log ratio, linear about its value.
     scaled = [one / mean for one, mean in zip(per_run, mae, strict=True)]
-    log_ratio = np.log(drawn[0] / drawn[1]) + _deviations(scaled, t)
+    log_ratio = np.log(drawn[0] / drawn[1]) + _deviations(scaled, t)  # (draws,)
+    root = np.exp(np.clip(log_ratio / 2, -MOST_LOG / 2, MOST_LOG / 2))  # (draws,)
+    middle = np.sqrt(drawn[0]) * np.sqrt(drawn[1])  # (draws,)
     tails = [(1 - level) / 2, (1 + level) / 2]
-    low, high = np.quantile(difference, tails)
-    ratio_low, ratio_high = np.exp(np.clip(np.quantile(log_ratio, tails), -690, 690))
+    # Ends are drawn values, not values between two draws: so both intervals end at draws of the same sign.
+    low, high = np.quantile(middle * root - middle / root, tails, method="nearest")
+    ratio_low, ratio_high = np.quantile(root**2, tails, method="nearest")
     return Comparison(
         mae=float(mae[0]),
         baseline_mae=float(mae[1]),
         difference=float(mae[0] - mae[1]),
         difference_low=float(low),
         difference_high=float(high),
-        ratio=float(np.exp(np.clip(np.log(mae[0] / mae[1]), -690, 690))),
+        ratio=float(np.exp(np.clip(np.log(mae[0] / mae[1]), -MOST_LOG, MOST_LOG))),
         ratio_low=float(ratio_low),
         ratio_high=float(ratio_high),
         n_seeds=per_run[0].shape[1],
         n_crystals=n_crystals,
         pretrainings=len(per_run[0]),
+        crystal_error=float(np.std(np.log(drawn[0] / drawn[1]))),
+        seed_error=_spread(scaled[0].mean(0) - scaled[1].mean(0)),
+        pretraining_half=float(np.linalg.norm([_half_width(one.mean(1), level) for one in scaled])),
     )
 
 
@@ -163,6 +180,41 @@ def _deviations(errors: Sequence[NDArray[np.float64]], t: Sequence[NDArray[np.fl
     return np.sum([one * spread for one, spread in zip(t, spreads, strict=True)], axis=0)
 
 
+MOST_SEEDS = 10
+"""More seeds than this are never asked for: then the two arms are too alike for the study to tell them apart."""
+
+
+def sufficient_seeds(found: Comparison, worth: float, level: float = LEVEL) -> int | None:
+    """Seeds that would tell two arms apart whose ratio is far from 1, if it and its spread stay as they are.
+
+    With S seeds the half width of the interval of the logarithm of the ratio is about
+    sqrt((z c)^2 + (t_{S-1} s)^2 + p^2), with the standard errors c over test crystals and s over seeds, the half width
+    p over pretrainings, the quantile z of the normal distribution and t_{S-1} of Student's distribution with S - 1
+    degrees of freedom. With S' seeds s becomes s sqrt(S / S'). The smallest S' up to ``MOST_SEEDS`` with a half width
+    below |log ratio| is the answer. It is a forecast: the true ratio may be nearer to 1 than the measured one.
+
+    Args:
+        found: a comparison of S >= 2 seeds.
+        worth: share by which one error has to be smaller than the other, so that the question matters.
+        level: share of intervals that shall cover the truth.
+
+    Returns:
+        More seeds than there are; None where the arms are told apart already, their ratio is near 1, there is one
+        seed, or test crystals and pretrainings alone leave it open.
+    """
+    from scipy.stats import norm, t
+
+    distance, tail = abs(np.log(found.ratio)), (1 + level) / 2
+    if found.better or found.worse or found.n_seeds < 2 or distance < -np.log(1 - worth):
+        return None
+    others = np.hypot(norm.ppf(tail) * found.crystal_error, found.pretraining_half)
+    for seeds in range(found.n_seeds + 1, MOST_SEEDS + 1):
+        seed_error = found.seed_error * np.sqrt(found.n_seeds / seeds)
+        if np.hypot(others, t.ppf(tail, seeds - 1) * seed_error) < distance:
+            return seeds
+    return None
+
+
 def _crystal_draws(errors: NDArray[np.float64], draws: int, generator: np.random.Generator) -> NDArray[np.float64]:
     """Mean errors of both arms over resampled crystals, (2, draws), from errors averaged over seeds, (2, M)."""
     m = errors.shape[1]
@@ -184,6 +236,13 @@ def _pretraining_draws(n: int, draws: int, generator: np.random.Generator) -> ND
     from scipy.stats import t
 
     return generator.permutation(t.ppf((np.arange(draws) + 0.5) / draws, n - 1)) if n > 1 else np.zeros(draws)
+
+
+def _half_width(values: NDArray[np.float64], level: float) -> float:
+    """Half of Student's interval of the mean over pretrainings; zero for a single one."""
+    from scipy.stats import t
+
+    return float(t.ppf((1 + level) / 2, len(values) - 1)) * _spread(values) if len(values) > 1 else 0.0
 
 
 def _spread(values: NDArray[np.float64]) -> float:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from matgl_infomax.leaderboard.statistics import DRAWS, Comparison, compare
-from matgl_infomax.record import Part
+from matgl_infomax.leaderboard.statistics import DRAWS, Comparison, compare, sufficient_seeds
+from matgl_infomax.record import Part, RunCard
 from matgl_infomax.settings.arms import ARM_FACTS, BASELINE
 
 if TYPE_CHECKING:
@@ -21,13 +21,20 @@ Errors = Mapping[tuple[str, int], NDArray[np.float64]]
 """Absolute errors by arm and number of labels, one row per seed and one column per test crystal, (S, M); those of an
 arm with several pretrainings are (P, S, M)."""
 
+Dead = Mapping[tuple[str, int], NDArray[np.bool_]]
+"""Seeds with a dead network, by arm and number of labels, (S,)."""
+
+FEWEST_PAIRS = 2
+"""Fewer living pairs of one seed say nothing about other seeds."""
+
 WORTH = 0.05
 """A gain smaller than this share is not worth a pretraining."""
 
 RULE = (
     "yes: the 95 % interval of the error ratio lies below 1 at more than half of the label counts and above 1 at none. "
     f"no: it lies below 1 at none, and it lies above 1 at one or more or rules out a gain of {WORTH:.0%} at more than "
-    "half. cannot tell: everything else, and any study with one seed or without both arms."
+    "half. cannot tell: everything else, and any study with one seed or without both arms. Seeds with a dead network "
+    "are no pair; a label count with fewer than two pairs is undecided."
 )
 
 ALTERNATIVES = {
@@ -41,7 +48,10 @@ ALTERNATIVES = {
 
 
 class Paired(Part):
-    """One arm against another at one number of labels, with 95 % intervals; ratios below 1 favour the arm."""
+    """One arm against another at one number of labels, with 95 % intervals; ratios below 1 favour the arm.
+
+    Both intervals come from the same draws and agree on which arm is better (see ``statistics.compare``).
+    """
 
     arm: str
     against: str
@@ -57,6 +67,10 @@ class Paired(Part):
     pretrainings: int = 1
     finding: Literal["better", "worse", "open"]
     sentence: str
+    seeds_needed: int | None = None
+    """Seeds with which an open comparison is likely to be decided (see ``statistics.sufficient_seeds``)."""
+    dead: int = 0
+    """Seeds left out because the network of one arm is dead."""
 
 
 class Equivalent(Part):
@@ -85,18 +99,26 @@ class Verdict(Part):
     advice: list[str]
     others: list[Paired]
     rule: str = RULE
+    failed: list[str] = []
+    """Sentences about dead networks: their runs have failed, and their errors are compared with nothing."""
 
 
-def judge(errors: Errors, *, target: str, unit: str | None = None, draws: int = DRAWS, seed: int = 0) -> Verdict:
+def judge(
+    errors: Errors,
+    *,
+    target: str,
+    unit: str | None = None,
+    dead: Dead | None = None,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> Verdict:
     """Compare the pretrained arm with the one from scratch at each number of labels and answer by ``RULE``.
-
-    The pretrained arm is ``finetuned`` where there is one, else ``corpus``, else weights of one's own, else
-    ``transferred``, else ``frozen`` or ``corpus_frozen``.
 
     Args:
         errors: absolute errors of all arms; seeds and crystals in the same order everywhere.
         target: what was predicted.
         unit: its unit, where known.
+        dead: networks whose errors are those of failed runs; their seeds are left out of each comparison.
         draws: resamplings per comparison.
         seed: seed of the resampling.
 
@@ -107,23 +129,18 @@ def judge(errors: Errors, *, target: str, unit: str | None = None, draws: int = 
         raise ValueError("a verdict needs errors of at least one arm")
     names = list(dict.fromkeys(arm for arm, _ in errors))
     arm = _pretrained(names)
-    counts = sorted({n for _, n in errors})
     shape = next(iter(errors.values())).shape[-2:]
-
-    def pairs(one: str, other: str) -> list[Paired]:
-        both = [n for n in counts if (one, n) in errors and (other, n) in errors]
-        found = {n: compare(errors[one, n], errors[other, n], draws=draws, seed=seed) for n in both}
-        return [_paired(one, other, n, comparison, unit) for n, comparison in found.items()]
-
-    points = pairs(arm, BASELINE) if arm else []
-    others = [found for name in names for ref in (BASELINE, arm) if ref and name not in (BASELINE, arm)
-              for found in pairs(name, ref)]  # fmt: skip
+    pairing = _Pairing(errors, dead or {}, unit, draws, seed)
+    points = pairing.pairs(arm, BASELINE) if arm else []
+    others = pairing.others(names, arm)
+    lost = pairing.lost(arm, BASELINE) if arm else []
     savings = _savings(points)
-    answer = _answer(points, shape[0])
-    advice = _advice(others, counts, bool(points))
+    answer = _answer(points, shape[0], len(points) + len(lost))
+    advice = _advice(others, pairing.counts, bool(points))
+    failed = _failed(dead or {}, lost, arm)
     return Verdict(
         answer=answer,
-        text=" ".join([_text(answer, points, savings, shape[0], arm), *advice]),
+        text=" ".join([_text(answer, points, savings, shape[0], arm, lost), *failed, *advice]),
         arm=arm or "none",
         baseline=BASELINE,
         target=target,
@@ -135,6 +152,7 @@ def judge(errors: Errors, *, target: str, unit: str | None = None, draws: int = 
         savings=savings,
         advice=advice,
         others=others,
+        failed=failed,
     )
 
 
@@ -171,17 +189,95 @@ def findings(verdict: Verdict) -> list[str]:
     return [*lines, "", " ".join(part for part in (tested, scope(verdict), f"Rule: {verdict.rule}") if part)]
 
 
+@dataclass(frozen=True)
+class _Pairing:
+    """Comparisons of two arms of a study, seeds with a dead network left out."""
+
+    errors: Errors
+    dead: Dead
+    unit: str | None
+    draws: int
+    seed: int
+
+    @property
+    def counts(self) -> list[int]:
+        """Numbers of labels, ascending."""
+        return sorted({n for _, n in self.errors})
+
+    def pairs(self, one: str, other: str) -> list[Paired]:
+        """One arm against another at each number of labels that has enough living pairs."""
+        return [self._pair(one, other, n) for n in self._both(one, other) if self._enough(one, other, n)]
+
+    def others(self, names: Iterable[str], arm: str | None) -> list[Paired]:
+        """Every arm beside those of the question, against each of the two."""
+        refs = [ref for ref in (BASELINE, arm) if ref]
+        return [found for name in names if name not in refs for ref in refs for found in self.pairs(name, ref)]
+
+    def lost(self, one: str, other: str) -> list[int]:
+        """Numbers of labels at which both arms were run, and too few pairs are alive."""
+        return [n for n in self._both(one, other) if not self._enough(one, other, n)]
+
+    def _both(self, one: str, other: str) -> list[int]:
+        """Numbers of labels at which both arms were run."""
+        return [n for n in self.counts if (one, n) in self.errors and (other, n) in self.errors]
+
+    def _dead(self, one: str, other: str, n: int) -> NDArray[np.bool_]:
+        """Seeds with a dead network on one side, (S,)."""
+        none = np.zeros(self.errors[one, n].shape[-2], dtype=np.bool_)
+        return self.dead.get((one, n), none) | self.dead.get((other, n), none)
+
+    def _enough(self, one: str, other: str, n: int) -> bool:
+        """Whether no pair is dead, or enough others are alive."""
+        dead = self._dead(one, other, n)
+        return not dead.any() or int((~dead).sum()) >= FEWEST_PAIRS
+
+    def _pair(self, one: str, other: str, n: int) -> Paired:
+        """The comparison of the living pairs at one number of labels."""
+        dead = self._dead(one, other, n)
+        errors, baseline = (self.errors[name, n][..., ~dead, :] for name in (one, other))
+        found = compare(errors, baseline, draws=self.draws, seed=self.seed)
+        return _paired(one, other, n, found, self.unit, int(dead.sum()))
+
+
+def _failed(dead: Dead, lost: list[int], arm: str | None) -> list[str]:
+    """Sentences about dead networks, by arm and number of labels, and about label counts without enough pairs."""
+    said = []
+    for (name, n), seeds in dead.items():
+        if seeds.any():
+            said.append(
+                f"{name} at {n} labels: dead networks in {int(seeds.sum())} of {len(seeds)} seeds. Such a run has "
+                "failed and gives no error to compare; these seeds are left out."
+            )
+    if lost:
+        where = ", ".join(map(str, lost))
+        said.append(f"Too few living pairs of {arm} and {BASELINE} at {where} labels: nothing can be compared there.")
+    return said
+
+
 def _pretrained(names: list[str]) -> str | None:
-    """The arm that the question is about."""
+    """The arm that the question is about.
+
+    It is ``finetuned`` where there is one, else ``corpus``, else weights of one's own, else ``transferred``, else
+    ``frozen`` or ``corpus_frozen``.
+    """
     first, last = ["finetuned", "corpus"], ["transferred", "frozen", "corpus_frozen"]
     own = [name for name in names if name not in ARM_FACTS]
     return next((name for name in [*first, *own, *last] if name in names), None)
 
 
-def _paired(arm: str, against: str, labels: int, c: Comparison, unit: str | None) -> Paired:
-    """A comparison in numbers and as a sentence."""
+def _paired(arm: str, against: str, labels: int, c: Comparison, unit: str | None, dead: int) -> Paired:
+    """A comparison in numbers and as a sentence.
+
+    An open comparison says "too few seeds" where the ratio is at least ``WORTH`` from 1 and ``sufficient_seeds``
+    finds that more seeds would do.
+    """
     finding: Literal["better", "worse", "open"] = "better" if c.better else "worse" if c.worse else "open"
+    needed = sufficient_seeds(c, WORTH)
+    needed = None if needed is None else needed + dead
     said = {"better": f"{arm} is better", "worse": f"{arm} is worse", "open": "no clear difference"}[finding]
+    if needed is not None:
+        said = f"too few seeds to tell; {needed} should suffice"
+    said += f" ({dead} seed{'s' if dead > 1 else ''} with a dead network left out)" if dead else ""
     sentence = (
         f"{labels} labels: {arm} {c.mae:.4g}, {against} {c.baseline_mae:.4g}{f' {unit}' if unit else ''}; "
         f"ratio {c.ratio:.3f} ({c.ratio_low:.3f} to {c.ratio_high:.3f}): {said}."
@@ -190,7 +286,7 @@ def _paired(arm: str, against: str, labels: int, c: Comparison, unit: str | None
         arm=arm, against=against, labels=labels, mae=c.mae, against_mae=c.baseline_mae,
         ratio=c.ratio, ratio_low=c.ratio_low, ratio_high=c.ratio_high,
         difference=c.difference, difference_low=c.difference_low, difference_high=c.difference_high,
-        pretrainings=c.pretrainings, finding=finding, sentence=sentence,
+        pretrainings=c.pretrainings, finding=finding, sentence=sentence, seeds_needed=needed, dead=dead,
     )  # fmt: skip
 
 
@@ -216,28 +312,32 @@ def _saving_sentence(arm: str, labels: int, equals: float | None, bound: str) ->
     return f"{arm} at {labels} labels is {said} than {BASELINE} at any measured count (equals {bound})"
 
 
-def _answer(points: list[Paired], n_seeds: int) -> Literal["yes", "no", "cannot tell"]:
-    """The rule, as written in ``RULE``."""
+def _answer(points: list[Paired], n_seeds: int, n: int) -> Literal["yes", "no", "cannot tell"]:
+    """The rule, as written in ``RULE``, for n label counts, of which those without points are undecided."""
     if not points or n_seeds < 2:
         return "cannot tell"
     better = sum(point.finding == "better" for point in points)
     worse = sum(point.finding == "worse" for point in points)
     no_gain = sum(point.ratio_low > 1 - WORTH for point in points)
-    if better > len(points) / 2 and not worse:
+    if better > n / 2 and not worse:
         return "yes"
-    if not better and (worse or no_gain > len(points) / 2):
+    if not better and (worse or no_gain > n / 2):
         return "no"
     return "cannot tell"
 
 
-def _text(answer: str, points: list[Paired], savings: list[Equivalent], n_seeds: int, arm: str | None) -> str:
-    """The verdict in one sentence."""
+def _text(
+    answer: str, points: list[Paired], savings: list[Equivalent], n_seeds: int, arm: str | None, lost: list[int]
+) -> str:
+    """The verdict in one sentence; ``lost`` are the label counts that too many dead networks leave without a pair."""
+    if not points and lost:
+        return f"Cannot tell: too many networks of {arm} or {BASELINE} are dead, so no two errors can be compared."
     if not points:
         missing = f"the arm {BASELINE}" if arm else "a pretrained arm"
         return f"Cannot tell: the study lacks {missing}, so there is nothing to compare."
     if n_seeds < 2:
-        return "Cannot tell: one seed says nothing about other label masks and initial weights; use at least 3."
-    n = len(points)
+        return "Cannot tell: one seed says nothing about other label masks and initial weights; use at least 5."
+    n = len(points) + len(lost)
     better = [point for point in points if point.finding == "better"]
     worse = [point for point in points if point.finding == "worse"]
     where = f"of {n} label count{'s' if n > 1 else ''}"
@@ -256,11 +356,27 @@ def _text(answer: str, points: list[Paired], savings: list[Equivalent], n_seeds:
         )
     if answer == "no":
         return f"No, pretraining does not help: a gain of {WORTH:.0%} is ruled out at most label counts."
+    few = [point for point in points if point.seeds_needed is not None]
+    if few:
+        return _too_few_seeds(few, n_seeds)
     if not better and not worse:
         return f"Cannot tell: no clear difference at any of {n} label count{'s' if n > 1 else ''}."
     return (
         f"Cannot tell: pretraining is better at {len(better)}, worse at {len(worse)} and not clearly different at "
         f"{n - len(better) - len(worse)} {where}."
+    )
+
+
+def _too_few_seeds(few: list[Paired], n_seeds: int) -> str:
+    """More seeds are what is missing: how many, and what for."""
+    best = max(few, key=lambda point: abs(np.log(point.ratio)))
+    change = f"{1 - best.ratio:.0%} lower" if best.ratio < 1 else f"{best.ratio - 1:.0%} higher"
+    needed = max(point.seeds_needed or 0 for point in few)
+    where = ", ".join(str(point.labels) for point in few)
+    return (
+        f"Cannot tell yet: too few seeds. At {best.labels} labels the error is {change}, but {n_seeds} seeds scatter "
+        f"too much to be sure. Add --seeds {needed} (it should suffice at {where} labels if ratio and scatter stay); "
+        "the study goes on where it is."
     )
 
 
@@ -370,7 +486,7 @@ PRETRAINING = "pretraining"
 
 
 def curve_frame(cards: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """One line per run card, in the columns of ``curve.csv``.
+    """One line per run card, in the columns of ``curve.csv``; a dead network has no errors, for its run failed.
 
     Args:
         cards: run cards as dictionaries.
@@ -385,7 +501,7 @@ def curve_frame(cards: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
             "labels_used": card["mask"]["used"],
             "seed": card["seed"],
             "fold": card["fold"],
-            **card["metrics"],
+            **(dict.fromkeys(card["metrics"]) if (card.get("training") or {}).get("dead") else card["metrics"]),
             "seconds": card["cost"]["seconds"],
             PRETRAINING: card.get("initial", {}).get("pretraining", 0),
         }
@@ -393,7 +509,7 @@ def curve_frame(cards: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     ]
     several = any(line[PRETRAINING] for line in lines)
     columns = [*CURVE_COLUMNS, PRETRAINING] if several else CURVE_COLUMNS
-    return pd.DataFrame(lines, columns=columns).astype({"r2": "float64"})
+    return pd.DataFrame(lines, columns=columns).astype(dict.fromkeys(("mae", "rmse", "r2"), "float64"))
 
 
 def absolute_errors(predictions: pd.DataFrame) -> dict[tuple[str, int], NDArray[np.float64]]:
@@ -460,6 +576,32 @@ def compare_runs(
     return compare(errors, baseline.to_numpy(dtype=np.float64)[:, None], draws=draws, seed=seed)
 
 
+def dead_networks(cards: Iterable[RunCard]) -> dict[tuple[str, int], NDArray[np.bool_]]:
+    """Seeds with a dead network, by arm and number of labels, (S,) in ascending order as in ``absolute_errors``.
+
+    Args:
+        cards: run cards of a study.
+    """
+    found: dict[tuple[str, int], dict[int, bool]] = {}
+    for card in cards:
+        seeds = found.setdefault((card.arm, card.mask.asked), {})
+        seeds[card.seed] = card.dead or seeds.get(card.seed, False)
+    return {key: np.array([seeds[seed] for seed in sorted(seeds)]) for key, seeds in found.items()}
+
+
+def retried(cards: Iterable[RunCard]) -> str:
+    """A sentence on networks that were dead at first and learnt at a lower rate; empty without any.
+
+    Args:
+        cards: run cards of a study.
+    """
+    again = [(card, card.training) for card in cards if card.training and card.training.retries and not card.dead]
+    runs = [
+        f"{card.arm} at {card.mask.asked} labels, seed {card.seed}, at {how.learning_rate:g}" for card, how in again
+    ]
+    return f"Dead at first, trained again at a lower learning rate: {'; '.join(runs)}." if runs else ""
+
+
 def summarise(curve: pd.DataFrame) -> pd.DataFrame:
     """Mean and sample standard deviation of the error over seeds: columns arm, labels, mean, sd, seeds.
 
@@ -491,11 +633,15 @@ def markdown_table(curve: pd.DataFrame, ratios: Mapping[int, str], title: str, u
         last = [ratios.get(n, "")] if ratios else []
         lines.append([str(n), *(cells.get((arm, n), "") for arm in arms), *last])
     caption = f"Mean absolute error{f' ({unit})' if unit else ''} on the test part, mean ± sd over seeds."
+    if curve["mae"].isna().any():
+        caption += " Runs with a dead network have failed and are left out."
     return "\n".join([*("| " + " | ".join(line) + " |" for line in lines), "", caption])
 
 
 def _mean_and_spread(mean: float, sd: float) -> str:
-    """'0.513 ± 0.043', with three or four meaningful digits."""
+    """'0.513 ± 0.043', with three or four meaningful digits; 'failed' where all networks are dead."""
+    if np.isnan(mean):
+        return "failed"
     digits = max(0, 3 - int(np.floor(np.log10(mean)))) if mean > 0 else 3
     digits = min(digits, 6)
     return f"{mean:.{digits}f}" + ("" if np.isnan(sd) else f" ± {sd:.{digits}f}")

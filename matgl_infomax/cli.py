@@ -137,7 +137,8 @@ def run_curve(settings: commands.CurveConfig) -> None:
     from matgl_infomax.leaderboard.kept import KEPT
     from matgl_infomax.tasks.matbench.data import task_crystals
     from matgl_infomax.tasks.matbench.task import load_task
-    from matgl_infomax.tasks.studies.curve import OFFICIAL, learning_curve, resolved_study, with_study
+    from matgl_infomax.tasks.studies.curve import learning_curve
+    from matgl_infomax.tasks.studies.named_studies import OFFICIAL, resolved_study, with_study
 
     settings = resolved_study(with_study(settings))
     if settings.data == OFFICIAL:

@@ -131,8 +131,21 @@ class Tried(Part):
     """A learning rate and its error on the part of the mask that was held out for choosing."""
 
     learning_rate: float = Field(gt=0)
-    mae: float | None = Field(default=None, ge=0, description="None for classes, or where the training diverged.")
-    log_loss: float | None = Field(default=None, ge=0, description="None for numbers, or where it diverged.")
+    mae: float | None = Field(default=None, ge=0, description="None for classes, or where the training failed.")
+    log_loss: float | None = Field(default=None, ge=0, description="None for numbers, or where it failed.")
+
+
+class Training(Part):
+    """How the training of the network went."""
+
+    learning_rate: float = Field(gt=0, description="Peak rate of the last training.")
+    retries: int = Field(
+        ge=0, description="How often the network was dead and was trained again, each time at half the rate before."
+    )
+    dead: bool = Field(
+        description="Whether it is dead still: one answer for all crystals, or no better than a constant on its own "
+        "training labels. Then the errors are those of a failed run, and are compared with nothing."
+    )
 
 
 def peak_memory_mb() -> float | None:
@@ -218,9 +231,22 @@ class RunCard(Part):
     initial: Initial
     settings: dict[str, Any] = Field(description="Settings of the study that matter for the result.")
     tried: list[Tried] = Field(description="Search for the learning rate, within the mask; empty without one.")
+    training: Training | None = Field(
+        default=None, description="None where no network was trained, and in cards of earlier versions."
+    )
     hashes: Hashes
     cost: Cost
     metrics: Metrics | ClassMetrics | ForceMetrics
+
+    @property
+    def dead(self) -> bool:
+        """Whether this run has failed: its network is dead."""
+        return self.training is not None and self.training.dead
+
+    def errors(self) -> dict[str, Any]:
+        """The metrics by name; those of a dead network are None, for a failed run has no error to compare."""
+        found = self.metrics.model_dump()
+        return dict.fromkeys(found) if self.dead else found
 
 
 def new_card(**fields: Any) -> RunCard:

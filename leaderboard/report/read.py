@@ -312,7 +312,7 @@ def _curve_has_cards(folder: Path, curve: pd.DataFrame, by_run: dict[Run, RunCar
         if run in seen:
             raise InputError(f"{folder / CURVE} has two lines of {_words(run)}.")
         seen.add(run)
-        said = {"task": card.task, "labels_used": card.mask.used, **card.metrics.model_dump()}
+        said = {"task": card.task, "labels_used": card.mask.used, **card.errors()}
         said["seconds"] = card.cost.seconds
         for name, value in said.items():
             ours = line.get(name)
@@ -325,14 +325,16 @@ def _curve_has_cards(folder: Path, curve: pd.DataFrame, by_run: dict[Run, RunCar
 
 def _verdict_has_cards(folder: Path, verdict: Verdict, cards: Sequence[RunCard]) -> None:
     """Errors of the verdict are the means of the cards, and ratios those of the errors, inside their intervals."""
-    errors: dict[tuple[str, int], list[float]] = {}
+    errors: dict[tuple[str, int], list[tuple[int, float]]] = {}
     for card in cards:
         if isinstance(card.metrics, Metrics):
-            errors.setdefault((card.arm, card.mask.asked), []).append(card.metrics.mae)
+            errors.setdefault((card.arm, card.mask.asked), []).append((card.seed, card.metrics.mae))
+    dead = [card for card in cards if card.dead]
     for pair in [*verdict.points, *verdict.others]:
+        failed = {d.seed for d in dead if d.mask.asked == pair.labels and d.arm in (pair.arm, pair.against)}
         for arm, mae in ((pair.arm, pair.mae), (pair.against, pair.against_mae)):
-            known = errors.get((arm, pair.labels))
-            if known is None:
+            known = [error for seed, error in errors.get((arm, pair.labels), []) if seed not in failed]
+            if not known:
                 raise InputError(f"{folder / VERDICT}: {arm} at {pair.labels} labels has no run card in {CARDS}.")
             if not same(mae, float(np.mean(known))):
                 raise InputError(

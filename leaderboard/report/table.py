@@ -507,7 +507,8 @@ def ratio_cells(pair: Paired, axis: Axis) -> list[Cell]:
     """Ratio, bar, finding and interval."""
     bar = axis.bar(pair.ratio, pair.ratio_low, pair.ratio_high, pair.finding)
     said = interval(pair.ratio_low, pair.ratio_high)
-    return [number(pair.ratio), Cell("", pair.ratio, bar), word(WORDS[pair.finding]), Cell(said, pair.ratio_low)]
+    found = WORDS[pair.finding] if pair.seeds_needed is None else "too few seeds"
+    return [number(pair.ratio), Cell("", pair.ratio, bar), word(found), Cell(said, pair.ratio_low)]
 
 
 def difference_cells(paired: PairedDifference, axis: Axis) -> list[Cell]:

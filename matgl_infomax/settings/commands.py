@@ -107,10 +107,16 @@ class CurveSettings(Settings):
         description="Numbers of labels that are left unmasked.",
     )
     seeds: int = Field(
-        default=3,
+        default=5,
         json_schema_extra={"decides": False, "common": True},
         ge=1,
         description="Repetitions, each with its own nested label masks and initial weights.",
+    )
+    test_limit: int | None = Field(
+        default=None,
+        ge=2,
+        json_schema_extra={"common": True},
+        description="Most crystals to test on, those of the lowest hash of their id; all of the test part when left out.",
     )
     arms: list[str] = Field(
         default=["scratch", "finetuned", "frozen", "untrained", "descriptors"],
@@ -227,7 +233,7 @@ class ForceStudyConfig(LaunchSettings):
         description="Shares of the training frames that are used, each smaller set within the larger.",
     )
     seeds: int = Field(
-        default=3,
+        default=5,
         json_schema_extra={"decides": False, "common": True},
         ge=1,
         description="Repetitions, each with its own frames and initial weights.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -25,6 +26,7 @@ from matgl_infomax.train.losses import METRICS, Metrics
 from matgl_infomax.train.predict import predict_rows
 from matgl_infomax.train.ranks import is_first
 
+_LOG = logging.getLogger(__name__)
 RECORD, ENSEMBLE_RECORD = "finetune.json", "ensemble.json"
 COVERAGE = 0.9
 
@@ -110,7 +112,8 @@ def train_one(
     if is_first():
         about = {"targets": list(data.targets), "task": settings.task}
         names = ("best_step", "n_train", "n_validation", "seconds", "history")
-        record = {**about, **{name: getattr(fitted, name) for name in names}, "validation": validation}
+        found = {name: getattr(fitted, name) for name in names}
+        record = {**about, **found, "training": fitted.how(), "validation": validation}
         save_model(fitted.model, out, {"matgl_infomax": "fine-tuned", **about}, {RECORD: json.dumps(record)})
     return fitted, validation
 
@@ -148,14 +151,14 @@ def train_ensemble(
     # Size and calibration stay open: members can be added later.
     claim_folder(out, "ensemble", {"settings": deciding(settings)})
     names = [f"member_{k}" for k in range(ensemble.ensemble)]
-    members = []
+    members: list[Fitted] = []
     for k, name in enumerate(names):
         own = settings.model_copy(update={"seed": settings.seed + k})
         members.append(train_one(start, data, own, out / name, split_seed=settings.seed, progress=progress)[0])
-    rows, truth = data.rows[held_out], data.labels[held_out]
-    predicted = np.stack([predict_rows(fitted.model, data.store, rows) for fitted in members])  # (M, n, T)
+    names, members = _living(names, members)
+    predicted = np.stack([predict_rows(m.model, data.store, data.rows[held_out]) for m in members])  # (M, n, T)
     calibration = {
-        target: calibrate(truth[:, k], predicted[:, :, k], method, coverage)
+        target: calibrate(data.labels[held_out, k], predicted[:, :, k], method, coverage)
         for k, target in enumerate(data.targets)
         if settings.task == "regression"
     }
@@ -171,6 +174,19 @@ def _write_record(out: Path, found: Ensemble, about: dict[str, Any]) -> None:
     record = json.dumps({**about, "calibration": known, "validation": found.validation})
     write_sums(out, [out / "run.json"], coming={ENSEMBLE_RECORD: record})
     atomic_write(out / ENSEMBLE_RECORD, record)
+
+
+def _living(names: list[str], members: list[Fitted]) -> tuple[list[str], list[Fitted]]:
+    """The members that predict together: all but dead ones, as long as two are alive; the log says who is left out."""
+    living = [k for k, fitted in enumerate(members) if not fitted.dead]
+    if len(living) == len(members):
+        return names, members
+    dead = ", ".join(name for k, name in enumerate(names) if k not in living)
+    if len(living) < 2:
+        _LOG.warning("Fewer than two members of the ensemble are alive: %s failed. Do not use its predictions.", dead)
+        return names, members
+    _LOG.warning("Left out of the ensemble, for their networks are dead: %s.", dead)
+    return [names[k] for k in living], [members[k] for k in living]
 
 
 def check_ensemble(settings: FinetuneSettings, ensemble: EnsembleSettings, targets: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -26,16 +27,22 @@ from matgl_infomax.record import claim_folder
 from matgl_infomax.settings.base import deciding
 from matgl_infomax.settings.training import FinetuneSettings
 from matgl_infomax.train.loop import run_steps
-from matgl_infomax.train.losses import GOALS, Goal, check_range, declare_output
+from matgl_infomax.train.losses import GOALS, Goal, check_range, dead_targets, declare_output
 from matgl_infomax.train.module import AveragedModule, WeightAverage
 from matgl_infomax.train.predict import view_for
-from matgl_infomax.train.ranks import HeldOut, from_all
+from matgl_infomax.train.ranks import HeldOut, from_all, is_first
+
+_LOG = logging.getLogger(__name__)
 
 FEWEST_FOR_VALIDATION = 10
 """A validation part of fewer crystals is noise: then none is held out and the last weights count."""
 VALIDATION_STREAM = 1_000_033
 NOISE_STREAM = 2_000_003
 """Streams of random numbers that are not those of the order of crystals."""
+HALVINGS = 3
+"""How often a dead network is trained again from its start, each time at half the rate before."""
+LOOKED_AT = 1000
+"""Training crystals, evenly spaced, on whose labels it is judged whether a network is dead."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +92,16 @@ class Fitted:
     """Labelled crystals that chose the checkpoint."""
     held_out: NDArray[np.int64]
     """Their positions among the labelled crystals, (n_validation,)."""
+    learning_rate: float
+    """Peak learning rate of this training; after retries that of the last one."""
+    dead: tuple[str, ...] = ()
+    """Targets for which the network is dead: its errors are those of a failed run."""
+    retries: int = 0
+    """How often it was dead and was trained again, each time at half the rate before."""
+
+    def how(self) -> dict[str, Any]:
+        """Final learning rate, retries, and whether the network is dead, for run cards and records."""
+        return {"learning_rate": self.learning_rate, "retries": self.retries, "dead": bool(self.dead)}
 
 
 class FinetuneModule(AveragedModule):
@@ -180,6 +197,9 @@ def fit(
 ) -> Fitted:
     """Train a model on labelled crystals; normaliser, validation part and checkpoint come out of these alone.
 
+    A dead network (see ``losses.dead_targets``) is trained again from its start at half the rate, at most
+    ``HALVINGS`` times; what is still dead then is returned as it is, with its targets named.
+
     Args:
         model: trained in place.
         data: prepared crystals and their labels.
@@ -194,6 +214,45 @@ def fit(
         InputError: If labels are missing or wrong, settings contradict each other, or the folder holds another run.
     """
     started = time.perf_counter()
+    start = {name: value.detach().clone() for name, value in model.state_dict().items()}
+    options: dict[str, Any] = {"pretrained": pretrained, "split_seed": split_seed, "progress": progress}
+    fitted = fit_once(model, data, settings, out=out, **options)
+    while fitted.dead and fitted.retries < HALVINGS:
+        retry, rate = fitted.retries + 1, fitted.learning_rate / 2
+        _say(fitted, f"It is trained again at half the rate, {rate:g} ({retry} of {HALVINGS}).")
+        model.load_state_dict(start)
+        slower = settings.model_copy(update={"learning_rate": rate})
+        folder = None if out is None else out / f"half_rate_{retry}"
+        fitted = replace(fit_once(model, data, slower, out=folder, **options), retries=retry)
+    if fitted.dead:
+        _say(fitted, "This run has failed; its errors say nothing. Lower learning_rate, or look at the labels.")
+    return replace(fitted, seconds=time.perf_counter() - started)
+
+
+def _say(fitted: Fitted, then: str) -> None:
+    """One line of the log about a dead network."""
+    if is_first():
+        which, rate = ", ".join(fitted.dead), fitted.learning_rate
+        what = "it predicts the same for all crystals, or no better than a constant on its own training labels"
+        _LOG.warning("Dead network (target %s) at learning rate %g: %s. %s", which, rate, what, then)
+
+
+def fit_once(
+    model: Encoder,
+    data: Labelled,
+    settings: FinetuneSettings = FinetuneSettings(),
+    *,
+    pretrained: bool = False,
+    split_seed: int | None = None,
+    out: Path | None = None,
+    progress: bool = False,
+) -> Fitted:
+    """Train a model as ``fit`` does and with its arguments, without another try for a dead network.
+
+    Raises:
+        InputError: As ``fit``.
+    """
+    started = time.perf_counter()
     settings = resolved_finetuning(settings, len(data.rows), pretrained=pretrained)
     data = data.checked(model.n_targets, settings.task)
     train, held_out = hold_out(len(data.rows), settings, split_seed)
@@ -202,7 +261,7 @@ def fit(
     scaled = replace(data, labels=_normalise(model, goal, data.labels, train))
     freeze(model, settings.freeze)
     training = _training_batches(scaled, train, model, settings)
-    module = FinetuneModule(model, settings, goal, _held_out_batches(scaled, held_out, model, settings), pretrained)
+    module = FinetuneModule(model, settings, goal, _fixed_batches(scaled, held_out, model, settings), pretrained)
     if out is not None:  # last: what is refused above leaves no folder behind
         _claim(out, model, data, settings, split_seed)
     run_steps(module, training, settings, out=out, description="Fine-tuning" if progress else None)
@@ -216,7 +275,30 @@ def fit(
         n_train=len(train),
         n_validation=len(held_out),
         held_out=held_out,
+        learning_rate=settings.learning_rate,
+        dead=_dead(module, scaled, train, settings),
     )
+
+
+def _dead(
+    module: FinetuneModule, scaled: Labelled, train: NDArray[np.int64], settings: FinetuneSettings
+) -> tuple[str, ...]:
+    """Targets for which a trained network is dead, judged by at most ``LOOKED_AT`` of its training crystals."""
+    places = np.linspace(0, len(train) - 1, min(len(train), LOOKED_AT)).round().astype(np.int64)
+    batches = _fixed_batches(scaled, train[places], module.model, settings)
+    prediction, labels = _predicted(module.model, batches)  # (n, T) each
+    found = dead_targets(module.goal.cpu(), prediction, labels, module.history)
+    return tuple(scaled.targets[k] for k in found)
+
+
+def _predicted(model: Encoder, batches: HeldOut) -> tuple[Tensor, Tensor]:
+    """Predictions and labels of all crystals of some batches, in units of the normaliser, (n, T) each."""
+    with torch.no_grad():
+        found = [
+            (at_least_single(model.scaled(model.encode(crystals).crystal)), labels) for crystals, labels in batches
+        ]
+    prediction, labels = zip(*found, strict=True)
+    return torch.cat(prediction), torch.cat(labels)
 
 
 def _training_batches(
@@ -241,12 +323,12 @@ def _training_batches(
     return batches.loader(order)
 
 
-def _held_out_batches(
-    scaled: Labelled, held_out: NDArray[np.int64], model: Encoder, settings: FinetuneSettings
+def _fixed_batches(
+    scaled: Labelled, positions: NDArray[np.int64], model: Encoder, settings: FinetuneSettings
 ) -> HeldOut:
-    """Batches of the validation part, the same at every validation."""
-    batches = StoreBatches(scaled.store, scaled.rows[held_out], scaled.labels[held_out], view=view_for(model))
-    return HeldOut(batches, group_by_sites(batches.sizes, np.arange(len(held_out)), 10 * settings.batch_sites))
+    """Batches of some labelled crystals, such as the validation part, the same each time they are asked for."""
+    batches = StoreBatches(scaled.store, scaled.rows[positions], scaled.labels[positions], view=view_for(model))
+    return HeldOut(batches, group_by_sites(batches.sizes, np.arange(len(positions)), 10 * settings.batch_sites))
 
 
 def _claim(out: Path, model: Encoder, data: Labelled, settings: FinetuneSettings, split_seed: int | None) -> None:

@@ -54,6 +54,10 @@ class Goal(nn.Module, ABC):
     def validation(self, prediction: Tensor, labels: Tensor) -> dict[str, float]:
         """``score`` (lower is better) and other numbers of a validation, from two (n, T) in those units."""
 
+    def shown(self, prediction: Tensor) -> Tensor:
+        """Predictions in units in which they can be compared with labels, (n, T)."""
+        return prediction
+
 
 class Regression(Goal):
     """Learn numbers: the error in units of the normaliser."""
@@ -113,8 +117,83 @@ class Classification(Goal):
             found |= {name: float(np.mean(defined))} if defined else {}
         return found
 
+    def shown(self, prediction: Tensor) -> Tensor:
+        """Probabilities of class 1."""
+        return prediction.sigmoid()
+
 
 GOALS: dict[str, type[Goal]] = {"regression": Regression, "classification": Classification}
+
+
+# Is a network dead? It gives one answer for all crystals, or is no better than a constant on its own training labels.
+
+FLAT = 0.01
+"""Predictions that vary by less than this share of the labels' spread count as one answer for all crystals."""
+FEWEST_STEPS = 100
+"""Before so many steps, a loss that is not below a constant's may only mean that the training was short."""
+LOGIT = 30.0
+"""Largest logit of a constant; the probability of the other class is below 1e-13 then."""
+
+
+def dead_targets(goal: Goal, prediction: Tensor, labels: Tensor, history: Sequence[dict[str, float]]) -> list[int]:
+    """Targets for which a trained network is dead, judged by its own training labels.
+
+    A target is dead if the loss is not below 99 % of a constant's and predictions (of a classifier: probabilities)
+    have less than 1 % of the labels' standard deviation. It is dead too if the loss is not below a constant's,
+    neither at the end nor in any part of a training of 100 steps or more. The constant is the one of least loss.
+
+    Args:
+        goal: what was minimised.
+        prediction: of labelled training crystals, in units of the normaliser, (n, T).
+        labels: theirs in the same units, NaN where missing, (n, T).
+        history: records of the training, with ``step`` and ``train/loss``.
+
+    Returns:
+        Positions of the dead targets. A target with fewer than two different labels is never dead: one answer is right.
+    """
+    present = ~labels.isnan()  # (n, T)
+    constant = torch.stack([_constant_loss(goal, labels, k) for k in range(labels.shape[1])])  # (T,)
+    found = torch.stack([_loss_of(goal, prediction, labels, k) for k in range(labels.shape[1])])  # (T,)
+    counts = present.sum(dim=0)  # (T,)
+    overall = float((constant * counts).sum() / counts.sum().clamp(min=1))
+    losses = [entry["train/loss"] for entry in history if "train/loss" in entry]
+    short = not history or history[-1]["step"] < FEWEST_STEPS
+    never = not short and all(loss >= overall for loss in losses)
+    dead = []
+    for k in range(labels.shape[1]):
+        truth, said = labels[present[:, k], k], goal.shown(prediction)[present[:, k], k]
+        if len(truth) < 2 or float(truth.std(correction=0)) <= ROUNDING * float(truth.abs().max()):
+            continue
+        flat = float(said.std(correction=0)) < FLAT * float(truth.std(correction=0))
+        if (flat and found[k] > (1 - FLAT) * constant[k]) or (never and found[k] >= constant[k]):
+            dead.append(k)
+    return dead
+
+
+def _loss_of(goal: Goal, prediction: Tensor, labels: Tensor, target: int) -> Tensor:
+    """Mean loss of one target over the labels that are there, from two (n, T)."""
+    only = torch.full_like(labels, torch.nan)
+    only[:, target] = labels[:, target]
+    return goal.total(prediction, only).double() / (~only.isnan()).sum().clamp(min=1)
+
+
+def _constant_loss(goal: Goal, labels: Tensor, target: int) -> Tensor:
+    """The same of the constant prediction for which it is least; all losses are convex."""
+    from scipy.optimize import minimize_scalar
+
+    known = labels[~labels[:, target].isnan(), target]
+    if not len(known):
+        return torch.zeros((), dtype=torch.float64)
+    bounds = (float(known.min()), float(known.max()))
+    if isinstance(goal, Classification):
+        bounds = (-LOGIT, LOGIT)
+
+    def loss(constant: float) -> float:
+        return float(_loss_of(goal, torch.full_like(labels, constant), labels, target))
+
+    if bounds[0] == bounds[1]:
+        return torch.tensor(loss(bounds[0]), dtype=torch.float64)
+    return torch.tensor(float(minimize_scalar(loss, bounds=bounds, method="bounded").fun), dtype=torch.float64)
 
 
 # How good predictions are, for one target; missing labels are left out.

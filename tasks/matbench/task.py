@@ -255,6 +255,20 @@ def split(ids: Sequence[str], labelled: NDArray[np.bool_], task: str | None, fol
     return found
 
 
+def limited_test(ids: Sequence[str], test: NDArray[np.int64], limit: int | None) -> NDArray[np.int64]:
+    """Rows of the test part, at most so many, in their order: those of the lowest hash of their id.
+
+    So the choice depends on no order, and a smaller one lies within a larger one.
+
+    Args:
+        ids: of all crystals.
+        test: rows of the test part, (m,).
+        limit: most rows; all when left out.
+    """
+    ranked = sorted(test, key=lambda row: blake2b(ids[row].encode(), digest_size=16, person=b"test limit").digest())
+    return test[np.isin(test, ranked[:limit])]
+
+
 # Task cards: what is known of each Matbench v0.1 task, one YAML file per task in ``cards/``.
 
 _PREFIX = "matbench_"

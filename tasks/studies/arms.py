@@ -72,7 +72,9 @@ class ArmAnswer:
     initial: str | None = None
     """SHA-256 of the weights before the first step; None without weights."""
     tried: tuple[tuple[float, float], ...] = ()
-    """Learning rates and their errors on the held-out part of the mask, infinite where the training diverged."""
+    """Learning rates and their errors on the held-out part of the mask, infinite where the training failed."""
+    training: dict[str, Any] | None = None
+    """Final learning rate, retries and whether the network is dead; None where no network was trained."""
 
 
 Arm = Callable[[ArmTask], ArmAnswer]
@@ -222,35 +224,41 @@ def state_hash(model: Encoder) -> str:
 
 def _trained(task: ArmTask, start: Callable[[], Encoder], *, pretrained: bool) -> ArmAnswer:
     """Train all weights on the mask, after choosing the learning rate within the mask where there is a choice."""
-    from matgl_infomax.train.finetune import Labelled, fit
+    from matgl_infomax.train.finetune import Fitted, Labelled, fit, fit_once
     from matgl_infomax.train.predict import predict_rows
 
     store = _needed(task.store, "prepared crystals")
     settings = task.finetune.model_copy(update={"seed": task.seed})
 
-    def run(rate: float, rows: NDArray[np.int64], labels: NDArray[np.float64]) -> Encoder:
+    def run(rate: float, rows: NDArray[np.int64], labels: NDArray[np.float64], train: Callable[..., Fitted]) -> Fitted:
         chosen = settings.model_copy(update={"learning_rate": rate})
         data = Labelled(store, rows, labels[:, None])
-        fitted = fit(start(), data, chosen, pretrained=pretrained, split_seed=task.split_seed)
-        return fitted.model
+        return train(start(), data, chosen, pretrained=pretrained, split_seed=task.split_seed)
 
     rates = task.learning_rates or (settings.learning_rate,)
     tried: list[tuple[float, float]] = []
+    diverged = set()
     if len(rates) > 1:
         # The draw of the mask is random already: its end is as good a sample as any.
         n = len(task.rows) - max(1, round(CHOOSING_SHARE * len(task.rows)))
         for rate in rates:
             try:
-                predicted = predict_rows(run(rate, task.rows[:n], task.labels[:n]), store, task.rows[n:])[:, 0]
-                tried.append((rate, float(np.abs(predicted - task.labels[n:]).mean())))
+                # A rate is judged as it is: one at which the network dies just loses, as one that diverges.
+                found = run(rate, task.rows[:n], task.labels[:n], fit_once)
+                predicted = predict_rows(found.model, store, task.rows[n:])[:, 0]
+                error = math.inf if found.dead else float(np.abs(predicted - task.labels[n:]).mean())
             except DivergedError:
-                tried.append((rate, math.inf))  # it just loses
-        if not np.isfinite([error for _, error in tried]).any():
+                error = math.inf
+                diverged.add(rate)
+            tried.append((rate, error))
+        if len(diverged) == len(rates):
             raise InputError("The training diverged with every learning rate. Give lower --learning-rates.")
     best = min(tried, key=lambda pair: pair[1])[0] if tried else rates[0]
+    if tried and not np.isfinite([error for _, error in tried]).any():
+        best = min(set(rates) - diverged)  # dead at every rate: the lowest one is nearest to one that works
     initial = state_hash(start())
-    model = run(best, task.rows, task.labels)
-    return ArmAnswer(predict_rows(model, store, task.test)[:, 0], initial, tuple(tried))
+    fitted = run(best, task.rows, task.labels, fit)
+    return ArmAnswer(predict_rows(fitted.model, store, task.test)[:, 0], initial, tuple(tried), fitted.how())
 
 
 def _ridge(task: ArmTask, encoder: Encoder) -> ArmAnswer:

@@ -13,8 +13,16 @@ from numpy.typing import NDArray
 
 from matgl_infomax.errors import InputError
 from matgl_infomax.io import atomic_write, csv_text, sweep_drafts
-from matgl_infomax.leaderboard.results import COLUMNS, PREDICTIONS, SCORES_FILE, SPEC_FILE, BenchmarkResult, score_table
-from matgl_infomax.record import RunCard
+from matgl_infomax.leaderboard.results import (
+    COLUMNS,
+    PREDICTIONS,
+    SCORES_FILE,
+    SPEC_FILE,
+    BenchmarkResult,
+    failed_notes,
+    score_table,
+)
+from matgl_infomax.record import RunCard, read_card
 from matgl_infomax.settings.commands import BenchmarkConfig
 from matgl_infomax.tasks.matbench.data import task_crystals
 from matgl_infomax.tasks.matbench.task import load_task
@@ -140,15 +148,16 @@ class Fold:
 
 
 def put_together(bench: Bench, fold: int) -> Fold:
-    """Mean and uncertainty of the predictions of the models of a fold.
+    """Mean and uncertainty of the predictions of the models of a fold, without those of dead networks.
 
     Args:
         bench: the benchmark, this fold finished.
         fold: number of the fold.
 
     Returns:
-        The fold; its ``std`` is NaN with one model, the plain spread of probabilities for classes, and for numbers
-        the spread times a factor fitted on labels that none of the models was trained on.
+        The fold; where all networks are dead, their mean stands there. Its ``std`` is NaN with one living model, the
+        plain spread of probabilities for classes, and for numbers the spread times a factor fitted on labels that none
+        of the models was trained on.
 
     Raises:
         InputError: If a run's file is missing or damaged.
@@ -156,10 +165,12 @@ def put_together(bench: Bench, fold: int) -> Fold:
     import pandas as pd
 
     files = [bench.files(BenchmarkRun(fold, seed)) for seed in bench.seeds]
+    cards = [read_card(file.card) for file in files]
+    files = [file for file, card in zip(files, cards, strict=True) if not card.dead] or files
     first, members = _members([file.predictions for file in files])  # (M, n)
     mean, std = combine(members) if len(files) > 1 else (members[0], np.full(len(first), np.nan))
     calibration = None
-    if bench.calibrated:
+    if bench.calibrated and len(files) > 1:
         aside, held_out = _members([file.held_out for file in files])  # (M, v)
         calibration = calibrate(aside["target"].to_numpy(), held_out, METHOD, COVERAGE)
         std = calibration.std(std)
@@ -202,7 +213,7 @@ def reading_notes(bench: Bench, folds: Sequence[Fold], cards: Sequence[RunCard])
         cards: all run cards.
     """
     of_fold = {card.fold: card for card in cards if card.seed == bench.seed}
-    notes = []
+    notes = failed_notes(cards)
     if bench.choosing:
         best = {
             fold: min(card.tried, key=lambda tried: _error(tried.mae, tried.log_loss)) for fold, card in of_fold.items()
@@ -231,6 +242,9 @@ def _error(mae: float | None, log_loss: float | None) -> float:
 
 def _uncertainty(bench: Bench, folds: Sequence[Fold]) -> str:
     """How std was made, and how often it was right."""
+    folds = [fold for fold in folds if fold.calibration is not None]
+    if not folds:
+        return "std is missing: in no fold are two networks alive."
     sizes = [len(fold.table) for fold in folds]
     covered = float(np.average([fold.covered for fold in folds], weights=sizes))
     factors = ", ".join(f"{fold.calibration.factor:.2f}" for fold in folds if fold.calibration is not None)

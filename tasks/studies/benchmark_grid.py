@@ -417,6 +417,7 @@ def _card(bench: Bench, run: BenchmarkRun, answer: ArmAnswer, tried: Sequence[Tr
         "initial": {"name": name, "sha256": answer.initial, "facts": start.facts if start else {}},
         "settings": bench.settings,
         "tried": [entry.model_dump(include={"learning_rate", "mae", "log_loss"}) for entry in tried],
+        "training": answer.training,
         "hashes": {
             "data": bench.data_hash,
             "folds": bench.fold_hash(run.fold),
@@ -458,7 +459,7 @@ class TriedRate(BaseModel):
 
     @property
     def error(self) -> float:
-        """What is compared, the lower the better: infinite where the training diverged."""
+        """What is compared, the lower the better: infinite where the training diverged or the network was dead."""
         found = self.log_loss if self.mae is None else self.mae
         return float("inf") if found is None else found
 
@@ -507,12 +508,15 @@ def try_rate(bench: Bench, trial: RateTrial) -> None:
     started = time.perf_counter()
     task = arm_task(bench, trial.fold, bench.seed, rows[:n], rows[n:], trial.rate)
     truth = bench.labels[rows[n:]]
+    nothing = np.full(len(truth), np.nan)
     try:
-        prediction = ARMS[bench.arm](task).prediction
+        answer = ARMS[bench.arm](task)
+        # With retries it would be the error of another learning rate.
+        prediction = nothing if answer.training and answer.training["retries"] else answer.prediction
     except DivergedError:
-        prediction = np.full(len(truth), np.nan)
+        prediction = nothing
     mae = log_loss = None
-    if np.isfinite(prediction).all():  # a learning rate with which the training diverges just loses
+    if np.isfinite(prediction).all():  # a learning rate with which the training diverges, or the network dies, loses
         if bench.card.kind == "regression":
             mae = float(np.abs(prediction - truth).mean())
         else:
@@ -558,7 +562,10 @@ def found_rates(bench: Bench, fold: int) -> tuple[TriedRate, ...]:
             raise InputError(f"{file} vanished while the benchmark was running. Start it again.")
         found.append(tried)
     if not np.isfinite([tried.error for tried in found]).any():
-        raise InputError(f"Fold {fold}: the training diverged with every learning rate. Give lower --learning-rates.")
+        raise InputError(
+            f"Fold {fold}: the training diverged with every learning rate, or the network was dead. "
+            "Give lower --learning-rates."
+        )
     return tuple(found)
 
 

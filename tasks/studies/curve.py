@@ -5,14 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
-from pydantic import Field
 
 from matgl_infomax.data.inputs import split_targets, whole_crystals
 from matgl_infomax.data.read import Crystals, read_crystals
@@ -24,20 +21,22 @@ from matgl_infomax.leaderboard.verdict import (
     Verdict,
     absolute_errors,
     curve_frame,
+    dead_networks,
     findings,
     has_several,
     judge,
     markdown_table,
+    retried,
     run_name,
 )
 from matgl_infomax.record import RunCard, SelfDescribing
 from matgl_infomax.settings.arms import STARTS
-from matgl_infomax.settings.base import Settings, deciding, read_settings
+from matgl_infomax.settings.base import deciding
 from matgl_infomax.settings.commands import CurveConfig, StartSettings
 from matgl_infomax.tasks.matbench.task import (
     Split,
     data_hash,
-    find_task,
+    limited_test,
     mask_hash,
     name_and_unit,
     nested_masks,
@@ -57,12 +56,12 @@ from matgl_infomax.tasks.studies.engine import (
     take_folder,
     write_table,
 )
+from matgl_infomax.tasks.studies.named_studies import with_study
 from matgl_infomax.tasks.studies.starts import (
     Start,
     StartRequest,
     check_starts,
     in_words,
-    located,
     own_starts,
     start_name,
     start_weights,
@@ -99,7 +98,7 @@ class CurveResult(SelfDescribing):
         told = {"Verdict": v.text}
         for labels, runs in self.frame.groupby("labels_asked"):
             means = runs.groupby("arm", sort=False)["mae"].mean().sort_values()
-            errors = ", ".join(f"{arm} {mae:.4g}" for arm, mae in means.items())
+            errors = ", ".join(f"{arm} failed" if np.isnan(mae) else f"{arm} {mae:.4g}" for arm, mae in means.items())
             told[f"Error with {labels} labels"] = f"{errors}{unit} (mean absolute error)"
         told["Tested on"] = f"{v.test_crystals} crystals, {v.seeds} seed{'' if v.seeds == 1 else 's'}"
         told["Next"] = "print(result.summary()), result.to_frame(), result.plot(path)"
@@ -232,12 +231,19 @@ def collect_curve(study: CurveStudy) -> CurveResult:
     if PRETRAINING in predictions:
         predictions = predictions.fillna({PRETRAINING: 0}).astype({PRETRAINING: "int64"})
     frame = curve_frame(card.model_dump() for card in cards)
-    verdict = judge(absolute_errors(predictions), target=study.target, unit=study.unit)
+    dead = dead_networks(cards)
+    verdict = judge(absolute_errors(predictions), target=study.target, unit=study.unit, dead=dead)
     own = [name for name, folders in study.arms.items() if folders]
     # Two arms may start from the same weights: they are told of once.
     facts = dict.fromkeys(in_words(STARTS.get(arm, arm), start.facts) for arm, start in study.starts.items())
     notes = [f"Weights of {', '.join(own)}: nobody checked whether they have seen test crystals."] if own else []
-    notes += [sentence for sentence in facts if sentence]
+    notes += [sentence for sentence in [*facts, retried(cards)] if sentence]
+    if study.not_tested:
+        n = len(study.parts.test)
+        notes.append(
+            f"--test-limit {study.config.test_limit}: tested on {n} of {n + study.not_tested} crystals of the test "
+            "part, those of the lowest hash of their id."
+        )
     return CurveResult(frame, predictions, verdict, cards, tuple(notes))
 
 
@@ -255,123 +261,6 @@ def _write(result: CurveResult, config: CurveConfig) -> None:
         result.plot_ratios(out / "ratios.png")
     atomic_write(out / "summary.md", result.summary())
     atomic_write(out / "verdict.json", result.verdict.model_dump_json(indent=1) + "\n")
-
-
-# Studies that come with the package: settings of a learning curve under a name, one YAML file each.
-
-OFFICIAL = "official"
-"""Name of the data that come with a Matbench task."""
-
-
-class StudyFile(Settings):
-    """What a file in ``studies/`` holds."""
-
-    about: str = Field(description="What is asked, and of whom it follows.")
-    no_data: str | None = Field(default=None, description="Why no data can be had; then the user has to bring them.")
-    settings: dict[str, Any] = Field(default={}, description="Fields of CurveConfig.")
-
-
-def study_names() -> list[str]:
-    """Names of all studies, sorted."""
-    return sorted(file.name.removesuffix(".yaml") for file in _folder().iterdir() if file.name.endswith(".yaml"))
-
-
-def load_study(name: str) -> StudyFile:
-    """A study by its name.
-
-    Raises:
-        InputError: For an unknown name; the known ones are listed, each with what it asks.
-    """
-    if name not in study_names():
-        known = "\n".join(f"  {known}: {_read(known).about}" for known in study_names())
-        raise InputError(f"There is no such study. Received: {name}. Known:\n{known}")
-    return _read(name)
-
-
-def with_study(settings: CurveConfig) -> CurveConfig:
-    """The settings of the study that is asked for, overridden by those that were given.
-
-    Args:
-        settings: as they were given; without a study they stay as they are.
-
-    Raises:
-        InputError: For an unknown study, or one without data when none are given.
-    """
-    if settings.study is None:
-        return settings
-    study = load_study(settings.study)
-    given = _given(settings)
-    if study.no_data is not None and "data" not in given:
-        raise InputError(
-            f"No data can be had for the study {settings.study}: {study.no_data} "
-            "If you have them, give --data FILE and --target COLUMN."
-        )
-    return read_settings(CurveConfig, _dotted(_merged(study.settings, given)))
-
-
-def resolved_study(settings: CurveConfig) -> CurveConfig:
-    """Settings with one target, and with data that lie where they say.
-
-    Args:
-        settings: of a learning curve, its study taken in.
-
-    Raises:
-        InputError: If it is not said which crystals or which property.
-    """
-    if settings.data == OFFICIAL and settings.task is None:
-        raise InputError("Which crystals? Give --data FILE, or --task NAME for the official data of a Matbench task.")
-    targets = settings.target
-    if not targets and settings.task is not None:
-        targets = [find_task(settings.task)[1].target]
-    if len(targets) != 1:
-        given = " ".join(targets) or "(none)"
-        raise InputError(f"A learning curve is about one property. Received --target {given}.")
-    data = settings.data if settings.data == OFFICIAL else located(settings.data, settings.data_dir)
-    return settings.model_copy(update={"target": targets, "data": data})
-
-
-def _folder() -> Any:
-    """The folder of the files, wherever the package is installed."""
-    return files("matgl_infomax.tasks.studies")
-
-
-def _read(name: str) -> StudyFile:
-    """One file, checked."""
-    return StudyFile(**yaml.safe_load((_folder() / f"{name}.yaml").read_text(encoding="utf-8")))
-
-
-def _given(settings: Settings) -> dict[str, Any]:
-    """The fields that were set, not those at their defaults; sections as dictionaries."""
-    found = {name: getattr(settings, name) for name in settings.model_fields_set}
-    return {name: _given(value) if isinstance(value, Settings) else value for name, value in found.items()}
-
-
-def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """Two sets of options, one section at a time; the second one wins."""
-    merged = {**below, **above}
-    for name in below.keys() & above.keys():
-        if isinstance(below[name], dict) and isinstance(above[name], dict) and name in _sections():
-            merged[name] = _merged(below[name], above[name])
-    return merged
-
-
-def _sections() -> set[str]:
-    """Options that are sections of options; other dictionaries are values."""
-    fields = CurveConfig.model_fields.items()
-    return {
-        name for name, field in fields if isinstance(field.annotation, type) and issubclass(field.annotation, Settings)
-    }
-
-
-def _dotted(options: dict[str, Any]) -> dict[str, Any]:
-    """Options by dotted name, as the command line gives them."""
-    flat: dict[str, Any] = {}
-    for name, value in options.items():
-        if name in _sections() and isinstance(value, dict):
-            flat |= {f"{name}.{inner}": inner_value for inner, inner_value in value.items()}
-        else:
-            flat[name] = value
-    return flat
 
 
 # One learning-curve study: what is asked, of which data, and what a finished run must match to count.
@@ -423,12 +312,16 @@ class CurveStudy(CardGrid[CurveRun]):
     labels: NDArray[np.float64]
     """Label of each crystal, NaN where missing, (n,). Arms never get this, only the entries of their mask."""
     parts: Split
+    """Training part, and the test part up to ``test_limit``."""
     masks: dict[tuple[int, int], NDArray[np.int64]]
     """Unmasked rows by number of labels and seed."""
     data_hash: str
+    not_tested: int = 0
+    """Crystals of the test part beyond ``test_limit``."""
     store: Store | None = None
+    """Prepared crystals, one per entry of ``stored``."""
     features: dict[str, Path] = field(default_factory=dict)
-    """Files of descriptors by their kind."""
+    """Files of descriptors by their kind, one line per entry of ``asked``."""
     starts: dict[str, Start] = field(default_factory=dict)
     """Weights by ``CurveRun.start``, for each arm that starts from some."""
 
@@ -450,9 +343,21 @@ class CurveStudy(CardGrid[CurveRun]):
         ]
 
     @property
+    def asked(self) -> NDArray[np.int64]:
+        """Rows of the crystals whose labels some run sees or is tested on, ascending."""
+        return np.unique(np.concatenate([self.parts.test, *self.masks.values()]))
+
+    @property
+    def stored(self) -> NDArray[np.int64]:
+        """Rows of the crystals that networks read, ascending: with the training part where weights are learnt first."""
+        return np.union1d(self.asked, self.parts.train) if set(self.arms) & set(STARTS) else self.asked
+
+    @property
     def settings(self) -> dict[str, Any]:
         """Settings that decide results, without any path."""
-        return _with_default_processes(deciding(self.config, apart=APART))
+        found = _with_default_processes(deciding(self.config, apart=APART))
+        # It came after the first studies: left out, it stands in no claim and no hash.
+        return {name: value for name, value in found.items() if name != "test_limit" or value is not None}
 
     @property
     def fold_hash(self) -> str:
@@ -522,7 +427,8 @@ def plan_curve(crystals: Crystals, target: str, config: CurveConfig) -> CurveStu
     if wrong:
         raise InputError(f"Learning rates are above 0. Received: {wrong[0]}.")
     values = crystals.labels([target])[:, 0]
-    parts = split(crystals.ids, ~np.isnan(values), config.task, config.fold)
+    whole = split(crystals.ids, ~np.isnan(values), config.task, config.fold)
+    parts = Split(whole.train, limited_test(crystals.ids, whole.test, config.test_limit))
     available = parts.train[~np.isnan(values[parts.train])]
     masks = {
         (count, seed): rows
@@ -533,12 +439,13 @@ def plan_curve(crystals: Crystals, target: str, config: CurveConfig) -> CurveStu
     own = own_starts(arms, config.model)
     task, unit = name_and_unit(config.task, target)
     return CurveStudy(
-        config, target, task, unit, crystals.ids, values, parts, masks, data_hash(crystals, values), starts=own
-    )
+        config, target, task, unit, crystals.ids, values, parts, masks, data_hash(crystals, values),
+        not_tested=len(whole.test) - len(parts.test), starts=own,
+    )  # fmt: skip
 
 
 def prepare_curve(study: CurveStudy, crystals: Crystals, *, progress: bool) -> CurveStudy:
-    """Compute what the runs share: prepared crystals, pretraining without labels, descriptors.
+    """Compute what the runs share, of the crystals they use: prepared crystals, pretraining, descriptors.
 
     Raises:
         InputError: If something cannot be written, or there are too few structures to pretrain on.
@@ -550,19 +457,32 @@ def prepare_curve(study: CurveStudy, crystals: Crystals, *, progress: bool) -> C
         from matgl_infomax.nn.build import edge_rule
 
         rule = edge_rule(config.model)
-        store = build_store(crystals, rule, config.cache, progress=progress, workers=workers)
-        starts = _learnt_starts(study, crystals, store, progress)
+        used = crystals.subset(study.stored)
+        store = build_store(used, rule, config.cache, progress=progress, workers=workers)
+        starts = _learnt_starts(study, used, store, progress)
         study = replace(study, store=store, starts=study.starts | starts)
     kinds = dict.fromkeys(DESCRIBED[arm][0] for arm in study.arms if arm in DESCRIBED)
-    features = {k: described(k, crystals, config.cache, workers=workers, progress=progress) for k in kinds}
+    asked = crystals.subset(study.asked)
+    features = {k: described(k, asked, config.cache, workers=workers, progress=progress) for k in kinds}
     return replace(study, features=features)
 
 
 def _learnt_starts(study: CurveStudy, crystals: Crystals, store: Store, progress: bool) -> dict[str, Start]:
-    """Weights of the arms that start from some, each kind learnt once, or found where that was done."""
+    """Weights of the arms that start from some, each kind learnt once, or found where that was done.
+
+    Args:
+        study: the study.
+        crystals: the stored ones.
+        store: the same crystals, prepared.
+        progress: show bars.
+    """
+    if not set(study.arms) & set(STARTS):
+        return {}
     kinds: dict[str, Start] = {}
     arms = [arm for arm in study.arms if arm in STARTS]
-    request = StartRequest.of(study.config, crystals, study.parts, store, folder=study.config.out, progress=progress)
+    train, test = (np.searchsorted(study.stored, rows) for rows in (study.parts.train, study.parts.test))
+    parts = Split(train, test)
+    request = StartRequest.of(study.config, crystals, parts, store, folder=study.config.out, progress=progress)
     for arm in arms:
         if STARTS[arm] not in kinds and (found := start_weights(arm, request)) is not None:
             kinds[STARTS[arm]] = found
@@ -625,10 +545,11 @@ def _task(study: CurveStudy, run: CurveRun) -> ArmTask:
     """What the arm gets to see: the labels of the mask, cut out of all others."""
     config = study.config
     rows = study.masks[run.labels, run.seed]
+    prepared = study.asked if run.arm in DESCRIBED else study.stored
     return ArmTask(
-        rows=rows,
+        rows=np.searchsorted(prepared, rows),
         labels=study.labels[rows].copy(),
-        test=study.parts.test,
+        test=np.searchsorted(prepared, study.parts.test),
         seed=run.seed,
         model=config.model,
         finetune=config.finetune,
@@ -683,6 +604,7 @@ def _card(study: CurveStudy, run: CurveRun, answer: ArmAnswer, seconds: float) -
         },
         "settings": study.settings,
         "tried": [{"learning_rate": r, "mae": mae if np.isfinite(mae) else None} for r, mae in answer.tried],
+        "training": answer.training,
         "hashes": {
             "data": study.data_hash,
             "folds": study.fold_hash,

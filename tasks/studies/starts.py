@@ -527,6 +527,11 @@ def _train(
     out = request.folder / "encoder"
     data = Labelled(store, rows, labels[:, None], (target,))
     fitted = fit(network, data, settings, out=out, progress=request.progress)
+    if fitted.dead:
+        raise InputError(
+            f"Nothing can be transferred: the network trained on {target} of the source is dead, also at a learning "
+            f"rate of {fitted.learning_rate:g}. Lower --pretrain.learning-rate."
+        )
     if is_first():
         save_model(fitted.model, out, {"matgl_infomax": "fine-tuned", "targets": [target], "task": settings.task})
     held_out = fitted.held_out

@@ -16,6 +16,7 @@ from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
 from matgl_infomax.leaderboard.compare_published import compare_with_published
 from matgl_infomax.leaderboard.comparison import as_json
+from matgl_infomax.leaderboard.results import read_answers
 from matgl_infomax.leaderboard.scores import fold_scores
 from matgl_infomax.tasks.matbench import data
 from matgl_infomax.tasks.matbench.task import load_task
@@ -243,3 +244,23 @@ def test_the_command_prints_the_table(folders, tmp_path, capsys):
     assert "| GOOD |" in printed and "comparison.md" in printed and (tmp_path / "out" / "comparison.json").is_file()
     assert main(["compare", str(tmp_path / "nothing")]) == 2
     assert "neither a finished benchmark" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("_invented")
+@pytest.mark.parametrize("failed", [False, True], ids=["one seed", "a whole fold"])
+def test_dead_networks_are_no_errors_to_compare(folders, tmp_path, failed):
+    """A fold without a living network is refused; where one seed is dead, the chance of seeds is that of the others."""
+    shutil.copytree(folders / "ours", tmp_path / "ours", ignore=shutil.ignore_patterns("folds"))
+    file = tmp_path / "ours" / "cards.jsonl"
+    cards = [json.loads(line) for line in file.read_text().splitlines()]
+    for card in cards:
+        dead = card["fold"] == 3 and (failed or card["seed"] == 1)
+        card["training"] = {"learning_rate": 0.001, "retries": 3 if dead else 0, "dead": dead}
+    file.write_text("".join(f"{json.dumps(card)}\n" for card in cards))
+    if failed:
+        with pytest.raises(InputError, match="all networks of fold 3 are dead, so there is no error to compare"):
+            compare_with_published(run=[tmp_path / "ours"], draws=500)
+    else:
+        (answer,) = read_answers([tmp_path / "ours"])
+        assert answer.seeds == (0,) and answer.seed_errors.shape == (1, 5)
+        assert compare_with_published(run=[tmp_path / "ours"], draws=500).tasks

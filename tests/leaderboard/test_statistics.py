@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
-from matgl_infomax.leaderboard.statistics import compare
+from matgl_infomax.leaderboard.statistics import MOST_SEEDS, Comparison, compare, sufficient_seeds
 
 
 def two_arms(rng, n_seeds, n_crystals, seed_effect=0.1, gain=1.0):
@@ -184,3 +186,65 @@ def test_pretrainings_of_the_baseline_count_too():
     one, other = compare(errors, baseline, draws=20000), compare(baseline, errors, draws=20000)
     assert one.ratio_low * other.ratio_high == pytest.approx(1, rel=0.03)
     assert (one.pretrainings, other.pretrainings) == (3, 1)
+
+
+@given(
+    st.integers(1, 6), st.integers(1, 40), st.floats(0, 1), st.floats(0.3, 3), st.integers(0, 10**6),
+    st.sampled_from([0.5, 0.95]),
+)  # fmt: skip
+def test_the_interval_of_the_ratio_and_that_of_the_difference_never_contradict(n_seeds, n, spread, gain, seed, level):
+    rng = np.random.default_rng(seed)
+    # Heavy tails: a crystal that is hard for one arm alone moves the difference far more than the ratio.
+    errors, baseline = np.exp(spread * rng.standard_t(2, size=(2, n_seeds, 1))) * rng.pareto(1.5, size=(2, n_seeds, n))
+    found = compare(gain * errors, baseline, draws=200, level=level, seed=seed)
+    assert (found.ratio_low > 1, found.ratio_high < 1) == (found.difference_low > 0, found.difference_high < 0)
+    assert np.isfinite([found.ratio_low, found.ratio_high, found.difference_low, found.difference_high]).all()
+
+
+def test_a_found_pair_of_intervals_that_contradicted():
+    """Three seeds, ratio worse beyond doubt, difference anything: one seed is bad for both arms alike."""
+    baseline = np.array([[1.0], [1.1], [9.0]]) * np.random.default_rng(8).gamma(2, 1, size=(1, 300))
+    found = compare(baseline * np.array([[1.25], [1.24], [1.26]]), baseline)
+    assert found.worse and found.difference_low > 0
+
+
+def example(ratio, crystal_error, seed_error, n_seeds):
+    """A comparison of which only these numbers matter, its interval by the same formula."""
+    t = stats.t.ppf(0.975, n_seeds - 1) if n_seeds > 1 else 0.0
+    half = np.hypot(1.959964 * crystal_error, t * seed_error)
+    low, high = ratio * np.exp(-half), ratio * np.exp(half)
+    return Comparison(
+        ratio, 1.0, ratio - 1, low - 1, high - 1, ratio, low, high, n_seeds, 100, crystal_error, seed_error
+    )
+
+
+@pytest.mark.parametrize(
+    ("ratio", "crystal_error", "seed_error", "n_seeds", "wanted"),
+    [
+        # ln(1 / 0.65) = 0.431; three seeds: 4.303 x 0.12 = 0.516, five: 2.776 x 0.12 x sqrt(3 / 5) = 0.258,
+        # four: 3.182 x 0.12 x sqrt(3 / 4) = 0.331
+        (0.65, 0.0, 0.12, 3, 4),
+        # with crystals: four: hypot(1.96 x 0.15, 0.331) = 0.443 > 0.431, five: hypot(0.294, 0.258) = 0.391
+        (0.65, 0.15, 0.12, 3, 5),
+        (1 / 0.65, 0.15, 0.12, 3, 5),
+        (0.97, 0.0, 0.02, 3, None),  # so near to 1 that it does not matter
+        (0.65, 0.3, 0.12, 3, None),  # 1.96 x 0.3 = 0.588: the crystals alone leave it open
+        (0.65, 0.0, 0.5, 3, None),  # ten seeds: 2.262 x 0.5 x sqrt(3 / 10) = 0.62
+        (0.65, 0.0, 0.05, 3, None),  # 4.303 x 0.05 = 0.215: told apart already
+        (0.65, 0.3, 0.0, 1, None),  # one seed has no spread to go by
+    ],
+)
+def test_how_many_seeds_would_suffice(ratio, crystal_error, seed_error, n_seeds, wanted):
+    assert sufficient_seeds(example(ratio, crystal_error, seed_error, n_seeds), 0.05) == wanted
+
+
+def test_the_forecast_holds_when_ratio_and_spread_stay():
+    """Seeds of the same mean and spread: with as many as forecast the interval leaves 1 out, with fewer it does not."""
+    ratios, crystals = np.array([0.95, 0.65, 0.5]), np.ones((1, 50))
+    found = compare(ratios[:, None] * crystals, np.ones((3, 50)), draws=20000)
+    wanted = sufficient_seeds(found, 0.05)
+    assert found.ratio_high > 1 and 3 < wanted <= MOST_SEEDS
+    for n, better in ((wanted - 1, False), (wanted, True)):
+        regular = stats.zscore(np.linspace(-1, 1, n), ddof=1) * ratios.std(ddof=1) + ratios.mean()
+        again = compare(regular[:, None] * crystals, np.ones((n, 50)), draws=20000)
+        assert again.better is better

@@ -6,6 +6,8 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from matgl_infomax.leaderboard.verdict import Verdict, findings, judge, scope
@@ -160,3 +162,91 @@ def test_verdicts_of_before_are_of_one_pretraining():
     for part in (known, *known["points"]):
         del part["pretrainings"]
     assert Verdict.model_validate(known).pretrainings == 1
+
+
+def scattered(n_seeds, gain=0.65, spread=0.2):
+    """Two arms whose ratio is far from 1 but differs from seed to seed, in a regular way: mean and spread stay."""
+    crystals = np.random.default_rng(4).gamma(2, 1, size=400)
+    z = np.linspace(-1, 1, n_seeds)
+    factor = gain * (1 + spread * z / z.std(ddof=1))[:, None]
+    return {("finetuned", 100): factor * crystals, ("scratch", 100): np.ones((n_seeds, 1)) * crystals}
+
+
+def test_too_few_seeds_are_said_with_the_number_that_suffices():
+    """Three seeds: t(2) = 4.30 on a spread of 20 % cannot see a gain of 35 %, four can (t(3) = 3.18)."""
+    found = verdict_of(scattered(3))
+    (point,) = found.points
+    assert found.answer == "cannot tell" and point.finding == "open"
+    assert point.seeds_needed == 4 and "too few seeds to tell; 4 should suffice" in point.sentence
+    assert "Cannot tell yet: too few seeds. At 100 labels the error is 35% lower" in found.text
+    assert "Add --seeds 4" in found.text and "the study goes on where it is" in found.text
+    assert "no clear difference" not in found.text + point.sentence
+    again = verdict_of(scattered(point.seeds_needed))
+    assert again.answer == "yes" and again.points[0].seeds_needed is None
+
+
+def test_a_ratio_near_one_asks_for_no_seeds():
+    found = verdict_of(scattered(3, gain=0.98, spread=0.05))
+    assert found.points[0].seeds_needed is None
+    assert "no clear difference" in found.text
+
+
+def test_dead_networks_are_no_error_to_compare():
+    """Scratch collapsed in two of five seeds: with them pretraining seems to help a lot, without them it does not."""
+    rng = np.random.default_rng(5)
+    crystals = rng.gamma(2, 1, size=400)
+    scratch, finetuned = (crystals * (1 + 0.02 * rng.normal(size=(5, 1))) for _ in range(2))
+    scratch[[1, 3]] *= 8.0
+    errors = {("scratch", 100): scratch, ("finetuned", 100): finetuned}
+    dead = {("scratch", 100): np.array([False, True, False, True, False]), ("finetuned", 100): np.zeros(5, dtype=bool)}
+    assert verdict_of(errors).points[0].ratio < 0.4
+    found = verdict_of(errors, dead=dead)
+    (point,) = found.points
+    alive = [0, 2, 4]
+    assert point.dead == 2
+    assert point.mae == pytest.approx(finetuned[alive].mean()) and point.against_mae == pytest.approx(
+        scratch[alive].mean()
+    )
+    assert "2 seeds with a dead network left out" in point.sentence
+    assert found.failed == [
+        "scratch at 100 labels: dead networks in 2 of 5 seeds. Such a run has failed and gives no error to compare; "
+        "these seeds are left out."
+    ]
+    assert found.failed[0] in found.text
+    changed = {**errors, ("scratch", 100): np.where(dead["scratch", 100][:, None], 1e6, scratch)}
+    assert verdict_of(changed, dead=dead) == found, "whatever a dead network predicts changes nothing"
+
+
+def test_too_few_living_pairs_cannot_tell():
+    errors = {key: error for key, error in study((0.5, 0.5, 0.5)).items() if key[1] == 50}
+    dead = {
+        ("scratch", 50): np.array([True, True, False, False]),
+        ("finetuned", 50): np.array([False, False, True, False]),
+    }
+    found = verdict_of(errors, dead=dead)
+    assert found.answer == "cannot tell" and not found.points
+    assert "too many networks of finetuned or scratch are dead" in found.text
+    assert "Too few living pairs of finetuned and scratch at 50 labels" in found.text
+
+
+def test_label_counts_without_living_pairs_are_undecided():
+    """Better at one of three counts, the two others dead: not more than half."""
+    all_dead = np.ones(4, dtype=bool)
+    found = verdict_of(study((0.5, 0.5, 0.5)), dead={("scratch", 100): all_dead, ("scratch", 250): all_dead})
+    assert [point.finding for point in found.points] == ["better"]
+    assert found.answer == "cannot tell"
+
+
+@given(st.integers(0, 10**6), st.integers(2, 6), st.floats(0.5, 2), st.floats(0, 0.5))
+def test_no_two_intervals_of_a_verdict_contradict(seed, n_seeds, gain, spread):
+    rng = np.random.default_rng(seed)
+    errors = {
+        (arm, n): factor * rng.pareto(2, size=30) * np.exp(spread * rng.normal(size=(n_seeds, 1)))
+        for arm, factor in (("scratch", 1.0), ("finetuned", gain), ("descriptors", 1.2))
+        for n in (10, 20)
+    }
+    found = judge(errors, target="gap", draws=200)
+    for pair in [*found.points, *found.others]:
+        signs = {(low > neutral) - (high < neutral) for low, high, neutral in (
+            (pair.ratio_low, pair.ratio_high, 1.0), (pair.difference_low, pair.difference_high, 0.0))}  # fmt: skip
+        assert signs == {{"better": -1, "worse": 1, "open": 0}[pair.finding]}

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from matgl_infomax.errors import InputError
-from matgl_infomax.tasks.matbench.task import mask_hash, nested_masks
+from matgl_infomax.tasks.matbench.task import limited_test, mask_hash, nested_masks
 
 IDS = [f"crystal-{k}" for k in range(200)]
 
@@ -58,3 +58,22 @@ def test_too_many_or_no_labels_are_refused_with_both_numbers():
         nested_masks(IDS, range(10), [5, 11], 0)
     with pytest.raises(InputError, match=r"at least one label. Received: 0"):
         nested_masks(IDS, range(10), [0], 0)
+
+
+def test_a_limited_test_part_depends_on_ids_alone_and_is_nested():
+    test = np.arange(20, 60)
+    few, more = limited_test(IDS, test, 5), limited_test(IDS, test, 12)
+    assert len(few) == 5 and set(few) < set(more) < set(test)
+    assert list(few) == sorted(few), "in the order of the test part"
+    order = np.random.default_rng(0).permutation(len(IDS))
+    moved = [IDS[k] for k in order]
+    again = limited_test(moved, np.flatnonzero(np.isin(order, test)), 5)
+    assert {moved[row] for row in again} == {IDS[row] for row in few}
+    others = limited_test(IDS, np.setdiff1d(test, few[:1]), 5)
+    assert set(few[1:]) < set(others), "one crystal less changes one place"
+
+
+@pytest.mark.parametrize("limit", [None, 40, 1000])
+def test_a_limit_that_is_no_limit_leaves_the_test_part_as_it_is(limit):
+    test = np.arange(20, 60)
+    np.testing.assert_array_equal(limited_test(IDS, test, limit), test)

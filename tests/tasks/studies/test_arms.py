@@ -116,9 +116,10 @@ def test_encoders_for_other_supercells_are_refused(shared_folder, crystals, tmp_
 class Recorder:
     """Stands in for training: writes down what each training was given."""
 
-    def __init__(self, monkeypatch, errors):
-        self.fits, self.errors = [], errors
-        monkeypatch.setattr("matgl_infomax.train.finetune.fit", self.fit)
+    def __init__(self, monkeypatch, errors, dead=()):
+        self.fits, self.errors, self.dead = [], errors, dead
+        for name in ("fit", "fit_once"):
+            monkeypatch.setattr(f"matgl_infomax.train.finetune.{name}", self.fit)
         monkeypatch.setattr("matgl_infomax.train.predict.predict_rows", self.predict)
         monkeypatch.setattr("matgl_infomax.tasks.studies.arms.open_encoder", lambda *_: None)
         monkeypatch.setattr("matgl_infomax.tasks.studies.arms.state_hash", lambda _: "0" * 64)
@@ -128,7 +129,8 @@ class Recorder:
     def fit(self, model, data, settings, *, pretrained, split_seed):
         assert data.labels.shape == (len(data.rows), 1)
         self.fits.append((settings, data.rows, pretrained))
-        return SimpleNamespace(model=settings.learning_rate)
+        dead = ("y",) if settings.learning_rate in self.dead else ()
+        return SimpleNamespace(model=settings.learning_rate, dead=dead, how=lambda: {"dead": bool(dead)})
 
     def predict(self, rate, store, rows):
         return np.asarray(rows, dtype=float)[:, None] + self.errors.get(rate, 0.0)
@@ -150,6 +152,24 @@ def test_learning_rate_is_chosen_within_the_mask(monkeypatch, tmp_path, arm, pre
     assert final[0].learning_rate == 0.01 and final[1].tolist() == mask.tolist()
     assert {(settings.steps, settings.seed, given) for settings, _, given in recorder.fits} == {(9, 5, pretrained)}
     np.testing.assert_array_equal(answer.prediction, [101.0, 102.0])
+
+
+@pytest.mark.parametrize(
+    ("dead", "used", "errors"),
+    [((0.01,), 0.001, (3.0, np.inf, 2.0)), ((0.1, 0.01, 0.001), 0.001, (np.inf, np.inf, np.inf))],
+    ids=["one", "all"],
+)
+def test_a_rate_at_which_the_network_is_dead_loses(monkeypatch, tmp_path, dead, used, errors):
+    """Its error on the held-out labels would be the lowest. Dead at all: the lowest is tried on all labels."""
+    recorder = Recorder(monkeypatch, {0.1: 3.0, 0.01: 1.0, 0.001: 2.0}, dead)
+    mask = np.arange(10)
+    task = ArmTask(
+        mask, mask.astype(float), mask, 0, ModelSettings(), FinetuneSettings(), (0.1, 0.01, 0.001), tmp_path,
+        SimpleNamespace(),
+    )  # fmt: skip
+    answer = ARMS["scratch"](task)
+    assert tuple(error for _, error in answer.tried) == errors
+    assert recorder.fits[-1][0].learning_rate == used and answer.training == {"dead": used in dead}
 
 
 @pytest.mark.parametrize(("rates", "used"), [((), 0.0), ((0.5,), 0.5)])  # 0: the fit takes the one of its start

@@ -11,6 +11,7 @@ import pytest
 
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
+from matgl_infomax.leaderboard import results
 from matgl_infomax.leaderboard.results import read_benchmark
 from matgl_infomax.leaderboard.scores import fold_scores
 from matgl_infomax.settings.arms import STARTS
@@ -284,3 +285,53 @@ def test_classes_are_predicted_as_probabilities(crystals, tmp_path, pretend):
     assert "Matbench computes rocauc from classes" in result.to_text() and "plain spread" in result.to_text()
     assert read_benchmark(tmp_path / "out").cards == result.cards
     assert len(result.predictions) == ROWS
+
+
+def failing(arm, dead):
+    """An arm whose networks are dead for some seeds and test parts: they say 99 for everything."""
+
+    def answer(task):
+        found = arm(task)
+        how = {"learning_rate": 0.001, "retries": 3, "dead": True}
+        if not dead(task):
+            return replace(found, training={**how, "retries": 0, "dead": False})
+        return replace(found, prediction=np.full(len(task.test), 99.0), training=how)
+
+    return answer
+
+
+def test_dead_networks_are_left_out_of_a_benchmark_and_said(crystals, tmp_path, pretend, monkeypatch):
+    arm = pretend()
+    monkeypatch.setitem(ARMS, "scratch", failing(arm, lambda task: task.seed == 1))
+    result = run(numbers(crystals), tmp_path, seeds=3, learning_rates=[0.001])
+    assert [card.dead for card in result.cards if card.seed == 1] == [True] * 5
+    assert (result.predictions["prediction"] < 90).all() and result.predictions["std"].notna().all()
+    note = "Dead networks are left out of the predictions: fold 0 seed 1, fold 1 seed 1"
+    assert note in (tmp_path / "out" / "summary.md").read_text()
+    assert read_benchmark(tmp_path / "out").notes() == result.notes()
+    other = result.predictions.assign(prediction=result.predictions["prediction"] + 33)
+    other.to_parquet(tmp_path / "out" / "predictions.parquet", index=False)
+    results.score_table(other, "regression").to_csv(tmp_path / "out" / "scores.csv", index=False)
+    with pytest.raises(InputError, match="not the mean of the runs"):
+        read_benchmark(tmp_path / "out")
+
+
+def test_a_fold_of_dead_networks_has_failed(crystals, tmp_path, pretend, monkeypatch):
+    arm = pretend()
+    asked = numbers(crystals)
+    first = asked[0].fold(2).test[0]
+    monkeypatch.setitem(ARMS, "scratch", failing(arm, lambda task: first in task.test))
+    result = run(asked, tmp_path, learning_rates=[0.001])
+    text = (tmp_path / "out" / "summary.md").read_text()
+    assert "Failed: all networks of fold 2 are dead" in text and "| 2 | failed |" in text
+    living = result.scores[result.scores["fold"] != 2]["mae"]
+    assert f"| mean ± std | {living.mean():.4f} ± {living.std(ddof=0):.4f} |" in text
+    assert results.failed_folds(read_benchmark(tmp_path / "out").cards) == [2]
+
+
+def test_a_learning_rate_at_which_networks_die_just_loses(crystals, tmp_path, pretend, monkeypatch):
+    arm = pretend()
+    monkeypatch.setitem(ARMS, "scratch", failing(arm, lambda task: task.learning_rates == (0.003,)))
+    result = run(numbers(crystals), tmp_path, folds=[0], learning_rates=[0.001, 0.003])
+    (card,) = result.cards
+    assert [tried.mae is None for tried in card.tried] == [False, True] and not card.dead

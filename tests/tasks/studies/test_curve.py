@@ -12,14 +12,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from matgl_infomax.data import store
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
 from matgl_infomax.leaderboard.kept import read_kept
+from matgl_infomax.leaderboard.report.page import study_answer
 from matgl_infomax.leaderboard.report.read import read_study
 from matgl_infomax.leaderboard.verdict import Verdict, scope
 from matgl_infomax.record import RunCard
-from matgl_infomax.tasks.studies import engine
-from matgl_infomax.tasks.studies.arms import ARMS
+from matgl_infomax.tasks.studies import curve, engine
+from matgl_infomax.tasks.studies.arms import ARMS, scratch
 from matgl_infomax.tasks.studies.curve import learning_curve, plan_curve
 from tests.helpers.build import many
 from tests.helpers.small_curve import FAST, Pretender, config, jdft2d, weights
@@ -76,12 +78,14 @@ def test_arms_see_the_mask_and_nothing_else(crystals, tmp_path, pretend):
     arm = pretend()
     items = many(crystals, 80)
     study(items, tmp_path)
-    labels = {k: crystal.labels["y"] for k, crystal in enumerate(items)}
+    plan = plan_curve(Crystals(items), "y", config(tmp_path, arms=ARM_NAMES))
+    assert plan.stored.tolist() == plan.asked.tolist()  # no arm is pretrained, so both kinds of arms count the same
+    labels = {k: items[row].labels["y"] for k, row in enumerate(plan.stored)}
     assert sorted({len(task.rows) for task in arm.tasks}) == [6, 12]
     for task in arm.tasks:
         assert task.labels.tolist() == [labels[row] for row in task.rows]
         assert not set(task.rows) & set(task.test)
-        hidden = [labels[row] for row in labels if row not in set(task.rows)]
+        hidden = [crystal.labels["y"] for crystal in items if crystal.labels["y"] not in set(task.labels)]
         kept = [value for value in vars(task).values() if isinstance(value, np.ndarray) and value.dtype == float]
         assert not np.isin(np.concatenate(kept), hidden).any()
     by_mask = {}
@@ -414,3 +418,75 @@ def test_unknown_fields_of_a_study_get_a_sentence(crystals, tmp_path):
         learning_curve(many(crystals, 80), "y")
     with pytest.raises(InputError, match=r"config takes CurveConfig or a dictionary of its fields\. Received: int"):
         learning_curve(many(crystals, 80), "y", 5)
+
+
+def test_a_dead_network_is_a_failed_run_in_card_table_summary_and_verdict(crystals, tmp_path, pretend, monkeypatch):
+    """One element; at this rate the network from scratch collapses in every seed, and so it does at half of it."""
+    pretend()
+    monkeypatch.setitem(ARMS, "scratch", scratch)
+    tuned = {"steps": 100, "batch_sites": 40, "learning_rate": 3.0}
+    result = study(many(crystals[:1], 40), tmp_path, arms=["scratch", "descriptors"], labels=[12], finetune=tuned)
+    cards = {card.arm: card for card in result.cards}
+    assert cards["scratch"].training.model_dump() == {"learning_rate": 3.0 / 2**3, "retries": 3, "dead": True}
+    assert cards["descriptors"].training is None and not cards["descriptors"].dead
+    errors = result.frame.set_index("arm")["mae"]
+    assert errors["scratch"].isna().all() and errors["descriptors"].notna().all()
+    summary = (tmp_path / "out" / "summary.md").read_text()
+    assert "| failed |" in summary and "Runs with a dead network have failed and are left out" in summary
+    assert "scratch at 12 labels: dead networks in 2 of 2 seeds" in summary
+    assert not result.verdict.others and result.verdict.failed
+    report = read_study(tmp_path / "out", "one element")
+    assert report.verdict == result.verdict
+    assert "dead networks in 2 of 2 seeds" in study_answer(report).text + " ".join(study_answer(report).lines)
+
+
+def test_a_network_that_lives_at_half_the_rate_counts_and_is_said(crystals, tmp_path, monkeypatch):
+    how = {"learning_rate": 0.5e-3, "retries": 1, "dead": False}
+
+    class Revived(Pretender):
+        def __call__(self, task):
+            return replace(super().__call__(task), training=how)
+
+    monkeypatch.setitem(ARMS, "scratch", Revived())
+    result = study(many(crystals, 80), tmp_path, arms=["scratch"], labels=[6], seeds=1)
+    assert result.frame["mae"].notna().all()
+    said = "Dead at first, trained again at a lower learning rate: scratch at 6 labels, seed 0, at 0.0005."
+    assert said in (tmp_path / "out" / "summary.md").read_text()
+
+
+def test_a_limited_test_part_is_said_and_is_another_study(crystals, tmp_path, pretend):
+    items = many(crystals, 80)
+    arm = pretend()
+    result = study(items, tmp_path, test_limit=5)
+    assert {len(task.test) for task in arm.tasks} == {5}
+    assert result.verdict.test_crystals == 5 and {card.n_test for card in result.cards} == {5}
+    assert {card.settings["test_limit"] for card in result.cards} == {5}
+    assert (
+        "--test-limit 5: tested on 5 of 16 crystals of the test part" in (tmp_path / "out" / "summary.md").read_text()
+    )
+    with pytest.raises(InputError, match="test_limit is 5, this one's is 6"):
+        study(items, tmp_path, test_limit=6)
+    whole = study(items, tmp_path / "whole")
+    assert set(result.predictions["id"]) < set(whole.predictions["id"])
+    assert "test_limit" not in whole.cards[0].settings, "hashes of studies without a limit stay as they were"
+
+
+def test_only_crystals_that_are_used_are_prepared(crystals, tmp_path, pretend, monkeypatch):
+    """Twelve labels and sixteen test crystals of eighty: neither networks nor descriptors see the others."""
+    arm, stores, tables = pretend(), [], []
+    real_store, real_table = store.build_store, curve.described
+    monkeypatch.setattr(store, "build_store", lambda c, *a, **k: stores.append(c.ids) or real_store(c, *a, **k))
+    monkeypatch.setattr(curve, "described", lambda n, c, *a, **k: tables.append(c.ids) or real_table(n, c, *a, **k))
+    items = many(crystals, 80)
+    result = study(items, tmp_path, seeds=1)
+    plan = plan_curve(Crystals(items), "y", config(tmp_path, arms=ARM_NAMES, seeds=1))
+    used = sorted({*plan.masks[12, 0].tolist(), *plan.parts.test.tolist()})
+    assert len(used) == 12 + 16
+    assert stores == tables == [[items[row].id for row in used]]
+    assert {len(task.store) for task in arm.tasks if task.store is not None} == {28}
+    for task in arm.tasks:
+        rows = [used[row] for row in task.test]
+        assert [items[row].id for row in rows] == list(dict.fromkeys(result.predictions["id"]))
+    learning = plan_curve(Crystals(items), "y", config(tmp_path, arms=["scratch", "finetuned"], seeds=1))
+    assert learning.stored.tolist() == list(range(80)), "pretraining reads the whole training part"
+    assert len(replace(learning, parts=replace(learning.parts, test=learning.parts.test[:3])).stored) == 64 + 3
