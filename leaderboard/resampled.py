@@ -70,25 +70,50 @@ def compare_resampled(
     if not freedom:
         raise ValueError("an interval needs crystals of at least two groups")
     variance = _mean_variance(means[0] / mae[0] - means[1] / mae[1], members) + LUCK * overlap / np.sqrt(labels)
-    half = float(stdtrit(freedom, (1 + level) / 2)) * np.sqrt(variance)
-    log_ratio = float(np.log(mae[0] / mae[1]))
+    half = float(stdtrit(freedom, (1 + level) / 2)) * float(np.sqrt(variance))
+    return _comparison(float(mae[0]), float(mae[1]), half, errors.shape)
+
+
+def _comparison(mae: float, baseline_mae: float, half: float, shape: tuple[int, ...]) -> Comparison:
+    """A comparison of two errors whose log ratio has an interval of a half width; errors had the shape (R, n)."""
+    log_ratio = float(np.log(mae / baseline_mae))
     logs = np.array([log_ratio, log_ratio - half, log_ratio + half])
     ratio, low, high = np.exp(np.clip(logs, -690, 690))
     # The difference is the log ratio times the logarithmic mean of both errors: one interval, in two units.
-    difference = float(mae[0] - mae[1])
-    unit = difference / log_ratio if log_ratio else mae[0]
+    unit = (mae - baseline_mae) / log_ratio if log_ratio else mae
     return Comparison(
-        mae=float(mae[0]),
-        baseline_mae=float(mae[1]),
-        difference=difference,
+        mae=mae,
+        baseline_mae=baseline_mae,
+        difference=mae - baseline_mae,
         difference_low=float(unit * logs[1]),
         difference_high=float(unit * logs[2]),
         ratio=float(ratio),
         ratio_low=float(low),
         ratio_high=float(high),
-        n_seeds=errors.shape[0],
-        n_crystals=errors.shape[1],
+        n_seeds=shape[0],
+        n_crystals=shape[1],
     )
+
+
+@dataclass(frozen=True)
+class FoldPairing:
+    """How two arms of one study are compared; it is kept beside predictions, so that others get the same intervals."""
+
+    overlap: dict[int, float]
+    """Share of training luck that models have in common, by number of labels."""
+    groups: list[int]
+    """Group of each tested crystal, in the order of their ids."""
+
+    def __call__(self, errors: NDArray[np.float64], others: NDArray[np.float64], labels: int) -> Comparison:
+        """Compare two arms at a number of labels.
+
+        Args:
+            errors: absolute errors of one arm, a row per repeat and a column per tested crystal by its id, (R, m).
+            others: those of the other arm, (R, m).
+            labels: number of labels.
+        """
+        groups = np.array(self.groups)
+        return compare_resampled(errors, others, labels=labels, overlap=self.overlap[labels], groups=groups)
 
 
 _TINY = 1e-300
@@ -213,13 +238,15 @@ def made_study(making: Making, generator: np.random.Generator) -> MadeStudy:
 
 def _calibrated(study: MadeStudy) -> tuple[float, float]:
     """The rule of ``compare_resampled``."""
-    found = compare_resampled(*study.errors, labels=study.labels, overlap=study.overlap, groups=study.groups)
+    found = compare_resampled(
+        study.errors[0], study.errors[1], labels=study.labels, overlap=study.overlap, groups=study.groups
+    )
     return float(np.log(found.ratio)), float(np.log(found.ratio_high / found.ratio))
 
 
 def _crystals(study: MadeStudy) -> tuple[float, float]:
     """The same without training luck, as if folds shared nothing but crystals."""
-    found = compare_resampled(*study.errors, labels=study.labels, overlap=0.0, groups=study.groups)
+    found = compare_resampled(study.errors[0], study.errors[1], labels=study.labels, overlap=0.0, groups=study.groups)
     return float(np.log(found.ratio)), float(np.log(found.ratio_high / found.ratio))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 Errors = Mapping[tuple[str, int], NDArray[np.float64]]
 """Absolute errors by arm and number of labels, one row per seed and one column per test crystal, (S, M); those of an
 arm with several pretrainings are (P, S, M)."""
+
+Pairing = Callable[[NDArray[np.float64], NDArray[np.float64], int], Comparison]
+"""How errors of two arms, (S, M) each, are compared at a number of labels."""
 
 WORTH = 0.05
 """A gain smaller than this share is not worth a pretraining."""
@@ -67,6 +70,23 @@ class Equivalent(Part):
     sentence: str
 
 
+class Choice(Part):
+    """The arm to use from now on, and what it costs if another one is better after all."""
+
+    arm: str
+    labels: int
+    mae: float
+    rivals: list[Paired]
+    """Every other arm against it; ratios above 1 say by how much the other one is worse."""
+    against: str | None
+    """The arm that costs most if the choice is wrong; None without others."""
+    expected_loss: float
+    """Mean share by which the error may be higher than that of this arm, cases in which it is not counted as 0."""
+    highest_loss: float
+    """The same at the end of the 95 % interval."""
+    sentence: str
+
+
 class Verdict(Part):
     """Does pretraining help, at these numbers of labels?"""
 
@@ -85,9 +105,18 @@ class Verdict(Part):
     advice: list[str]
     others: list[Paired]
     rule: str = RULE
+    choice: Choice | None = None
 
 
-def judge(errors: Errors, *, target: str, unit: str | None = None, draws: int = DRAWS, seed: int = 0) -> Verdict:
+def judge(
+    errors: Errors,
+    *,
+    target: str,
+    unit: str | None = None,
+    draws: int = DRAWS,
+    seed: int = 0,
+    pairing: Pairing | None = None,
+) -> Verdict:
     """Compare the pretrained arm with the one from scratch at each number of labels and answer by ``RULE``.
 
     The pretrained arm is ``finetuned`` where there is one, else ``corpus``, else weights of one's own, else
@@ -99,6 +128,7 @@ def judge(errors: Errors, *, target: str, unit: str | None = None, draws: int = 
         unit: its unit, where known.
         draws: resamplings per comparison.
         seed: seed of the resampling.
+        pairing: how errors of two arms are compared at a number of labels; by ``compare`` when left out.
 
     Raises:
         ValueError: If there are no errors.
@@ -109,10 +139,11 @@ def judge(errors: Errors, *, target: str, unit: str | None = None, draws: int = 
     arm = _pretrained(names)
     counts = sorted({n for _, n in errors})
     shape = next(iter(errors.values())).shape[-2:]
+    compared = pairing or (lambda mine, theirs, _: compare(mine, theirs, draws=draws, seed=seed))
 
     def pairs(one: str, other: str) -> list[Paired]:
         both = [n for n in counts if (one, n) in errors and (other, n) in errors]
-        found = {n: compare(errors[one, n], errors[other, n], draws=draws, seed=seed) for n in both}
+        found = {n: compared(errors[one, n], errors[other, n], n) for n in both}
         return [_paired(one, other, n, comparison, unit) for n, comparison in found.items()]
 
     points = pairs(arm, BASELINE) if arm else []
@@ -121,21 +152,65 @@ def judge(errors: Errors, *, target: str, unit: str | None = None, draws: int = 
     savings = _savings(points)
     answer = _answer(points, shape[0])
     advice = _advice(others, counts, bool(points))
+    text = " ".join([_text(answer, points, savings, shape[0], arm), *advice])
     return Verdict(
-        answer=answer,
-        text=" ".join([_text(answer, points, savings, shape[0], arm), *advice]),
-        arm=arm or "none",
-        baseline=BASELINE,
-        target=target,
-        unit=unit,
-        seeds=shape[0],
-        test_crystals=shape[1],
-        pretrainings=max([point.pretrainings for point in points], default=1),
-        points=points,
-        savings=savings,
-        advice=advice,
-        others=others,
-    )
+        answer=answer, text=text, arm=arm or "none", baseline=BASELINE, target=target, unit=unit,
+        seeds=shape[0], test_crystals=shape[1], pretrainings=max([point.pretrainings for point in points], default=1),
+        points=points, savings=savings, advice=advice, others=others,
+    )  # fmt: skip
+
+
+def best_to_use(verdict: Verdict, errors: Errors, pairing: Pairing) -> Verdict:
+    """The verdict with the arm to use: the one with the lowest error at the most labels, and the price of being wrong.
+
+    The logarithm of the ratio x of the two errors is taken as normal about its value m with the spread s that its
+    95 % interval has. The expected loss against an arm is then the mean of max(x - 1, 0), which is
+    exp(m + s² / 2) Φ((m + s²) / s) - Φ(m / s).
+
+    Args:
+        verdict: of the same errors.
+        errors: absolute errors of all arms.
+        pairing: how errors of two arms are compared at a number of labels.
+    """
+    from scipy.stats import norm
+
+    n = max(labels for _, labels in errors)
+    arms = {arm: float(found.mean()) for (arm, labels), found in errors.items() if labels == n}
+    best = min(arms, key=lambda arm: arms[arm])
+    losses: dict[str, tuple[float, float]] = {}
+    rivals = []
+    for arm in arms:
+        if arm == best:
+            continue
+        found = pairing(errors[best, n], errors[arm, n], n)
+        m, s = np.log(found.ratio), np.log(found.ratio_high / found.ratio_low) / (2 * norm.ppf(0.975))
+        mean = np.exp(m + s**2 / 2) * norm.cdf((m + s**2) / s) - norm.cdf(m / s)
+        losses[arm] = (float(mean), max(0.0, found.ratio_high - 1))
+        rivals.append(_paired(arm, best, n, pairing(errors[arm, n], errors[best, n], n), verdict.unit))
+    against = max(losses, key=lambda arm: losses[arm], default=None)
+    expected, highest = losses[against] if against else (0.0, 0.0)
+    sentence = f"Use {best}: its error with {n} labels is the lowest of {len(arms)} arms"
+    clear = [pair.arm for pair in rivals if pair.finding == "worse"]
+    if against is None:
+        sentence = f"Use {best}: there is no other arm."
+    elif highest == 0:
+        sentence += ", and clearly so."
+    else:
+        open_ = [pair.arm for pair in rivals if pair.arm not in clear]
+        sentence += (
+            f", not clearly below {_listed(open_)}. If that is wrong, it costs most against {against}: {expected:.1%} "
+            f"more error on average, {highest:.0%} at the end of the interval."
+        )
+    choice = Choice(
+        arm=best, labels=n, mae=arms[best], rivals=rivals, against=against,
+        expected_loss=expected, highest_loss=highest, sentence=sentence,
+    )  # fmt: skip
+    return verdict.model_copy(update={"choice": choice, "text": f"{verdict.text} {sentence}"})
+
+
+def _listed(names: list[str]) -> str:
+    """'a, b and c'."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def scope(verdict: Verdict) -> str:
@@ -394,6 +469,23 @@ def curve_frame(cards: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     several = any(line[PRETRAINING] for line in lines)
     columns = [*CURVE_COLUMNS, PRETRAINING] if several else CURVE_COLUMNS
     return pd.DataFrame(lines, columns=columns).astype({"r2": "float64"})
+
+
+def pooled_runs(cards: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """One line per arm, number of labels and seed: the error over all test crystals, whatever fold tested them.
+
+    Args:
+        cards: run cards as dictionaries.
+    """
+    import pandas as pd
+
+    lines = [
+        {"arm": card["arm"], "labels_asked": card["mask"]["asked"], "seed": card["seed"], "n": card["n_test"],
+         "sum": card["n_test"] * card["metrics"]["mae"]}
+        for card in cards
+    ]  # fmt: skip
+    sums = pd.DataFrame(lines).groupby(["arm", "labels_asked", "seed"], sort=False)[["n", "sum"]].sum().reset_index()
+    return sums.assign(mae=sums["sum"] / sums["n"])[["arm", "labels_asked", "seed", "mae"]]
 
 
 def absolute_errors(predictions: pd.DataFrame) -> dict[tuple[str, int], NDArray[np.float64]]:

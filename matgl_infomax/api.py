@@ -167,7 +167,8 @@ def predict(
 
     Args:
         crystals: what to predict; labels are not needed.
-        checkpoint: folder written by ``finetune``.
+        checkpoint: folder written by ``finetune``, or the folder ``final`` of a learning curve whose best arm is a
+            trained network.
         machine: ``cache`` (folder for prepared crystals), ``prepare_processes`` (processes that prepare them; 0 means
             one per core) and ``progress`` (show bars).
 

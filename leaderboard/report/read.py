@@ -37,7 +37,7 @@ from matgl_infomax.leaderboard.results import (
 from matgl_infomax.leaderboard.scores import SCORES
 from matgl_infomax.leaderboard.statistics import CalibrationQuality
 from matgl_infomax.leaderboard.strata import STRATA_COLUMNS
-from matgl_infomax.leaderboard.verdict import CURVE_COLUMNS, PREDICTION_COLUMNS, PRETRAINING, Verdict
+from matgl_infomax.leaderboard.verdict import CURVE_COLUMNS, PREDICTION_COLUMNS, PRETRAINING, Verdict, pooled_runs
 from matgl_infomax.record import Metrics, RunCard
 
 MAIN = {"regression": "mae", "classification": "rocauc"}
@@ -225,6 +225,14 @@ class StudyNumbers:
         """Name of the task."""
         return self.cards[0].task
 
+    @property
+    def pooled(self) -> pd.DataFrame:
+        """One line per arm, number of labels and seed: the error over all folds."""
+        names = [name for name in ("arm", "labels_asked", "seed", PRETRAINING) if name in self.curve]
+        if not self.curve.duplicated(names).any():
+            return self.curve
+        return pooled_runs(card.model_dump() for card in self.cards)
+
 
 def read_study(folder: Path, name: str) -> StudyNumbers:
     """Open the folder that ``matgl-infomax curve`` wrote, and trace every error to its card.
@@ -325,26 +333,30 @@ def _curve_has_cards(folder: Path, curve: pd.DataFrame, by_run: dict[Run, RunCar
 
 def _verdict_has_cards(folder: Path, verdict: Verdict, cards: Sequence[RunCard]) -> None:
     """Errors of the verdict are the means of the cards, and ratios those of the errors, inside their intervals."""
-    errors: dict[tuple[str, int], list[float]] = {}
+    errors: dict[tuple[str, int], list[tuple[float, int]]] = {}
     for card in cards:
         if isinstance(card.metrics, Metrics):
-            errors.setdefault((card.arm, card.mask.asked), []).append(card.metrics.mae)
+            errors.setdefault((card.arm, card.mask.asked), []).append((card.metrics.mae, card.n_test))
     for pair in [*verdict.points, *verdict.others]:
         for arm, mae in ((pair.arm, pair.mae), (pair.against, pair.against_mae)):
             known = errors.get((arm, pair.labels))
             if known is None:
                 raise InputError(f"{folder / VERDICT}: {arm} at {pair.labels} labels has no run card in {CARDS}.")
-            if not same(mae, float(np.mean(known))):
+            # Folds may differ in size: every test crystal counts the same.
+            mean = float(np.average([error for error, _ in known], weights=[n for _, n in known]))
+            if not same(mae, mean):
                 raise InputError(
                     f"{folder / VERDICT}: the error of {arm} at {pair.labels} labels is {mae}, the mean of its run "
-                    f"cards {np.mean(known)}."
+                    f"cards {mean}."
                 )
         inside = pair.ratio_low <= pair.ratio <= pair.ratio_high
         if not (inside and np.isclose(pair.ratio * pair.against_mae, pair.mae)):
             raise InputError(f"{folder / VERDICT}: the ratio at {pair.labels} labels is not that of {pair.sentence}")
     first = cards[0]
     about = (verdict.target, verdict.unit, verdict.test_crystals)
-    if about != (first.target, first.unit, first.n_test):
+    repeat = (first.arm, first.mask.asked, first.seed, first.initial.pretraining)
+    folds = [c.n_test for c in cards if (c.arm, c.mask.asked, c.seed, c.initial.pretraining) == repeat]
+    if about != (first.target, first.unit, sum(folds)):
         raise InputError(f"{folder / VERDICT} is about {json.dumps(about)}, and its run cards are of something else.")
 
 

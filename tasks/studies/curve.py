@@ -2,46 +2,46 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.resources import files
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
-from pydantic import Field
+from tqdm import tqdm
 
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import DivergedError, InputError
 from matgl_infomax.io import atomic_write, csv_text
 from matgl_infomax.leaderboard.kept import KEPT, kept_table
+from matgl_infomax.leaderboard.resampled import FoldPairing
 from matgl_infomax.leaderboard.verdict import (
     PRETRAINING,
     Verdict,
     absolute_errors,
+    best_to_use,
     curve_frame,
     findings,
     has_several,
     judge,
     markdown_table,
+    pooled_runs,
     run_name,
 )
 from matgl_infomax.record import RunCard
 from matgl_infomax.settings.arms import STARTS
-from matgl_infomax.settings.base import Settings, deciding, read_settings
+from matgl_infomax.settings.base import deciding
 from matgl_infomax.settings.commands import CurveConfig, StartSettings
 from matgl_infomax.tasks.matbench.task import (
     Split,
     data_hash,
-    find_task,
     mask_hash,
     name_and_unit,
-    nested_masks,
-    split,
     split_hash,
 )
 from matgl_infomax.tasks.studies.arms import ARMS, DESCRIBED, ArmAnswer, ArmTask, named_arms
@@ -57,15 +57,17 @@ from matgl_infomax.tasks.studies.engine import (
     take_folder,
     write_table,
 )
+from matgl_infomax.tasks.studies.final import fit_final
+from matgl_infomax.tasks.studies.presets import with_study
+from matgl_infomax.tasks.studies.resample import Resampling, parts_and_masks, seeds_of
 from matgl_infomax.tasks.studies.starts import (
     Start,
     StartRequest,
     check_starts,
     in_words,
-    located,
     own_starts,
     start_name,
-    start_weights,
+    weights_of,
 )
 from matgl_infomax.workers import workers_here
 
@@ -91,16 +93,23 @@ class CurveResult:
     """One card per run."""
     notes: tuple[str, ...] = ()
     """What a reader of the table has to know."""
+    pairing: FoldPairing | None = None
+    """How arms were compared, where every crystal is tested."""
 
     def to_frame(self) -> pd.DataFrame:
         """A copy of the table of runs."""
         return self.frame.copy()
 
+    @property
+    def pooled(self) -> pd.DataFrame:
+        """One line per arm, number of labels and seed: the error over all folds."""
+        return pooled_runs(card.model_dump() for card in self.cards)
+
     def to_markdown(self) -> str:
         """The errors of all arms as a table to read."""
         v = self.verdict
         ratios = {p.labels: f"{p.ratio:.3f} ({p.ratio_low:.3f}–{p.ratio_high:.3f})" for p in v.points}
-        return markdown_table(self.frame, ratios, f"{v.arm} / {v.baseline} (95 %)", v.unit)
+        return markdown_table(self.pooled, ratios, f"{v.arm} / {v.baseline} (95 %)", v.unit)
 
     def plot(self, path: Path | str) -> None:
         """Draw the learning curves and write them as PNG.
@@ -116,7 +125,7 @@ class CurveResult:
         truth = self.predictions.drop_duplicates("id")["target"].to_numpy()
         guess = float(np.abs(truth - np.median(truth)).mean())
         v = self.verdict
-        plot_curve(self.frame, Path(path), target=v.target, unit=v.unit, guess=guess, title=self.title)
+        plot_curve(self.pooled, Path(path), target=v.target, unit=v.unit, guess=guess, title=self.title)
 
     def plot_ratios(self, path: Path | str) -> None:
         """Draw every arm's error beside that from scratch, with intervals, and write it as PNG.
@@ -182,10 +191,16 @@ def learning_curve(
 
     table = crystals if isinstance(crystals, Crystals) else Crystals(crystals)
     study = plan_curve(table, target, config)
+    if progress:
+        for sentence in study.sentences:
+            tqdm.write(sentence, file=sys.stderr)
     take_folder(study)
     study = prepare_curve(study, table, progress=progress)
     carry_out_all(study, check=check, progress=progress)
     result = collect_curve(study)
+    if config.fit_final and result.verdict.choice is not None:
+        said = fit_final(study, table, result.predictions, result.verdict.choice, result.cards, progress=progress)
+        result = replace(result, notes=(*result.notes, said))
     _write(result, config)
     return result
 
@@ -202,13 +217,18 @@ def collect_curve(study: CurveStudy) -> CurveResult:
     if PRETRAINING in predictions:
         predictions = predictions.fillna({PRETRAINING: 0}).astype({PRETRAINING: "int64"})
     frame = curve_frame(card.model_dump() for card in cards)
-    verdict = judge(absolute_errors(predictions), target=study.target, unit=study.unit)
+    errors = absolute_errors(predictions)
+    pairing = study.pairing
+    verdict = judge(errors, target=study.target, unit=study.unit, pairing=pairing)
+    if pairing is not None:
+        verdict = best_to_use(verdict, errors, pairing)
     own = [name for name, folders in study.arms.items() if folders]
     # Two arms may start from the same weights: they are told of once.
-    facts = dict.fromkeys(in_words(STARTS.get(arm, arm), start.facts) for arm, start in study.starts.items())
+    found = {run.arm: start for run in reversed(study.runs) if (start := study.start_of(run)) is not None}
+    facts = dict.fromkeys(in_words(STARTS.get(arm, arm), found[arm].facts) for arm in study.arms if arm in found)
     notes = [f"Weights of {', '.join(own)}: nobody checked whether they have seen test crystals."] if own else []
-    notes += [sentence for sentence in facts if sentence]
-    return CurveResult(frame, predictions, verdict, cards, tuple(notes))
+    notes += [sentence for sentence in (*facts, *study.sentences) if sentence]
+    return CurveResult(frame, predictions, verdict, cards, tuple(notes), pairing)
 
 
 def _write(result: CurveResult, config: CurveConfig) -> None:
@@ -216,7 +236,10 @@ def _write(result: CurveResult, config: CurveConfig) -> None:
     out = config.out
     if config.keep != "nothing":
         v = result.verdict
-        content = kept_table(result.predictions, target=v.target, unit=v.unit, errors_only=config.keep == "errors")
+        errors_only = config.keep == "errors"
+        content = kept_table(
+            result.predictions, target=v.target, unit=v.unit, errors_only=errors_only, pairing=result.pairing
+        )
         atomic_write(out / KEPT, content)
     write_table(out / "predictions.parquet", result.predictions)
     atomic_write(out / "curve.csv", csv_text(result.frame))
@@ -225,123 +248,6 @@ def _write(result: CurveResult, config: CurveConfig) -> None:
         result.plot_ratios(out / "ratios.png")
     atomic_write(out / "summary.md", result.summary())
     atomic_write(out / "verdict.json", result.verdict.model_dump_json(indent=1) + "\n")
-
-
-# Studies that come with the package: settings of a learning curve under a name, one YAML file each.
-
-OFFICIAL = "official"
-"""Name of the data that come with a Matbench task."""
-
-
-class StudyFile(Settings):
-    """What a file in ``studies/`` holds."""
-
-    about: str = Field(description="What is asked, and of whom it follows.")
-    no_data: str | None = Field(default=None, description="Why no data can be had; then the user has to bring them.")
-    settings: dict[str, Any] = Field(default={}, description="Fields of CurveConfig.")
-
-
-def study_names() -> list[str]:
-    """Names of all studies, sorted."""
-    return sorted(file.name.removesuffix(".yaml") for file in _folder().iterdir() if file.name.endswith(".yaml"))
-
-
-def load_study(name: str) -> StudyFile:
-    """A study by its name.
-
-    Raises:
-        InputError: For an unknown name; the known ones are listed, each with what it asks.
-    """
-    if name not in study_names():
-        known = "\n".join(f"  {known}: {_read(known).about}" for known in study_names())
-        raise InputError(f"There is no such study. Received: {name}. Known:\n{known}")
-    return _read(name)
-
-
-def with_study(settings: CurveConfig) -> CurveConfig:
-    """The settings of the study that is asked for, overridden by those that were given.
-
-    Args:
-        settings: as they were given; without a study they stay as they are.
-
-    Raises:
-        InputError: For an unknown study, or one without data when none are given.
-    """
-    if settings.study is None:
-        return settings
-    study = load_study(settings.study)
-    given = _given(settings)
-    if study.no_data is not None and "data" not in given:
-        raise InputError(
-            f"No data can be had for the study {settings.study}: {study.no_data} "
-            "If you have them, give --data FILE and --target COLUMN."
-        )
-    return read_settings(CurveConfig, _dotted(_merged(study.settings, given)))
-
-
-def resolved_study(settings: CurveConfig) -> CurveConfig:
-    """Settings with one target, and with data that lie where they say.
-
-    Args:
-        settings: of a learning curve, its study taken in.
-
-    Raises:
-        InputError: If it is not said which crystals or which property.
-    """
-    if settings.data == OFFICIAL and settings.task is None:
-        raise InputError("Which crystals? Give --data FILE, or --task NAME for the official data of a Matbench task.")
-    targets = settings.target
-    if not targets and settings.task is not None:
-        targets = [find_task(settings.task)[1].target]
-    if len(targets) != 1:
-        given = " ".join(targets) or "(none)"
-        raise InputError(f"A learning curve is about one property. Received --target {given}.")
-    data = settings.data if settings.data == OFFICIAL else located(settings.data, settings.data_dir)
-    return settings.model_copy(update={"target": targets, "data": data})
-
-
-def _folder() -> Any:
-    """The folder of the files, wherever the package is installed."""
-    return files("matgl_infomax.tasks.studies")
-
-
-def _read(name: str) -> StudyFile:
-    """One file, checked."""
-    return StudyFile(**yaml.safe_load((_folder() / f"{name}.yaml").read_text(encoding="utf-8")))
-
-
-def _given(settings: Settings) -> dict[str, Any]:
-    """The fields that were set, not those at their defaults; sections as dictionaries."""
-    found = {name: getattr(settings, name) for name in settings.model_fields_set}
-    return {name: _given(value) if isinstance(value, Settings) else value for name, value in found.items()}
-
-
-def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """Two sets of options, one section at a time; the second one wins."""
-    merged = {**below, **above}
-    for name in below.keys() & above.keys():
-        if isinstance(below[name], dict) and isinstance(above[name], dict) and name in _sections():
-            merged[name] = _merged(below[name], above[name])
-    return merged
-
-
-def _sections() -> set[str]:
-    """Options that are sections of options; other dictionaries are values."""
-    fields = CurveConfig.model_fields.items()
-    return {
-        name for name, field in fields if isinstance(field.annotation, type) and issubclass(field.annotation, Settings)
-    }
-
-
-def _dotted(options: dict[str, Any]) -> dict[str, Any]:
-    """Options by dotted name, as the command line gives them."""
-    flat: dict[str, Any] = {}
-    for name, value in options.items():
-        if name in _sections() and isinstance(value, dict):
-            flat |= {f"{name}.{inner}": inner_value for inner, inner_value in value.items()}
-        else:
-            flat[name] = value
-    return flat
 
 
 # One learning-curve study: what is asked, of which data, and what a finished run must match to count.
@@ -366,16 +272,24 @@ class CurveRun:
     seed: int
     pretraining: int = 0
     """Which of the arm's folders of weights, counted from 0; 0 where it has one or none."""
+    fold: int | None = None
+    """Fold that is tested, in a study that tests them all."""
 
     @property
     def name(self) -> str:
         """Name of the run's files."""
-        return run_name(self.arm, self.labels, self.seed, self.pretraining)
+        name = run_name(self.arm, self.labels, self.seed, self.pretraining)
+        return name if self.fold is None else f"{name}-f{self.fold}"
 
     @property
     def start(self) -> str:
         """Name of the weights it starts from, if any."""
         return start_name(self.arm, self.pretraining)
+
+    @property
+    def mask(self) -> tuple[int, ...]:
+        """Name of its mask, the same for all arms: labels, seed and, where each repeat has several, the fold."""
+        return (self.labels, self.seed) if self.fold is None else (self.labels, self.seed, self.fold)
 
 
 @dataclass(frozen=True)
@@ -393,14 +307,16 @@ class CurveStudy(CardGrid[CurveRun]):
     labels: NDArray[np.float64]
     """Label of each crystal, NaN where missing, (n,). Arms never get this, only the entries of their mask."""
     parts: Split
-    masks: dict[tuple[int, int], NDArray[np.int64]]
-    """Unmasked rows by number of labels and seed."""
+    masks: dict[tuple[int, ...], NDArray[np.int64]]
+    """Unmasked rows by number of labels, seed and, where all are tested, fold."""
     data_hash: str
     store: Store | None = None
     features: dict[str, Path] = field(default_factory=dict)
     """Files of descriptors by their kind."""
     starts: dict[str, Start] = field(default_factory=dict)
-    """Weights by ``CurveRun.start``, for each arm that starts from some."""
+    """Weights by ``CurveRun.start``, for each arm that starts from some, and by its fold where each has its own."""
+    resampling: Resampling | None = None
+    """Parts of each fold, in a study that tests every crystal."""
 
     @property
     def arms(self) -> dict[str, tuple[Path, ...]]:
@@ -410,24 +326,54 @@ class CurveStudy(CardGrid[CurveRun]):
     @property
     def runs(self) -> list[CurveRun]:
         """All runs, the cheap ones first, so that something is to be seen soon."""
-        counts = sorted(set(self.config.labels))
+        folds = [None] if self.resampling is None else range(self.resampling.folds)
         return [
-            CurveRun(arm, n, seed, pretraining)
-            for n in counts
+            CurveRun(arm, n, seed, pretraining, fold)
+            for n in sorted(set(self.config.labels))
             for seed in seeds_of(self.config)
+            for fold in folds
             for arm, folders in self.arms.items()
             for pretraining in range(max(1, len(folders)))
         ]
 
     @property
-    def settings(self) -> dict[str, Any]:
-        """Settings that decide results, without any path."""
-        return _with_default_processes(deciding(self.config, apart=APART))
+    def sentences(self) -> tuple[str, ...]:
+        """What a user has to know before anything is computed."""
+        if self.resampling is None:
+            return ()
+        counts = f"Numbers of labels: {', '.join(map(str, sorted(set(self.config.labels))))}."
+        return (*self.resampling.sentences, counts)
+
+    @property
+    def pairing(self) -> FoldPairing | None:
+        """How two arms are compared where every crystal is tested."""
+        return None if self.resampling is None else self.resampling.pairing(self.ids, self.masks)
+
+    def parts_of(self, run: CurveRun) -> Split:
+        """Training and test part of a run."""
+        if self.resampling is None or run.fold is None:
+            return self.parts
+        return self.resampling.parts[run.seed, run.fold]
+
+    def start_of(self, run: CurveRun) -> Start | None:
+        """Weights that a run starts from, if any."""
+        return self.starts.get(run.start, self.starts.get(f"{run.arm}-s{run.seed}-f{run.fold}"))
+
+    def draw_of(self, run: CurveRun) -> int:
+        """Seed of a run's initial weights: the one of its repeat, or of its fold."""
+        if self.resampling is None or run.fold is None:
+            return run.seed
+        return self.resampling.seed_of(run.seed, run.fold)
 
     @property
     def fold_hash(self) -> str:
         """Hash of the ids of the training part and of the test part."""
         return split_hash(self.ids, self.parts)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Settings that decide results, without any path."""
+        return _with_default_processes(deciding(self.config, apart=APART))
 
     def claim(self, settings: dict[str, Any] | None = None) -> dict[str, Any]:
         """What this study is; numbers of labels, seeds and arms may be added later.
@@ -440,6 +386,7 @@ class CurveStudy(CardGrid[CurveRun]):
             "crystals and labels": self.data_hash,
             "code version": CODE_VERSION,
             **(self.settings if settings is None else settings),
+            **({} if self.resampling is None else {"resampling": self.resampling.facts}),
         }
 
     def run_hash(self, run: CurveRun, settings: dict[str, Any] | None = None) -> str:
@@ -449,9 +396,10 @@ class CurveStudy(CardGrid[CurveRun]):
             run: the run.
             settings: as an earlier version noted them; those of this study when left out.
         """
-        start = self.starts[run.start].weights if run.start in self.starts else None
-        mask = self.masks[run.labels, run.seed].tolist()
-        return hash_of(self.claim(settings), run.arm, start, run.labels, run.seed, mask)
+        start, mask = self.start_of(run), self.masks[run.mask].tolist()
+        weights = start.weights if start else None
+        own = () if run.fold is None else (run.fold, split_hash(self.ids, self.parts_of(run)))
+        return hash_of(self.claim(settings), run.arm, weights, run.labels, run.seed, mask, *own)
 
     def is_of(self, card: RunCard, run: CurveRun) -> bool:
         """Whether a card belongs to a run of this study, also one whose hash held the processes as they were given."""
@@ -472,11 +420,6 @@ def _with_default_processes(settings: dict[str, Any]) -> dict[str, Any]:
     return changed
 
 
-def seeds_of(config: CurveConfig) -> range:
-    """The seeds of a study; the one of the fine-tuning settings is the first."""
-    return range(config.finetune.seed, config.finetune.seed + config.seeds)
-
-
 def plan_curve(crystals: Crystals, target: str, config: CurveConfig) -> CurveStudy:
     """Check a study before anything is computed or written.
 
@@ -486,25 +429,20 @@ def plan_curve(crystals: Crystals, target: str, config: CurveConfig) -> CurveStu
     arms = named_arms(config.arms)
     if config.finetune.task != "regression":
         raise InputError(f"Learning curves are for regression. Received: finetune.task = {config.finetune.task}.")
-    if min(config.labels) < 2:
+    if config.labels and min(config.labels) < 2:
         raise InputError(f"A learning curve needs at least 2 labels. Received: {min(config.labels)}.")
     wrong = [rate for rate in config.learning_rates if rate <= 0]
     if wrong:
         raise InputError(f"Learning rates are above 0. Received: {wrong[0]}.")
     values = crystals.labels([target])[:, 0]
-    parts = split(crystals.ids, ~np.isnan(values), config.task, config.fold)
-    available = parts.train[~np.isnan(values[parts.train])]
-    masks = {
-        (count, seed): rows
-        for seed in seeds_of(config)
-        for count, rows in nested_masks(crystals.ids, available, config.labels, seed).items()
-    }
+    plan = parts_and_masks(crystals, values, config)
     check_starts(arms, config, config.data_dir)
     own = own_starts(arms, config.model)
     task, unit = name_and_unit(config.task, target)
     return CurveStudy(
-        config, target, task, unit, crystals.ids, values, parts, masks, data_hash(crystals, values), starts=own
-    )
+        plan.config, target, task, unit, crystals.ids, values, plan.parts, plan.masks, data_hash(crystals, values),
+        starts=own, resampling=plan.resampling,
+    )  # fmt: skip
 
 
 def prepare_curve(study: CurveStudy, crystals: Crystals, *, progress: bool) -> CurveStudy:
@@ -529,14 +467,20 @@ def prepare_curve(study: CurveStudy, crystals: Crystals, *, progress: bool) -> C
 
 
 def _learnt_starts(study: CurveStudy, crystals: Crystals, store: Store, progress: bool) -> dict[str, Start]:
-    """Weights of the arms that start from some, each kind learnt once, or found where that was done."""
-    kinds: dict[str, Start] = {}
+    """Weights of the arms that start from some, each kind learnt once, or found where that was done.
+
+    Where every crystal is tested, a corpus or a source serves all folds, without any crystal that is tested. Structures
+    of the training part are learnt from once for each fold, unless there are enough without a label.
+    """
+    config, folds = study.config, study.resampling
+    ask = partial(StartRequest.of, config, crystals, store=store, progress=progress)
     arms = [arm for arm in study.arms if arm in STARTS]
-    request = StartRequest.of(study.config, crystals, study.parts, store, folder=study.config.out, progress=progress)
-    for arm in arms:
-        if STARTS[arm] not in kinds and (found := start_weights(arm, request)) is not None:
-            kinds[STARTS[arm]] = found
-    return {arm: kinds[STARTS[arm]] for arm in arms}
+    each = [arm for arm in arms if folds and STARTS[arm] == "pretrained" and not folds.pretrains_once]
+    found = weights_of([arm for arm in arms if arm not in each], ask(study.parts, folder=config.out))
+    for (seed, fold), part in folds.parts.items() if folds and each else ():
+        own = weights_of(each, ask(part, folder=config.out / f"repeat-{seed}-fold-{fold}"))
+        found |= {f"{arm}-s{seed}-f{fold}": start for arm, start in own.items()}
+    return found
 
 
 def file_stamp(config: CurveConfig) -> tuple[tuple[str, int, int], ...]:
@@ -568,7 +512,7 @@ def run_arm(study: CurveStudy, run: CurveRun) -> Outcome:
     except DivergedError as error:
         raise InputError(f"{run.name}: {error} Lower --finetune.learning-rate.") from error
     seconds = time.perf_counter() - started
-    truth = study.labels[study.parts.test]
+    truth = study.labels[study.parts_of(run).test]
     if answer.prediction.shape != truth.shape or not np.isfinite(answer.prediction).all():
         raise InputError(
             f"{run.name} predicts no finite number for some test crystals: the training diverged. "
@@ -594,18 +538,18 @@ def _arm(name: str) -> Callable[[ArmTask], ArmAnswer]:
 def _task(study: CurveStudy, run: CurveRun) -> ArmTask:
     """What the arm gets to see: the labels of the mask, cut out of all others."""
     config = study.config
-    rows = study.masks[run.labels, run.seed]
+    rows, start = study.masks[run.mask], study.start_of(run)
     return ArmTask(
         rows=rows,
         labels=study.labels[rows].copy(),
-        test=study.parts.test,
-        seed=run.seed,
+        test=study.parts_of(run).test,
+        seed=study.draw_of(run),
         model=config.model,
         finetune=config.finetune,
         learning_rates=tuple(config.learning_rates),
         cache=config.cache,
         store=study.store,
-        weights=start.folder if (start := study.starts.get(run.start)) else None,
+        weights=start.folder if start else None,
         features=study.features[DESCRIBED[run.arm][0]] if run.arm in DESCRIBED else None,
     )
 
@@ -614,14 +558,14 @@ def _predictions(study: CurveStudy, run: CurveRun, prediction: NDArray[np.float6
     """One line per test crystal."""
     import pandas as pd
 
-    test = study.parts.test
+    test = study.parts_of(run).test
     table = pd.DataFrame(
         {
             "task": study.task,
             "arm": run.arm,
             "labels": run.labels,
             "seed": run.seed,
-            "fold": study.config.fold,
+            "fold": study.config.fold if run.fold is None else run.fold,
             "id": [study.ids[int(row)] for row in test],
             "target": study.labels[test],
             "prediction": prediction,
@@ -633,18 +577,18 @@ def _predictions(study: CurveStudy, run: CurveRun, prediction: NDArray[np.float6
 
 def _card(study: CurveStudy, run: CurveRun, answer: ArmAnswer, seconds: float) -> dict[str, Any]:
     """What the run card says beside the errors."""
-    mask = study.masks[run.labels, run.seed]
+    mask, parts = study.masks[run.mask], study.parts_of(run)
     name = "scratch" if run.arm in ("scratch", "untrained") else STARTS.get(run.arm, run.arm)
-    start = study.starts.get(run.start)
+    start = study.start_of(run)
     return {
         "task": study.task,
         "target": study.target,
         "unit": study.unit,
         "arm": run.arm,
-        "fold": study.config.fold,
+        "fold": study.config.fold if run.fold is None else run.fold,
         "seed": run.seed,
         "mask": {"asked": run.labels, "used": len(mask), "sha256": mask_hash(study.ids, mask)},
-        "n_test": len(study.parts.test),
+        "n_test": len(parts.test),
         "initial": {
             "name": name,
             "sha256": answer.initial,
@@ -655,7 +599,7 @@ def _card(study: CurveStudy, run: CurveRun, answer: ArmAnswer, seconds: float) -
         "tried": [{"learning_rate": r, "mae": mae if np.isfinite(mae) else None} for r, mae in answer.tried],
         "hashes": {
             "data": study.data_hash,
-            "folds": study.fold_hash,
+            "folds": split_hash(study.ids, parts),
             "store": study.store.key if study.store is not None and run.arm not in DESCRIBED else None,
         },
         "cost": {"seconds": seconds, "pretraining_seconds": start.seconds if start else None},

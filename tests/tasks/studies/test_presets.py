@@ -10,9 +10,10 @@ from matgl_infomax.record import read_card
 from matgl_infomax.settings.commands import CurveConfig
 from matgl_infomax.settings.training import FinetuneSettings, ModelSettings, PretrainSettings
 from matgl_infomax.tasks.matbench.task import load_card
-from matgl_infomax.tasks.studies import curve
+from matgl_infomax.tasks.studies import presets
 from matgl_infomax.tasks.studies.arms import named_arms
-from matgl_infomax.tasks.studies.curve import learning_curve, load_study, resolved_study, study_names, with_study
+from matgl_infomax.tasks.studies.curve import learning_curve
+from matgl_infomax.tasks.studies.presets import load_study, resolved_study, study_names, with_study
 from matgl_infomax.tasks.studies.starts import check_starts
 from tests.helpers.build import many
 from tests.helpers.small_curve import FAST
@@ -39,7 +40,7 @@ def test_every_study_can_be_asked(name):
         card = load_card(settings.task)
         assert card.input == "structure" and card.kind == "regression" and settings.target == [card.target]
         assert max(settings.labels) <= 0.8 * card.n_rows - 1
-        assert settings.data == curve.OFFICIAL
+        assert settings.data == presets.OFFICIAL
 
 
 def test_what_the_issue_asks_for_is_there():
@@ -62,8 +63,8 @@ def test_what_the_issue_asks_for_is_there():
 
 def test_what_is_given_wins_and_the_rest_stays(monkeypatch):
     study = {"labels": [5, 9], "seeds": 7, "finetune": {"steps": 11, "seed": 3}, "arms": ["scratch"]}
-    file = curve.StudyFile(about="A test.", settings=study)
-    monkeypatch.setattr(curve, "load_study", lambda name: file)
+    file = presets.StudyFile(about="A test.", settings=study)
+    monkeypatch.setattr(presets, "load_study", lambda name: file)
     settings = ask("any", seeds=3, finetune={"seed": 0}, model={"supercell_atoms": 9})
     assert (settings.labels, settings.seeds, settings.arms) == ([5, 9], 3, ["scratch"])
     assert (settings.finetune.steps, settings.finetune.seed) == (11, 0), "a default that is given counts as given"
@@ -71,8 +72,8 @@ def test_what_is_given_wins_and_the_rest_stays(monkeypatch):
     assert with_study(settings) == settings
     plain = CurveConfig(out="out")
     assert with_study(plain) is plain
-    broken = curve.StudyFile(about="A test.", settings={"lables": [5]})
-    monkeypatch.setattr(curve, "load_study", lambda name: broken)
+    broken = presets.StudyFile(about="A test.", settings={"lables": [5]})
+    monkeypatch.setattr(presets, "load_study", lambda name: broken)
     with pytest.raises(InputError, match="Unknown option 'lables'"):
         ask("any")
 
@@ -115,7 +116,7 @@ def test_data_are_found_below_the_data_folder(tmp_path):
 def test_a_study_works_in_python_too(crystals, tmp_path):
     result = learning_curve(
         many(crystals, 80), "y", study="dssl_hoip", out=tmp_path / "out", cache=tmp_path, progress=False,
-        labels=[20], seeds=1, arms=["untrained"], model={"supercell_atoms": 12}, finetune=FAST,
+        labels=[20], seeds=1, folds=1, arms=["untrained"], model={"supercell_atoms": 12}, finetune=FAST,
     )  # fmt: skip
     assert list(result.frame["arm"]) == ["untrained"]
     assert "study" not in result.cards[0].settings and result.cards[0].settings["fold"] == 0
