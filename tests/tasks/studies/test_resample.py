@@ -192,6 +192,7 @@ def test_one_test_part_chooses_its_counts_as_before(tmp_path):
         ({"split": "time"}, "belong together"),
         ({"time_column": "year"}, "belong together"),
         ({"group": "nowhere"}, "'nowhere' was not found. Give it in --labels-file"),
+        ({"arms": ["mine=a,b"]}, "Several pretrainings of an arm are compared on one test part. Received: mine"),
         ({"folds": 70}, "70 folds need as many groups by none. Received: 60"),
     ],
 )
