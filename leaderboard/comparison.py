@@ -7,19 +7,23 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import isnan
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
+from pydantic import BaseModel, BeforeValidator, Field
 
-from matgl_infomax.io import atomic_write, csv_text
+from matgl_infomax.errors import InputError
+from matgl_infomax.io import Kind as CellKind
+from matgl_infomax.io import atomic_write, csv_text, typed_columns
 from matgl_infomax.leaderboard.published import FLAGS
 from matgl_infomax.leaderboard.scores import Kind
 from matgl_infomax.leaderboard.statistics import ALPHA, CalibrationQuality
+from matgl_infomax.leaderboard.strata import STRATA_COLUMNS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -573,3 +577,121 @@ def _draw(axes: Axes, duels: Sequence[PairedDifference], title: str) -> None:
     axes.set_title(title, fontsize=9)
     axes.set_xlabel("error of ours minus error of the other, 95 % interval", fontsize=8)
     axes.tick_params(axis="x", labelsize=7)
+
+
+# What ``comparison.json`` holds; a number that was not known is null there and NaN here.
+
+
+def _known(content: Any) -> Any:
+    """Missing numbers as NaN."""
+    if not isinstance(content, dict):
+        return content
+    return {key: math.nan if value is None else value for key, value in content.items()}
+
+
+PairedEntry = Annotated[PairedDifference, BeforeValidator(_known)]
+CalibrationEntry = Annotated[CalibrationQuality, BeforeValidator(_known)]
+
+
+class RunEntry(BaseModel):
+    """One answer."""
+
+    name: str
+    source: Literal["benchmark", "submission"]
+    arm: str
+    network: str
+    labels: int | None
+    seeds: int
+    score: float
+    std: float | None
+    fold_scores: tuple[float, ...]
+    place: Place
+    reference: str
+    notes: tuple[str, ...]
+    duels: tuple[PairedEntry, ...]
+    strata: list[dict[str, str | float | None]]
+    worst: list[dict[str, Any]]
+    calibration: CalibrationEntry | None
+
+
+class TaskEntry(BaseModel):
+    """One task."""
+
+    task: str
+    target: str
+    unit: str | None
+    kind: Literal["regression", "classification"]
+    metric: Literal["mae", "rocauc"]
+    folds: tuple[int, ...] = Field(min_length=1)
+    materials: int
+    groups: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...]
+    runs: tuple[RunEntry, ...] = Field(min_length=1)
+    own: tuple[PairedEntry, ...]
+    table: list[dict[str, Any]] = Field(min_length=1)
+
+
+class ComparisonFile(BaseModel):
+    """The whole file."""
+
+    format: Literal[1]
+    draws: int
+    published: str
+    ranked: str
+    notes: list[str]
+    tasks: list[TaskEntry]
+
+    def comparison(self, folder: Path) -> LeaderboardComparison:
+        """What the file in a folder says, without predictions, which it does not hold."""
+        tasks = tuple(_task_said(one, folder) for one in self.tasks)
+        return LeaderboardComparison(tasks, self.draws, self.published, self.ranked, tuple(self.notes))
+
+
+_WORDS = ("by", "kind", "finding")
+STRATA_KINDS: dict[str, CellKind] = {name: "text" if name in _WORDS else "number" for name in STRATA_COLUMNS}
+PLACE_KINDS: dict[str, CellKind] = {
+    "entry": "text", "score": "number", "std": "number", "place": "whole", "group": "whole", "status": "text",
+    "flag": "text", "reason": "text",
+}  # fmt: skip
+
+
+def _task_said(content: TaskEntry, folder: Path) -> TaskComparison:
+    """One task."""
+    where = f"{folder / JSON_FILE}: {content.task}, table"
+    table = _lines(content.table, PLACE_KINDS, where)
+    if "own" not in table or not all(isinstance(value, bool) for value in table["own"]):
+        raise InputError(f"{where}, does not say which answers are our own. Compare again.")
+    plain = ("task", "target", "unit", "kind", "metric", "materials", "folds", "groups", "notes")
+    return TaskComparison(
+        **{key: getattr(content, key) for key in plain},
+        runs=tuple(_run_said(one, folder) for one in content.runs),
+        own=content.own,
+        table=table,
+    )
+
+
+def _run_said(content: RunEntry, folder: Path) -> RunStanding:
+    """One answer."""
+    plain = ("name", "source", "arm", "network", "labels", "seeds", "score", "reference", "fold_scores", "notes",
+             "place", "duels", "calibration")  # fmt: skip
+    where = f"{folder / JSON_FILE}: {content.name}, strata"
+    worst = pd.DataFrame(content.worst)
+    words = [name for name in worst if worst[name].dtype.kind not in "iuf"]
+    return RunStanding(
+        **{key: getattr(content, key) for key in plain},
+        folder=folder,
+        std=float("nan") if content.std is None else content.std,
+        predictions=pd.DataFrame(columns=["id", "fold", "target", "prediction", "std", "error"]),
+        strata=_lines(content.strata, STRATA_KINDS, where),
+        worst=worst.assign(**{str(name): worst[name].astype(str) for name in words}),
+    )
+
+
+def _lines(lines: list[dict[str, Any]], kinds: Mapping[str, CellKind], where: str) -> pd.DataFrame:
+    """Lines as a table; no line gives one without columns."""
+    if not lines:
+        return pd.DataFrame(columns=list(kinds))
+    lacking = sorted({name for line in lines for name in set(kinds) - set(line)})
+    if lacking:
+        raise InputError(f"{where}, lacks {lacking[0]} in a line. Compare again.")
+    return typed_columns(pd.DataFrame(lines, dtype=object), kinds, where)

@@ -6,7 +6,7 @@ import io
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,8 +14,16 @@ import numpy as np
 
 from matgl_infomax.errors import InputError
 from matgl_infomax.io import LARGEST, atomic_write
+from matgl_infomax.leaderboard.resampled import FoldPairing, best_to_use
 from matgl_infomax.leaderboard.statistics import DRAWS
-from matgl_infomax.leaderboard.verdict import PRETRAINING, Verdict, absolute_errors, findings, judge, run_name
+from matgl_infomax.leaderboard.verdict import (
+    PRETRAINING,
+    Verdict,
+    absolute_errors,
+    findings,
+    judge,
+    run_name,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +36,14 @@ _FACTS = b"matgl_infomax"
 _RUN = re.compile(r"(?P<arm>.+)-n(?P<labels>\d+)-s(?P<seed>\d+)(-p(?P<pretraining>\d+))?")
 
 
-def kept_table(predictions: pd.DataFrame, *, target: str, unit: str | None, errors_only: bool = False) -> bytes:
+def kept_table(
+    predictions: pd.DataFrame,
+    *,
+    target: str,
+    unit: str | None,
+    errors_only: bool = False,
+    pairing: FoldPairing | None = None,
+) -> bytes:
     """Predictions of a study as parquet: ids and true values once, one single-precision column per run.
 
     A column holds predictions minus true values, for a prediction near -1e6 would lose its digits in single precision.
@@ -39,6 +54,7 @@ def kept_table(predictions: pd.DataFrame, *, target: str, unit: str | None, erro
         target: what was predicted.
         unit: its unit, where known.
         errors_only: keep absolute errors, neither true values nor predictions: enough for every interval.
+        pairing: how arms are compared where every crystal is tested.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -54,7 +70,13 @@ def kept_table(predictions: pd.DataFrame, *, target: str, unit: str | None, erro
         value = part["prediction"] - part["target"]
         value = value.abs() if errors_only else value
         columns[run_name(arm, labels, seed, which)] = value.to_numpy(dtype=np.float32)
-    facts = {"format": 1, "task": first["task"].iloc[0], "fold": int(first["fold"].iloc[0]), "target": target}
+    facts: dict[str, Any] = {
+        "format": 1,
+        "task": first["task"].iloc[0],
+        "fold": int(first["fold"].iloc[0]),
+        "target": target,
+    }
+    facts |= {"folds": asdict(pairing)} if pairing is not None else {}
     content = json.dumps({**facts, "unit": unit, "holds": "errors" if errors_only else "predictions"})
     table = pa.table(columns).replace_schema_metadata({_FACTS: content.encode()})
     buffer = io.BytesIO()
@@ -71,6 +93,8 @@ class Kept:
     """The columns of ``predictions.parquet``; of errors, true values are 0 and predictions are the absolute errors."""
     target: str
     unit: str | None
+    pairing: FoldPairing | None = None
+    """How arms are compared where every crystal is tested."""
 
     def verdict(self, *, draws: int = DRAWS, seed: int = 0) -> Verdict:
         """The verdict of the study with all its intervals, from nothing but this file.
@@ -80,7 +104,8 @@ class Kept:
             seed: seed of the resampling; as in the study when left out.
         """
         errors = absolute_errors(self.predictions)
-        return judge(errors, target=self.target, unit=self.unit, draws=draws, seed=seed)
+        found = judge(errors, target=self.target, unit=self.unit, draws=draws, seed=seed, pairing=self.pairing)
+        return found if self.pairing is None else best_to_use(found, errors, self.pairing)
 
 
 def read_kept(file: Path) -> Kept:
@@ -115,7 +140,11 @@ def read_kept(file: Path) -> Kept:
             told = {key: int(value or 0) for key, value in run.groupdict().items() if key != "arm"}
             run_facts = {**about, "arm": run["arm"], **told}
             parts.append(pd.DataFrame({**run_facts, "id": ids, "target": truth, "prediction": truth + values}))
-        kept = Kept(pd.concat(parts, ignore_index=True), target=str(facts["target"]), unit=facts["unit"])
+        pairing = None
+        if folds := facts.get("folds"):
+            overlap = {int(n): float(value) for n, value in folds["overlap"].items()}
+            pairing = FoldPairing(overlap, [int(group) for group in folds["groups"]])
+        kept = Kept(pd.concat(parts, ignore_index=True), str(facts["target"]), facts["unit"], pairing)
         absolute_errors(kept.predictions)  # whether the runs belong together
         return kept
     except InputError:

@@ -205,7 +205,7 @@ def sufficient_seeds(found: Comparison, worth: float, level: float = LEVEL) -> i
     from scipy.stats import norm, t
 
     distance, tail = abs(np.log(found.ratio)), (1 + level) / 2
-    if found.better or found.worse or found.n_seeds < 2 or distance < -np.log(1 - worth):
+    if found.better or found.worse or found.n_seeds < 2 or not found.seed_error or distance < -np.log(1 - worth):
         return None
     others = np.hypot(norm.ppf(tail) * found.crystal_error, found.pretraining_half)
     for seeds in range(found.n_seeds + 1, MOST_SEEDS + 1):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -26,6 +26,9 @@ Dead = Mapping[tuple[str, int], NDArray[np.bool_]]
 
 FEWEST_PAIRS = 2
 """Fewer living pairs of one seed say nothing about other seeds."""
+
+Pairing = Callable[[NDArray[np.float64], NDArray[np.float64], int], Comparison]
+"""How errors of two arms, (S, M) each, are compared at a number of labels."""
 
 WORTH = 0.05
 """A gain smaller than this share is not worth a pretraining."""
@@ -81,6 +84,23 @@ class Equivalent(Part):
     sentence: str
 
 
+class Choice(Part):
+    """The arm to use from now on, and what it costs if another one is better after all."""
+
+    arm: str
+    labels: int
+    mae: float
+    rivals: list[Paired]
+    """Every other arm against it; ratios above 1 say by how much the other one is worse."""
+    against: str | None
+    """The arm that costs most if the choice is wrong; None without others."""
+    expected_loss: float
+    """Mean share by which the error may be higher than that of this arm, cases in which it is not counted as 0."""
+    highest_loss: float
+    """The same at the end of the 95 % interval."""
+    sentence: str
+
+
 class Verdict(Part):
     """Does pretraining help, at these numbers of labels?"""
 
@@ -101,6 +121,7 @@ class Verdict(Part):
     rule: str = RULE
     failed: list[str] = []
     """Sentences about dead networks: their runs have failed, and their errors are compared with nothing."""
+    choice: Choice | None = None
 
 
 def judge(
@@ -111,6 +132,7 @@ def judge(
     dead: Dead | None = None,
     draws: int = DRAWS,
     seed: int = 0,
+    pairing: Pairing | None = None,
 ) -> Verdict:
     """Compare the pretrained arm with the one from scratch at each number of labels and answer by ``RULE``.
 
@@ -121,6 +143,7 @@ def judge(
         dead: networks whose errors are those of failed runs; their seeds are left out of each comparison.
         draws: resamplings per comparison.
         seed: seed of the resampling.
+        pairing: how errors of two arms are compared at a number of labels; by ``compare`` when left out.
 
     Raises:
         ValueError: If there are no errors.
@@ -130,30 +153,22 @@ def judge(
     names = list(dict.fromkeys(arm for arm, _ in errors))
     arm = _pretrained(names)
     shape = next(iter(errors.values())).shape[-2:]
-    pairing = _Pairing(errors, dead or {}, unit, draws, seed)
-    points = pairing.pairs(arm, BASELINE) if arm else []
-    others = pairing.others(names, arm)
-    lost = pairing.lost(arm, BASELINE) if arm else []
+    compared = pairing or (lambda mine, theirs, _: compare(mine, theirs, draws=draws, seed=seed))
+    pairs = _Living(errors, dead or {}, unit, compared)
+    points = pairs.pairs(arm, BASELINE) if arm else []
+    others = pairs.others(names, arm)
+    lost = pairs.lost(arm, BASELINE) if arm else []
     savings = _savings(points)
     answer = _answer(points, shape[0], len(points) + len(lost))
-    advice = _advice(others, pairing.counts, bool(points))
+    advice = _advice(others, pairs.counts, bool(points))
     failed = _failed(dead or {}, lost, arm)
     return Verdict(
         answer=answer,
         text=" ".join([_text(answer, points, savings, shape[0], arm, lost), *failed, *advice]),
-        arm=arm or "none",
-        baseline=BASELINE,
-        target=target,
-        unit=unit,
-        seeds=shape[0],
-        test_crystals=shape[1],
+        arm=arm or "none", baseline=BASELINE, target=target, unit=unit, seeds=shape[0], test_crystals=shape[1],
         pretrainings=max([point.pretrainings for point in points], default=1),
-        points=points,
-        savings=savings,
-        advice=advice,
-        others=others,
-        failed=failed,
-    )
+        points=points, savings=savings, advice=advice, others=others, failed=failed,
+    )  # fmt: skip
 
 
 def scope(verdict: Verdict) -> str:
@@ -190,14 +205,13 @@ def findings(verdict: Verdict) -> list[str]:
 
 
 @dataclass(frozen=True)
-class _Pairing:
+class _Living:
     """Comparisons of two arms of a study, seeds with a dead network left out."""
 
     errors: Errors
     dead: Dead
     unit: str | None
-    draws: int
-    seed: int
+    compared: Pairing
 
     @property
     def counts(self) -> list[int]:
@@ -235,8 +249,8 @@ class _Pairing:
         """The comparison of the living pairs at one number of labels."""
         dead = self._dead(one, other, n)
         errors, baseline = (self.errors[name, n][..., ~dead, :] for name in (one, other))
-        found = compare(errors, baseline, draws=self.draws, seed=self.seed)
-        return _paired(one, other, n, found, self.unit, int(dead.sum()))
+        found = self.compared(errors, baseline, n)
+        return paired(one, other, n, found, self.unit, int(dead.sum()))
 
 
 def _failed(dead: Dead, lost: list[int], arm: str | None) -> list[str]:
@@ -265,7 +279,7 @@ def _pretrained(names: list[str]) -> str | None:
     return next((name for name in [*first, *own, *last] if name in names), None)
 
 
-def _paired(arm: str, against: str, labels: int, c: Comparison, unit: str | None, dead: int) -> Paired:
+def paired(arm: str, against: str, labels: int, c: Comparison, unit: str | None, dead: int) -> Paired:
     """A comparison in numbers and as a sentence.
 
     An open comparison says "too few seeds" where the ratio is at least ``WORTH`` from 1 and ``sufficient_seeds``
@@ -512,6 +526,31 @@ def curve_frame(cards: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=columns).astype(dict.fromkeys(("mae", "rmse", "r2"), "float64"))
 
 
+def pooled_runs(cards: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """One line per arm, number of labels and seed: the error over all test crystals, whatever fold tested them.
+
+    Where the network of a fold is dead, the run has failed and there is no error.
+
+    Args:
+        cards: run cards as dictionaries.
+    """
+    import pandas as pd
+
+    lines = [
+        {"arm": card["arm"], "labels_asked": card["mask"]["asked"], "seed": card["seed"], "n": card["n_test"],
+         "sum": np.nan if (card.get("training") or {}).get("dead") else card["n_test"] * card["metrics"]["mae"]}
+        for card in cards
+    ]  # fmt: skip
+    by_repeat = pd.DataFrame(lines).groupby(["arm", "labels_asked", "seed"], sort=False)[["n", "sum"]]
+    sums = by_repeat.agg(_whole_sum).reset_index()
+    return sums.assign(mae=sums["sum"] / sums["n"])[["arm", "labels_asked", "seed", "mae"]]
+
+
+def _whole_sum(values: pd.Series[float]) -> float:
+    """Sum of a column; none where a value is missing."""
+    return float(values.sum(skipna=False))
+
+
 def absolute_errors(predictions: pd.DataFrame) -> dict[tuple[str, int], NDArray[np.float64]]:
     """Absolute errors by arm and number of labels, seeds in rows and crystals in columns, (S, M).
 
@@ -572,8 +611,8 @@ def compare_runs(
         raise ValueError(f"the studies have other runs of {BASELINE} at {labels} labels, or none")
     if any(not run.index.equals(baseline.index) for run in runs):
         raise ValueError(f"the pretrainings were not run with the same seeds at {labels} labels")
-    errors = np.stack([run.to_numpy(dtype=np.float64) for run in runs])[:, :, None]  # (P, S, 1)
-    return compare(errors, baseline.to_numpy(dtype=np.float64)[:, None], draws=draws, seed=seed)
+    errors = np.array([run.tolist() for run in runs], dtype=np.float64)[:, :, None]  # (P, S, 1)
+    return compare(errors, np.array(baseline.tolist(), dtype=np.float64)[:, None], draws=draws, seed=seed)
 
 
 def dead_networks(cards: Iterable[RunCard]) -> dict[tuple[str, int], NDArray[np.bool_]]:

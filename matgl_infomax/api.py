@@ -221,7 +221,8 @@ def predict(
 
     Args:
         crystals: what to predict, as ``read_crystals`` takes it; labels are not needed.
-        checkpoint: folder written by ``finetune``, or what ``finetune`` returned.
+        checkpoint: folder written by ``finetune``, what ``finetune`` returned, or the folder ``final`` of a
+            learning curve whose best arm is a trained network.
         machine: the keywords ``cache``, ``prepare_processes``, ``progress`` and ``structure_column`` of ``pretrain``.
 
     Raises:

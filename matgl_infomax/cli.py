@@ -111,10 +111,13 @@ def run_forcefield(settings: training.ForceFieldConfig) -> None:
 def run_predict(settings: training.PredictConfig) -> None:
     """Predict crystals with a fine-tuned model."""
     from matgl_infomax.api import predict as run
+    from matgl_infomax.tasks.studies.final import FinalModel
 
-    table = run(
-        read_data(settings), settings.checkpoint, cache=settings.cache, prepare_processes=settings.prepare_processes
-    )
+    final, machine = FinalModel.open(settings.checkpoint), settings.prepare_processes
+    if final is not None:  # of a learning curve: it may be no network at all
+        table = final.predict(read_data(settings), settings.cache, workers=machine)
+    else:
+        table = run(read_data(settings), settings.checkpoint, cache=settings.cache, prepare_processes=machine)
     _write_table(table, settings.out)
 
 
@@ -149,6 +152,8 @@ def run_curve(settings: commands.CurveConfig) -> None:
     kept = settings.out / KEPT
     size = f"Kept for others: {kept} ({kept.stat().st_size / 1e6:.2f} MB)\n" if settings.keep != "nothing" else ""
     print(f"{result.to_markdown()}\n\n{size}Plot: {settings.out / 'curve.png'}\nVerdict: {result.verdict.text}")
+    if settings.fit_final:
+        print(result.notes[-1])
 
 
 def run_benchmark(settings: commands.BenchmarkConfig) -> None:

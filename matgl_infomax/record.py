@@ -196,6 +196,14 @@ class ForceMetrics(Part):
     stress: Metrics = Field(description="Stress components, GPa.")
 
 
+class Interval(Part):
+    """Where a final model expects a new value: its prediction plus and minus half a width."""
+
+    coverage: float = Field(gt=0, lt=1, description="Share of new crystals that it is to hold.")
+    half_width: float = Field(ge=0, description="In units of the target.")
+    n: int = Field(ge=1, description="Crystals whose errors, by models that had not learnt from them, decided it.")
+
+
 METRICS = (Metrics.__name__, ClassMetrics.__name__, ForceMetrics.__name__)
 
 
@@ -237,6 +245,7 @@ class RunCard(Part):
     hashes: Hashes
     cost: Cost
     metrics: Metrics | ClassMetrics | ForceMetrics
+    interval: Interval | None = Field(default=None, description="Of a final model; None for a run of a study.")
 
     @property
     def dead(self) -> bool:

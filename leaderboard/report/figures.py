@@ -38,7 +38,7 @@ def curve_picture(study: StudyNumbers, key: str) -> Picture:
         study: the study.
         key: prefix of the ids in the figure.
     """
-    v, curve = study.verdict, study.curve
+    v, curve = study.verdict, study.pooled
     arms = list(dict.fromkeys(curve["arm"]))
     names = arm_colours(arms)
     with drawing(5.4, 3.9) as figure:

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from matgl_infomax.errors import InputError
-from matgl_infomax.io import Kind, parse_results, read_table, typed_columns
+from matgl_infomax.io import Kind, parse_results, read_table
 from matgl_infomax.leaderboard.comparison import (
     JSON_FILE,
+    ComparisonFile,
     LeaderboardComparison,
-    PairedDifference,
-    Place,
     RunStanding,
     TaskComparison,
 )
@@ -35,9 +34,7 @@ from matgl_infomax.leaderboard.results import (
     score_table,
 )
 from matgl_infomax.leaderboard.scores import SCORES
-from matgl_infomax.leaderboard.statistics import CalibrationQuality
-from matgl_infomax.leaderboard.strata import STRATA_COLUMNS
-from matgl_infomax.leaderboard.verdict import CURVE_COLUMNS, PREDICTION_COLUMNS, PRETRAINING, Verdict
+from matgl_infomax.leaderboard.verdict import CURVE_COLUMNS, PREDICTION_COLUMNS, PRETRAINING, Verdict, pooled_runs
 from matgl_infomax.record import Metrics, RunCard
 
 MAIN = {"regression": "mae", "classification": "rocauc"}
@@ -225,6 +222,14 @@ class StudyNumbers:
         """Name of the task."""
         return self.cards[0].task
 
+    @property
+    def pooled(self) -> pd.DataFrame:
+        """One line per arm, number of labels and seed: the error over all folds."""
+        names = [name for name in ("arm", "labels_asked", "seed", PRETRAINING) if name in self.curve]
+        if not self.curve.duplicated(names).any():
+            return self.curve
+        return pooled_runs(card.model_dump() for card in self.cards)
+
 
 def read_study(folder: Path, name: str) -> StudyNumbers:
     """Open the folder that ``matgl-infomax curve`` wrote, and trace every error to its card.
@@ -325,28 +330,32 @@ def _curve_has_cards(folder: Path, curve: pd.DataFrame, by_run: dict[Run, RunCar
 
 def _verdict_has_cards(folder: Path, verdict: Verdict, cards: Sequence[RunCard]) -> None:
     """Errors of the verdict are the means of the cards, and ratios those of the errors, inside their intervals."""
-    errors: dict[tuple[str, int], list[tuple[int, float]]] = {}
+    errors: dict[tuple[str, int], list[tuple[int, float, int]]] = {}
     for card in cards:
         if isinstance(card.metrics, Metrics):
-            errors.setdefault((card.arm, card.mask.asked), []).append((card.seed, card.metrics.mae))
+            errors.setdefault((card.arm, card.mask.asked), []).append((card.seed, card.metrics.mae, card.n_test))
     dead = [card for card in cards if card.dead]
     for pair in [*verdict.points, *verdict.others]:
         failed = {d.seed for d in dead if d.mask.asked == pair.labels and d.arm in (pair.arm, pair.against)}
         for arm, mae in ((pair.arm, pair.mae), (pair.against, pair.against_mae)):
-            known = [error for seed, error in errors.get((arm, pair.labels), []) if seed not in failed]
+            known = [one for one in errors.get((arm, pair.labels), []) if one[0] not in failed]
             if not known:
                 raise InputError(f"{folder / VERDICT}: {arm} at {pair.labels} labels has no run card in {CARDS}.")
-            if not same(mae, float(np.mean(known))):
+            # Folds may differ in size: every test crystal counts the same.
+            mean = float(np.average([error for _, error, _ in known], weights=[n for _, _, n in known]))
+            if not same(mae, mean):
                 raise InputError(
                     f"{folder / VERDICT}: the error of {arm} at {pair.labels} labels is {mae}, the mean of its run "
-                    f"cards {np.mean(known)}."
+                    f"cards {mean}."
                 )
         inside = pair.ratio_low <= pair.ratio <= pair.ratio_high
         if not (inside and np.isclose(pair.ratio * pair.against_mae, pair.mae)):
             raise InputError(f"{folder / VERDICT}: the ratio at {pair.labels} labels is not that of {pair.sentence}")
     first = cards[0]
     about = (verdict.target, verdict.unit, verdict.test_crystals)
-    if about != (first.target, first.unit, first.n_test):
+    repeat = (first.arm, first.mask.asked, first.seed, first.initial.pretraining)
+    folds = [c.n_test for c in cards if (c.arm, c.mask.asked, c.seed, c.initial.pretraining) == repeat]
+    if about != (first.target, first.unit, sum(folds)):
         raise InputError(f"{folder / VERDICT} is about {json.dumps(about)}, and its run cards are of something else.")
 
 
@@ -559,128 +568,11 @@ def read_comparison(folder: Path, name: str, benchmarks: Sequence[BenchmarkNumbe
             score there.
     """
     content = _parsed(ComparisonFile, folder / JSON_FILE, "comparison")
-    tasks = tuple(_task(one, folder) for one in content.tasks)
-    for task in tasks:
+    found = content.comparison(folder)
+    for task in found.tasks:
         for run in task.runs:
             _has_cards(task, run, name, benchmarks)
-    return LeaderboardComparison(tasks, content.draws, content.published, content.ranked, tuple(content.notes))
-
-
-# What ``comparison.json`` holds; a number that was not known is null there and NaN here.
-
-
-def _known(content: Any) -> Any:
-    """Missing numbers as NaN."""
-    nan = float("nan")
-    return (
-        {key: nan if value is None else value for key, value in content.items()}
-        if isinstance(content, dict)
-        else content
-    )
-
-
-PairedEntry = Annotated[PairedDifference, BeforeValidator(_known)]
-CalibrationEntry = Annotated[CalibrationQuality, BeforeValidator(_known)]
-
-
-class RunEntry(BaseModel):
-    """One answer."""
-
-    name: str
-    source: Literal["benchmark", "submission"]
-    arm: str
-    network: str
-    labels: int | None
-    seeds: int
-    score: float
-    std: float | None
-    fold_scores: tuple[float, ...]
-    place: Place
-    reference: str
-    notes: tuple[str, ...]
-    duels: tuple[PairedEntry, ...]
-    strata: list[dict[str, str | float | None]]
-    worst: list[dict[str, Any]]
-    calibration: CalibrationEntry | None
-
-
-class TaskEntry(BaseModel):
-    """One task."""
-
-    task: str
-    target: str
-    unit: str | None
-    kind: Literal["regression", "classification"]
-    metric: Literal["mae", "rocauc"]
-    folds: tuple[int, ...] = Field(min_length=1)
-    materials: int
-    groups: tuple[tuple[str, ...], ...]
-    notes: tuple[str, ...]
-    runs: tuple[RunEntry, ...] = Field(min_length=1)
-    own: tuple[PairedEntry, ...]
-    table: list[dict[str, Any]] = Field(min_length=1)
-
-
-class ComparisonFile(BaseModel):
-    """The whole file."""
-
-    format: Literal[1]
-    draws: int
-    published: str
-    ranked: str
-    notes: list[str]
-    tasks: list[TaskEntry]
-
-
-STRATA_KINDS: dict[str, Kind] = {
-    name: "text" if name in ("by", "kind", "finding") else "number" for name in STRATA_COLUMNS
-}
-PLACE_KINDS: dict[str, Kind] = {
-    "entry": "text", "score": "number", "std": "number", "place": "whole", "group": "whole", "status": "text",
-    "flag": "text", "reason": "text",
-}  # fmt: skip
-
-
-def _task(content: TaskEntry, folder: Path) -> TaskComparison:
-    """One task."""
-    where = f"{folder / JSON_FILE}: {content.task}, table"
-    table = _frame(content.table, PLACE_KINDS, where)
-    if "own" not in table or not all(isinstance(value, bool) for value in table["own"]):
-        raise InputError(f"{where}, does not say which answers are our own. Compare again.")
-    plain = ("task", "target", "unit", "kind", "metric", "materials", "folds", "groups", "notes")
-    return TaskComparison(
-        **{key: getattr(content, key) for key in plain},
-        runs=tuple(_run(one, folder) for one in content.runs),
-        own=content.own,
-        table=table,
-    )
-
-
-def _run(content: RunEntry, folder: Path) -> RunStanding:
-    """One answer."""
-    plain = ("name", "source", "arm", "network", "labels", "seeds", "score", "reference", "fold_scores", "notes",
-             "place", "duels", "calibration")  # fmt: skip
-    where = f"{folder / JSON_FILE}: {content.name}, strata"
-    worst = pd.DataFrame(content.worst)
-    words = [name for name in worst if worst[name].dtype.kind not in "iuf"]
-    return RunStanding(
-        **{key: getattr(content, key) for key in plain},
-        folder=folder,
-        std=float("nan") if content.std is None else content.std,
-        predictions=pd.DataFrame(columns=["id", "fold", "target", "prediction", "std", "error"]),
-        strata=_frame(content.strata, STRATA_KINDS, where),
-        worst=worst.assign(**{str(name): worst[name].astype(str) for name in words}),
-    )
-
-
-def _frame(lines: list[dict[str, Any]], kinds: Mapping[str, Kind], where: str) -> pd.DataFrame:
-    """Lines as a table; no line gives one without columns."""
-    if not lines:
-        return pd.DataFrame(columns=list(kinds))
-    lacking = sorted({name for line in lines for name in set(kinds) - set(line)})
-    if lacking:
-        raise InputError(f"{where}, lacks {lacking[0]} in a line. Compare again.")
-    return typed_columns(pd.DataFrame(lines, dtype=object), kinds, where)
+    return found
 
 
 def _has_cards(task: TaskComparison, run: RunStanding, name: str, benchmarks: Sequence[BenchmarkNumbers]) -> None:

@@ -562,6 +562,30 @@ def match_labels(
     return labels, bad
 
 
+def read_column(path: Path, name: str, ids: Sequence[str], id_column: str | None = None) -> dict[str, str]:
+    """One column of a CSV as it is written, by the id of its crystal; empty cells and unknown crystals are left out.
+
+    Args:
+        path: CSV with a column of ids.
+        name: the column, of any content.
+        ids: crystals.
+        id_column: column of the ids; found by itself when left out.
+
+    Raises:
+        InputError: If the file cannot be read or has no such column.
+    """
+    table = read_label_table(path, [name], id_column)
+    if name not in table.columns:
+        raise InputError(f"{path} has no column {name!r}. Received: {', '.join(table.columns)}.")
+    known, short = set(ids), _short_names(ids)
+    found: dict[str, str] = {}
+    for _, label, cells in table.rows:
+        fits = _fitting(label, known, short)
+        if len(fits) == 1 and cells[name].strip():
+            found[fits[0]] = cells[name].strip()
+    return found
+
+
 def _fitting(name: str, known: set[str], short: Mapping[str, list[str]]) -> list[str]:
     """Ids that a name in the CSV may mean."""
     # Tables that we wrote have an apostrophe before '='; others may mean an id that begins with one.

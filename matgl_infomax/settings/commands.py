@@ -100,17 +100,37 @@ class CurveSettings(Settings):
         le=4,
         description="Fold whose part is the test set; only structures of the other four are pretrained on.",
     )
-    labels: list[int] = Field(
-        default=[50, 100, 250],
+    folds: int | None = Field(
+        default=None,
+        ge=1,
         json_schema_extra={"decides": False, "common": True},
-        min_length=1,
-        description="Numbers of labels that are left unmasked.",
+        description="Folds of own data of which each is tested once, so that every crystal is tested; 1 tests the part of --fold alone. 5 below 500 labels and 1 from there on when left out; always 1 with --task.",
     )
-    seeds: int = Field(
-        default=5,
+    group: str | None = Field(
+        default=None,
+        json_schema_extra={"decides": False},
+        description="Crystals that no fold parts: those of one formula, one composition-system (the same elements), or one value in a column of --labels-file; none parts all. When left out, formula where formulas occur twice.",
+    )
+    split: Literal["random", "time", "extrapolate"] = Field(
+        default="random",
+        json_schema_extra={"decides": False},
+        description="What a fold is: crystals drawn at random, a block of the newer half by --time-column that is tested by models of older crystals, or a cluster of compositions that no model has seen.",
+    )
+    time_column: str | None = Field(
+        default=None,
+        json_schema_extra={"decides": False},
+        description="Column of --labels-file with a number or date (2024-05-31) for each crystal, for --split time.",
+    )
+    labels: list[int] = Field(
+        default=[],
+        json_schema_extra={"decides": False, "common": True},
+        description="Numbers of labels that are left unmasked. When left out, a quarter, a half and all that a training part has; with one test part 50, 100 and 250 where it has as many.",
+    )
+    seeds: int | None = Field(
+        default=None,
         json_schema_extra={"decides": False, "common": True},
         ge=1,
-        description="Repetitions, each with its own nested label masks and initial weights.",
+        description="Repetitions, each with its own nested label masks and initial weights, and its own folds where every crystal is tested. When left out, 5 with one test part, 2 otherwise.",
     )
     test_limit: int | None = Field(
         default=None,
@@ -127,6 +147,11 @@ class CurveSettings(Settings):
     learning_rates: list[float] = Field(
         default=[],
         description="Learning rates tried by every trained arm on a part held out of the mask; none means the one of the fine-tuning settings.",
+    )
+    fit_final: bool = Field(
+        default=False,
+        json_schema_extra={"decides": False, "common": True},
+        description="Fit the best arm on all labels into OUT/final, for `predict`, with its cross-validated error and an interval; for studies in which every crystal is tested.",
     )
 
 

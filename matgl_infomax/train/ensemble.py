@@ -27,7 +27,7 @@ from matgl_infomax.train.predict import predict_rows
 from matgl_infomax.train.ranks import is_first
 
 _LOG = logging.getLogger(__name__)
-RECORD, ENSEMBLE_RECORD = "finetune.json", "ensemble.json"
+RECORD, ENSEMBLE_RECORD, FINAL_RECORD = "finetune.json", "ensemble.json", "final.json"
 COVERAGE = 0.9
 
 
@@ -247,6 +247,12 @@ class Predictor:
         """
         file = path / ENSEMBLE_RECORD
         several = file.is_file()
+        final = read_json(path / FINAL_RECORD) if (path / FINAL_RECORD).is_file() else None
+        if final is not None and not (path / RECORD).is_file():
+            raise InputError(
+                f"{path} holds the arm {final.get('arm')} of a learning curve, which is no trained network. "
+                "`matgl-infomax predict` opens it; in Python, matgl_infomax.tasks.studies.final.FinalModel."
+            )
         if not several:
             file = path / RECORD
             if not file.is_file():
@@ -258,6 +264,7 @@ class Predictor:
             folders = [path / str(name) for name in record["members"]] if several else [path]
             entries = record["calibration"].items() if several else ()
             known = {name: Calibration(**entry) for name, entry in entries}
+            known |= {name: Calibration(**final["calibration"]) for name in targets} if final is not None else {}
         except (AttributeError, KeyError, TypeError) as error:
             raise InputError(f"{file} is no record of a fine-tuning ({error}). Fine-tune again.") from error
         models = tuple(load_encoder(folder) for folder in folders)
@@ -269,12 +276,18 @@ class Predictor:
     def columns(self, store: Store, *, progress: bool = True) -> dict[str, Any]:
         """Predictions of all crystals of a store by the name of their column, (n,) each.
 
-        An ensemble gives the mean ``y`` and the uncertainty ``y_std`` of each target ``y``.
+        An ensemble gives the mean ``y`` and the uncertainty ``y_std`` of each target ``y``; the final model of a
+        learning curve has one uncertainty for all crystals.
         """
         rows = np.arange(len(store))
         values = np.stack([predict_rows(model, store, rows, progress=progress) for model in self.models])  # (M, n, T)
         if len(self.models) == 1:
-            return {name: values[0][:, k] for k, name in enumerate(self.targets)}
+            alone: dict[str, Any] = {}
+            for k, name in enumerate(self.targets):
+                alone[name] = values[0][:, k]
+                if name in self.calibration:
+                    alone[f"{name}_std"] = self.calibration[name].std(np.zeros(len(store)))
+            return alone
         mean, spread = combine(values)  # (n, T)
         found: dict[str, Any] = {}
         for k, name in enumerate(self.targets):

@@ -133,7 +133,7 @@ KINDS: dict[str, Callable[[SiteEnergies, Crystal], NDArray[np.float64]]] = {"cur
 
 
 CODE_VERSION = 2
-"""Part of the name of kept numbers. Version 1 left out atoms where a cell needs more than five copies along a vector."""
+"""Part of the name of kept numbers. Version 1 left out atoms where a cell needs over five copies along a vector."""
 
 
 def site_stiffness(

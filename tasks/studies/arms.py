@@ -263,17 +263,30 @@ def _trained(task: ArmTask, start: Callable[[], Encoder], *, pretrained: bool) -
 
 def _ridge(task: ArmTask, encoder: Encoder) -> ArmAnswer:
     """Standardised crystal vectors and ridge (or logistic) regression, its penalty chosen on the mask."""
-    from sklearn.linear_model import RidgeCV
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
     store = _needed(task.store, "prepared crystals")
     initial = state_hash(encoder)
     known, wanted = (_vectors(encoder, initial, store, rows, task.cache) for rows in (task.rows, task.test))
     if task.finetune.task == "classification":
         return ArmAnswer(logistic(known, task.labels, wanted), initial)
-    ridge = make_pipeline(StandardScaler(), RidgeCV(ALPHAS)).fit(known, task.labels)
-    return ArmAnswer(np.asarray(ridge.predict(wanted), dtype=np.float64), initial)
+    return ArmAnswer(ridge_on(known, task.labels, wanted), initial)
+
+
+def ridge_on(
+    known: NDArray[np.float64], labels: NDArray[np.float64], wanted: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Ridge regression on standardised vectors, its penalty chosen by leaving one label out, (m,).
+
+    Args:
+        known: vectors of the unmasked crystals, (n, C).
+        labels: their labels, (n,).
+        wanted: vectors of the crystals to predict, (m, C).
+    """
+    from sklearn.linear_model import RidgeCV
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    ridge = make_pipeline(StandardScaler(), RidgeCV(ALPHAS)).fit(known, labels)
+    return np.asarray(ridge.predict(wanted), dtype=np.float64)
 
 
 def _vectors(encoder: Encoder, weights: str, store: Store, rows: NDArray[np.int64], cache: Path) -> NDArray[np.float64]:

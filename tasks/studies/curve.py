@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,12 +11,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from matgl_infomax.data.inputs import split_targets, whole_crystals
 from matgl_infomax.data.read import Crystals, read_crystals
 from matgl_infomax.errors import DivergedError, InputError
 from matgl_infomax.io import atomic_write, csv_text
 from matgl_infomax.leaderboard.kept import KEPT, kept_table
+from matgl_infomax.leaderboard.resampled import FoldPairing, best_to_use
 from matgl_infomax.leaderboard.verdict import (
     PRETRAINING,
     Verdict,
@@ -26,6 +29,7 @@ from matgl_infomax.leaderboard.verdict import (
     has_several,
     judge,
     markdown_table,
+    pooled_runs,
     retried,
     run_name,
 )
@@ -36,11 +40,8 @@ from matgl_infomax.settings.commands import CurveConfig, StartSettings
 from matgl_infomax.tasks.matbench.task import (
     Split,
     data_hash,
-    limited_test,
     mask_hash,
     name_and_unit,
-    nested_masks,
-    split,
     split_hash,
 )
 from matgl_infomax.tasks.studies.arms import ARMS, DESCRIBED, ArmAnswer, ArmTask, named_arms
@@ -56,7 +57,9 @@ from matgl_infomax.tasks.studies.engine import (
     take_folder,
     write_table,
 )
+from matgl_infomax.tasks.studies.final import fit_final
 from matgl_infomax.tasks.studies.named_studies import with_study
+from matgl_infomax.tasks.studies.resample import Resampling, parts_and_masks, seeds_of
 from matgl_infomax.tasks.studies.starts import (
     Start,
     StartRequest,
@@ -64,7 +67,7 @@ from matgl_infomax.tasks.studies.starts import (
     in_words,
     own_starts,
     start_name,
-    start_weights,
+    weights_of,
 )
 from matgl_infomax.workers import workers_here
 
@@ -91,6 +94,8 @@ class CurveResult(SelfDescribing):
     """One card per run."""
     notes: tuple[str, ...] = ()
     """What a reader of the table has to know."""
+    pairing: FoldPairing | None = None
+    """How arms were compared, where every crystal is tested."""
 
     def facts(self) -> tuple[str, dict[str, str]]:
         """The verdict, the error of every arm, and what to do next."""
@@ -108,11 +113,16 @@ class CurveResult(SelfDescribing):
         """A copy of the table of runs."""
         return self.frame.copy()
 
+    @property
+    def pooled(self) -> pd.DataFrame:
+        """One line per arm, number of labels and seed: the error over all folds."""
+        return pooled_runs(card.model_dump() for card in self.cards)
+
     def to_markdown(self) -> str:
         """The errors of all arms as a table to read."""
         v = self.verdict
         ratios = {p.labels: f"{p.ratio:.3f} ({p.ratio_low:.3f}–{p.ratio_high:.3f})" for p in v.points}
-        return markdown_table(self.frame, ratios, f"{v.arm} / {v.baseline} (95 %)", v.unit)
+        return markdown_table(self.pooled, ratios, f"{v.arm} / {v.baseline} (95 %)", v.unit)
 
     def plot(self, path: Path | str) -> None:
         """Draw the learning curves and write them as PNG.
@@ -128,7 +138,7 @@ class CurveResult(SelfDescribing):
         truth = self.predictions.drop_duplicates("id")["target"].to_numpy()
         guess = float(np.abs(truth - np.median(truth)).mean())
         v = self.verdict
-        plot_curve(self.frame, Path(path), target=v.target, unit=v.unit, guess=guess, title=self.title)
+        plot_curve(self.pooled, Path(path), target=v.target, unit=v.unit, guess=guess, title=self.title)
 
     def plot_ratios(self, path: Path | str) -> None:
         """Draw every arm's error beside that from scratch, with intervals, and write it as PNG.
@@ -182,11 +192,7 @@ def learning_curve(
         KeyboardInterrupt: After Ctrl-C; finished runs are kept.
     """
     names, given = split_targets(target)
-    if len(names) != 1:
-        raise InputError(f"A learning curve is about one property. Received: {', '.join(names) or 'none'}.")
-    if config is None or isinstance(config, Mapping):
-        config = {"data": IN_MEMORY, "target": names, **(config or {})}
-    config = with_study(settings_of(CurveConfig, config, options))
+    config = _about(names, config, options)
     stamp = file_stamp(config)
 
     def check() -> None:
@@ -198,12 +204,26 @@ def learning_curve(
 
     table = _crystals_with(crystals, target, bool(given), config)
     study = plan_curve(table, names[0], config)
+    for sentence in study.sentences if progress else ():
+        tqdm.write(sentence, file=sys.stderr)
     take_folder(study)
     study = prepare_curve(study, table, progress=progress)
     carry_out_all(study, check=check, progress=progress)
     result = collect_curve(study)
+    if config.fit_final and result.verdict.choice is not None:
+        said = fit_final(study, table, result.predictions, result.verdict.choice, result.cards, progress=progress)
+        result = replace(result, notes=(*result.notes, said))
     _write(result, config)
     return result
+
+
+def _about(names: Sequence[str], config: CurveConfig | Mapping[str, Any] | None, options: Any) -> CurveConfig:
+    """The settings of a study of one property, however they were given."""
+    if len(names) != 1:
+        raise InputError(f"A learning curve is about one property. Received: {', '.join(names) or 'none'}.")
+    if config is None or isinstance(config, Mapping):
+        config = {"data": IN_MEMORY, "target": names, **(config or {})}
+    return with_study(settings_of(CurveConfig, config, options))
 
 
 def _crystals_with(source: Source, target: Targets, given: bool, config: CurveConfig) -> Crystals:
@@ -231,20 +251,23 @@ def collect_curve(study: CurveStudy) -> CurveResult:
     if PRETRAINING in predictions:
         predictions = predictions.fillna({PRETRAINING: 0}).astype({PRETRAINING: "int64"})
     frame = curve_frame(card.model_dump() for card in cards)
-    dead = dead_networks(cards)
-    verdict = judge(absolute_errors(predictions), target=study.target, unit=study.unit, dead=dead)
+    errors, dead, pairing = absolute_errors(predictions), dead_networks(cards), study.pairing
+    verdict = judge(errors, target=study.target, unit=study.unit, dead=dead, pairing=pairing)
+    if pairing is not None:
+        verdict = best_to_use(verdict, errors, pairing, dead)
     own = [name for name, folders in study.arms.items() if folders]
     # Two arms may start from the same weights: they are told of once.
-    facts = dict.fromkeys(in_words(STARTS.get(arm, arm), start.facts) for arm, start in study.starts.items())
+    found = {run.arm: start for run in reversed(study.runs) if (start := study.start_of(run)) is not None}
+    facts = dict.fromkeys(in_words(STARTS.get(arm, arm), found[arm].facts) for arm in study.arms if arm in found)
     notes = [f"Weights of {', '.join(own)}: nobody checked whether they have seen test crystals."] if own else []
-    notes += [sentence for sentence in [*facts, retried(cards)] if sentence]
+    notes += [sentence for sentence in [*facts, *study.sentences, retried(cards)] if sentence]
     if study.not_tested:
         n = len(study.parts.test)
         notes.append(
             f"--test-limit {study.config.test_limit}: tested on {n} of {n + study.not_tested} crystals of the test "
             "part, those of the lowest hash of their id."
         )
-    return CurveResult(frame, predictions, verdict, cards, tuple(notes))
+    return CurveResult(frame, predictions, verdict, cards, tuple(notes), pairing)
 
 
 def _write(result: CurveResult, config: CurveConfig) -> None:
@@ -252,7 +275,10 @@ def _write(result: CurveResult, config: CurveConfig) -> None:
     out = config.out
     if config.keep != "nothing":
         v = result.verdict
-        content = kept_table(result.predictions, target=v.target, unit=v.unit, errors_only=config.keep == "errors")
+        errors_only = config.keep == "errors"
+        content = kept_table(
+            result.predictions, target=v.target, unit=v.unit, errors_only=errors_only, pairing=result.pairing
+        )
         atomic_write(out / KEPT, content)
     write_table(out / "predictions.parquet", result.predictions)
     atomic_write(out / "curve.csv", csv_text(result.frame))
@@ -285,16 +311,24 @@ class CurveRun:
     seed: int
     pretraining: int = 0
     """Which of the arm's folders of weights, counted from 0; 0 where it has one or none."""
+    fold: int | None = None
+    """Fold that is tested, in a study that tests them all."""
 
     @property
     def name(self) -> str:
         """Name of the run's files."""
-        return run_name(self.arm, self.labels, self.seed, self.pretraining)
+        name = run_name(self.arm, self.labels, self.seed, self.pretraining)
+        return name if self.fold is None else f"{name}-f{self.fold}"
 
     @property
     def start(self) -> str:
         """Name of the weights it starts from, if any."""
         return start_name(self.arm, self.pretraining)
+
+    @property
+    def mask(self) -> tuple[int, ...]:
+        """Name of its mask, the same for all arms: labels, seed and, where each repeat has several, the fold."""
+        return (self.labels, self.seed) if self.fold is None else (self.labels, self.seed, self.fold)
 
 
 @dataclass(frozen=True)
@@ -313,8 +347,8 @@ class CurveStudy(CardGrid[CurveRun]):
     """Label of each crystal, NaN where missing, (n,). Arms never get this, only the entries of their mask."""
     parts: Split
     """Training part, and the test part up to ``test_limit``."""
-    masks: dict[tuple[int, int], NDArray[np.int64]]
-    """Unmasked rows by number of labels and seed."""
+    masks: dict[tuple[int, ...], NDArray[np.int64]]
+    """Unmasked rows by number of labels, seed and, where all are tested, fold."""
     data_hash: str
     not_tested: int = 0
     """Crystals of the test part beyond ``test_limit``."""
@@ -323,7 +357,9 @@ class CurveStudy(CardGrid[CurveRun]):
     features: dict[str, Path] = field(default_factory=dict)
     """Files of descriptors by their kind, one line per entry of ``asked``."""
     starts: dict[str, Start] = field(default_factory=dict)
-    """Weights by ``CurveRun.start``, for each arm that starts from some."""
+    """Weights by ``CurveRun.start``, for each arm that starts from some, and by its fold where each has its own."""
+    resampling: Resampling | None = None
+    """Parts of each fold, in a study that tests every crystal."""
 
     @property
     def arms(self) -> dict[str, tuple[Path, ...]]:
@@ -333,11 +369,12 @@ class CurveStudy(CardGrid[CurveRun]):
     @property
     def runs(self) -> list[CurveRun]:
         """All runs, the cheap ones first, so that something is to be seen soon."""
-        counts = sorted(set(self.config.labels))
+        folds = [None] if self.resampling is None else range(self.resampling.folds)
         return [
-            CurveRun(arm, n, seed, pretraining)
-            for n in counts
+            CurveRun(arm, n, seed, pretraining, fold)
+            for n in sorted(set(self.config.labels))
             for seed in seeds_of(self.config)
+            for fold in folds
             for arm, folders in self.arms.items()
             for pretraining in range(max(1, len(folders)))
         ]
@@ -360,6 +397,35 @@ class CurveStudy(CardGrid[CurveRun]):
         return {name: value for name, value in found.items() if name != "test_limit" or value is not None}
 
     @property
+    def sentences(self) -> tuple[str, ...]:
+        """What a user has to know before anything is computed."""
+        if self.resampling is None:
+            return ()
+        counts = f"Numbers of labels: {', '.join(map(str, sorted(set(self.config.labels))))}."
+        return (*self.resampling.sentences, counts)
+
+    @property
+    def pairing(self) -> FoldPairing | None:
+        """How two arms are compared where every crystal is tested."""
+        return None if self.resampling is None else self.resampling.pairing(self.ids, self.masks)
+
+    def parts_of(self, run: CurveRun) -> Split:
+        """Training and test part of a run."""
+        if self.resampling is None or run.fold is None:
+            return self.parts
+        return self.resampling.parts[run.seed, run.fold]
+
+    def start_of(self, run: CurveRun) -> Start | None:
+        """Weights that a run starts from, if any."""
+        return self.starts.get(run.start, self.starts.get(f"{run.arm}-s{run.seed}-f{run.fold}"))
+
+    def draw_of(self, run: CurveRun) -> int:
+        """Seed of a run's initial weights: the one of its repeat, or of its fold."""
+        if self.resampling is None or run.fold is None:
+            return run.seed
+        return self.resampling.seed_of(run.seed, run.fold)
+
+    @property
     def fold_hash(self) -> str:
         """Hash of the ids of the training part and of the test part."""
         return split_hash(self.ids, self.parts)
@@ -375,6 +441,7 @@ class CurveStudy(CardGrid[CurveRun]):
             "crystals and labels": self.data_hash,
             "code version": CODE_VERSION,
             **(self.settings if settings is None else settings),
+            **({} if self.resampling is None else {"resampling": self.resampling.facts}),
         }
 
     def run_hash(self, run: CurveRun, settings: dict[str, Any] | None = None) -> str:
@@ -384,9 +451,10 @@ class CurveStudy(CardGrid[CurveRun]):
             run: the run.
             settings: as an earlier version noted them; those of this study when left out.
         """
-        start = self.starts[run.start].weights if run.start in self.starts else None
-        mask = self.masks[run.labels, run.seed].tolist()
-        return hash_of(self.claim(settings), run.arm, start, run.labels, run.seed, mask)
+        start, mask = self.start_of(run), self.masks[run.mask].tolist()
+        weights = start.weights if start else None
+        own = () if run.fold is None else (run.fold, split_hash(self.ids, self.parts_of(run)))
+        return hash_of(self.claim(settings), run.arm, weights, run.labels, run.seed, mask, *own)
 
     def is_of(self, card: RunCard, run: CurveRun) -> bool:
         """Whether a card belongs to a run of this study, also one whose hash held the processes as they were given."""
@@ -407,11 +475,6 @@ def _with_default_processes(settings: dict[str, Any]) -> dict[str, Any]:
     return changed
 
 
-def seeds_of(config: CurveConfig) -> range:
-    """The seeds of a study; the one of the fine-tuning settings is the first."""
-    return range(config.finetune.seed, config.finetune.seed + config.seeds)
-
-
 def plan_curve(crystals: Crystals, target: str, config: CurveConfig) -> CurveStudy:
     """Check a study before anything is computed or written.
 
@@ -421,26 +484,19 @@ def plan_curve(crystals: Crystals, target: str, config: CurveConfig) -> CurveStu
     arms = named_arms(config.arms)
     if config.finetune.task != "regression":
         raise InputError(f"Learning curves are for regression. Received: finetune.task = {config.finetune.task}.")
-    if min(config.labels) < 2:
+    if config.labels and min(config.labels) < 2:
         raise InputError(f"A learning curve needs at least 2 labels. Received: {min(config.labels)}.")
     wrong = [rate for rate in config.learning_rates if rate <= 0]
     if wrong:
         raise InputError(f"Learning rates are above 0. Received: {wrong[0]}.")
     values = crystals.labels([target])[:, 0]
-    whole = split(crystals.ids, ~np.isnan(values), config.task, config.fold)
-    parts = Split(whole.train, limited_test(crystals.ids, whole.test, config.test_limit))
-    available = parts.train[~np.isnan(values[parts.train])]
-    masks = {
-        (count, seed): rows
-        for seed in seeds_of(config)
-        for count, rows in nested_masks(crystals.ids, available, config.labels, seed).items()
-    }
+    plan = parts_and_masks(crystals, values, config)
     check_starts(arms, config, config.data_dir)
     own = own_starts(arms, config.model)
     task, unit = name_and_unit(config.task, target)
     return CurveStudy(
-        config, target, task, unit, crystals.ids, values, parts, masks, data_hash(crystals, values),
-        not_tested=len(whole.test) - len(parts.test), starts=own,
+        plan.config, target, task, unit, crystals.ids, values, plan.parts, plan.masks, data_hash(crystals, values),
+        not_tested=plan.not_tested, starts=own, resampling=plan.resampling,
     )  # fmt: skip
 
 
@@ -470,23 +526,28 @@ def prepare_curve(study: CurveStudy, crystals: Crystals, *, progress: bool) -> C
 def _learnt_starts(study: CurveStudy, crystals: Crystals, store: Store, progress: bool) -> dict[str, Start]:
     """Weights of the arms that start from some, each kind learnt once, or found where that was done.
 
+    Where every crystal is tested, a corpus or a source serves all folds, without any crystal that is tested. Structures
+    of the training part are learnt from once for each fold, unless there are enough without a label.
+
     Args:
         study: the study.
         crystals: the stored ones.
         store: the same crystals, prepared.
         progress: show bars.
     """
-    if not set(study.arms) & set(STARTS):
-        return {}
-    kinds: dict[str, Start] = {}
+    config, folds = study.config, study.resampling
+
+    def ask(parts: Split, folder: Path) -> StartRequest:
+        train, test = (np.searchsorted(study.stored, rows) for rows in (parts.train, parts.test))
+        return StartRequest.of(config, crystals, Split(train, test), store, folder=folder, progress=progress)
+
     arms = [arm for arm in study.arms if arm in STARTS]
-    train, test = (np.searchsorted(study.stored, rows) for rows in (study.parts.train, study.parts.test))
-    parts = Split(train, test)
-    request = StartRequest.of(study.config, crystals, parts, store, folder=study.config.out, progress=progress)
-    for arm in arms:
-        if STARTS[arm] not in kinds and (found := start_weights(arm, request)) is not None:
-            kinds[STARTS[arm]] = found
-    return {arm: kinds[STARTS[arm]] for arm in arms}
+    each = [arm for arm in arms if folds and STARTS[arm] == "pretrained" and not folds.pretrains_once]
+    found = weights_of([arm for arm in arms if arm not in each], ask(study.parts, folder=config.out))
+    for (seed, fold), part in folds.parts.items() if folds and each else ():
+        own = weights_of(each, ask(part, folder=config.out / f"repeat-{seed}-fold-{fold}"))
+        found |= {f"{arm}-s{seed}-f{fold}": start for arm, start in own.items()}
+    return found
 
 
 def file_stamp(config: CurveConfig) -> tuple[tuple[str, int, int], ...]:
@@ -518,7 +579,7 @@ def run_arm(study: CurveStudy, run: CurveRun) -> Outcome:
     except DivergedError as error:
         raise InputError(f"{run.name}: {error} Lower --finetune.learning-rate.") from error
     seconds = time.perf_counter() - started
-    truth = study.labels[study.parts.test]
+    truth = study.labels[study.parts_of(run).test]
     if answer.prediction.shape != truth.shape or not np.isfinite(answer.prediction).all():
         raise InputError(
             f"{run.name} predicts no finite number for some test crystals: the training diverged. "
@@ -544,19 +605,19 @@ def _arm(name: str) -> Callable[[ArmTask], ArmAnswer]:
 def _task(study: CurveStudy, run: CurveRun) -> ArmTask:
     """What the arm gets to see: the labels of the mask, cut out of all others."""
     config = study.config
-    rows = study.masks[run.labels, run.seed]
+    rows, start = study.masks[run.mask], study.start_of(run)
     prepared = study.asked if run.arm in DESCRIBED else study.stored
     return ArmTask(
         rows=np.searchsorted(prepared, rows),
         labels=study.labels[rows].copy(),
-        test=np.searchsorted(prepared, study.parts.test),
-        seed=run.seed,
+        test=np.searchsorted(prepared, study.parts_of(run).test),
+        seed=study.draw_of(run),
         model=config.model,
         finetune=config.finetune,
         learning_rates=tuple(config.learning_rates),
         cache=config.cache,
         store=study.store,
-        weights=start.folder if (start := study.starts.get(run.start)) else None,
+        weights=start.folder if start else None,
         features=study.features[DESCRIBED[run.arm][0]] if run.arm in DESCRIBED else None,
     )
 
@@ -565,14 +626,14 @@ def _predictions(study: CurveStudy, run: CurveRun, prediction: NDArray[np.float6
     """One line per test crystal."""
     import pandas as pd
 
-    test = study.parts.test
+    test = study.parts_of(run).test
     table = pd.DataFrame(
         {
             "task": study.task,
             "arm": run.arm,
             "labels": run.labels,
             "seed": run.seed,
-            "fold": study.config.fold,
+            "fold": study.config.fold if run.fold is None else run.fold,
             "id": [study.ids[int(row)] for row in test],
             "target": study.labels[test],
             "prediction": prediction,
@@ -584,18 +645,18 @@ def _predictions(study: CurveStudy, run: CurveRun, prediction: NDArray[np.float6
 
 def _card(study: CurveStudy, run: CurveRun, answer: ArmAnswer, seconds: float) -> dict[str, Any]:
     """What the run card says beside the errors."""
-    mask = study.masks[run.labels, run.seed]
+    mask, parts = study.masks[run.mask], study.parts_of(run)
     name = "scratch" if run.arm in ("scratch", "untrained") else STARTS.get(run.arm, run.arm)
-    start = study.starts.get(run.start)
+    start = study.start_of(run)
     return {
         "task": study.task,
         "target": study.target,
         "unit": study.unit,
         "arm": run.arm,
-        "fold": study.config.fold,
+        "fold": study.config.fold if run.fold is None else run.fold,
         "seed": run.seed,
         "mask": {"asked": run.labels, "used": len(mask), "sha256": mask_hash(study.ids, mask)},
-        "n_test": len(study.parts.test),
+        "n_test": len(parts.test),
         "initial": {
             "name": name,
             "sha256": answer.initial,
@@ -607,7 +668,7 @@ def _card(study: CurveStudy, run: CurveRun, answer: ArmAnswer, seconds: float) -
         "training": answer.training,
         "hashes": {
             "data": study.data_hash,
-            "folds": study.fold_hash,
+            "folds": split_hash(study.ids, parts),
             "store": study.store.key if study.store is not None and run.arm not in DESCRIBED else None,
         },
         "cost": {"seconds": seconds, "pretraining_seconds": start.seconds if start else None},

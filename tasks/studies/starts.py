@@ -148,6 +148,20 @@ def start_weights(arm: str, request: StartRequest) -> Start | None:
     return None if kind is None else _KINDS[kind](replace(request, folder=request.folder / kind))
 
 
+def weights_of(arms: Iterable[str], request: StartRequest) -> dict[str, Start]:
+    """Weights of the arms that start from some, each kind learnt once, or found where that was done.
+
+    Args:
+        arms: names of arms.
+        request: as for ``start_weights``.
+    """
+    kinds: dict[str, Start] = {}
+    for arm in arms:
+        if arm in STARTS and STARTS[arm] not in kinds and (found := start_weights(arm, request)) is not None:
+            kinds[STARTS[arm]] = found
+    return {arm: kinds[STARTS[arm]] for arm in arms if arm in STARTS}
+
+
 def check_starts(arms: Iterable[str], starts: StartSettings, data_dir: Path | None = None) -> None:
     """Refuse arms without what they learn from, before anything is computed.
 

@@ -86,7 +86,8 @@ def test_the_site_has_its_parts(site):
         f"methods/{name}.html" for name in ("infomax", "masked", "denoise", "dual", "twins", "fingerprint")
     } <= there
     assert {
-        f"results/{name}.html" for name in ("recipe", "label_masking", "methods", "matgl_models", "matbench")
+        f"results/{name}.html"
+        for name in ("recipe", "label_masking", "methods", "matgl_models", "matbench", "resampled_intervals")
     } <= there
     assert {f"generated/settings/{name}.html" for name in ("curve", "pretrain", "finetune", "objectives")} <= there
     assert sum(name.startswith("examples/") for name in there) >= 2

@@ -91,7 +91,7 @@ def claimed(folder: Path) -> str:
 
 def curve(folder: Path, **processes: int) -> CurveStudy:
     config = CurveConfig(
-        data="none", target=["y"], labels=[4, 8], seeds=2, arms=["scratch", "finetuned", "descriptors"],
+        data="none", target=["y"], labels=[4, 8], seeds=2, folds=1, arms=["scratch", "finetuned", "descriptors"],
         learning_rates=[0.001, 0.01], model=exact.MODEL, pretrain={**exact.SHORT, **processes},
         finetune={**exact.SHORT, "seed": 3, **processes}, out=folder / "out", cache=folder / "cache",
     )  # fmt: skip

@@ -23,6 +23,7 @@ def config(folder: Path, **changes: Any) -> CurveConfig:
         "target": ["y"],
         "labels": [6, 12],
         "seeds": 2,
+        "folds": 1,
         "out": folder / "out",
         "cache": folder / "cache",
         "model": {"supercell_atoms": 12},

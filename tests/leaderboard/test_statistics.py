@@ -214,8 +214,9 @@ def example(ratio, crystal_error, seed_error, n_seeds):
     half = np.hypot(1.959964 * crystal_error, t * seed_error)
     low, high = ratio * np.exp(-half), ratio * np.exp(half)
     return Comparison(
-        ratio, 1.0, ratio - 1, low - 1, high - 1, ratio, low, high, n_seeds, 100, crystal_error, seed_error
-    )
+        ratio, 1.0, ratio - 1, low - 1, high - 1, ratio, low, high, n_seeds, 100,
+        crystal_error=crystal_error, seed_error=seed_error,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -232,6 +233,7 @@ def example(ratio, crystal_error, seed_error, n_seeds):
         (0.65, 0.0, 0.5, 3, None),  # ten seeds: 2.262 x 0.5 x sqrt(3 / 10) = 0.62
         (0.65, 0.0, 0.05, 3, None),  # 4.303 x 0.05 = 0.215: told apart already
         (0.65, 0.3, 0.0, 1, None),  # one seed has no spread to go by
+        (0.65, 0.3, 0.0, 3, None),  # nor has a study of folds, whose interval is not made of a spread over seeds
     ],
 )
 def test_how_many_seeds_would_suffice(ratio, crystal_error, seed_error, n_seeds, wanted):

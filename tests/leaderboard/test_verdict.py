@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from matgl_infomax.leaderboard.verdict import Verdict, findings, judge, scope
+from matgl_infomax.leaderboard.resampled import best_to_use, compare_resampled
+from matgl_infomax.leaderboard.verdict import Verdict, findings, judge, pooled_runs, scope
 
 COUNTS = (50, 100, 250)
 
@@ -250,3 +251,61 @@ def test_no_two_intervals_of_a_verdict_contradict(seed, n_seeds, gain, spread):
         signs = {(low > neutral) - (high < neutral) for low, high, neutral in (
             (pair.ratio_low, pair.ratio_high, 1.0), (pair.difference_low, pair.difference_high, 0.0))}  # fmt: skip
         assert signs == {{"better": -1, "worse": 1, "open": 0}[pair.finding]}
+
+
+def paired(mine, theirs, labels):
+    """The comparison of a study that tests every crystal."""
+    return compare_resampled(mine, theirs, labels=labels, overlap=0.8)
+
+
+def chosen(factors, n=60):
+    """The choice between arms whose errors at 12 and 48 labels are multiples of common ones."""
+    rng = np.random.default_rng(3)
+    common = rng.exponential(size=(2, n))
+    errors = {
+        (arm, labels): factor * common * np.exp(0.5 * rng.standard_normal((2, n))) * (60 / labels) ** 0.3
+        for arm, factor in factors.items()
+        for labels in (12, 48)
+    }
+    verdict = judge(errors, target="y", pairing=paired)
+    return best_to_use(verdict, errors, paired), errors
+
+
+def test_the_best_arm_at_the_most_labels_is_named():
+    verdict, errors = chosen({"scratch": 1.0, "finetuned": 0.8, "descriptors": 0.3})
+    choice = verdict.choice
+    assert (choice.arm, choice.labels) == ("descriptors", 48)
+    assert choice.mae == pytest.approx(errors["descriptors", 48].mean())
+    assert {pair.arm: pair.finding for pair in choice.rivals} == {"scratch": "worse", "finetuned": "worse"}
+    assert choice.highest_loss == 0 and choice.expected_loss < 0.001
+    assert choice.sentence == "Use descriptors: its error with 48 labels is the lowest of 3 arms, and clearly so."
+    assert verdict.text.endswith(choice.sentence)
+    assert Verdict.model_validate_json(verdict.model_dump_json()) == verdict
+
+
+def test_the_price_of_being_wrong_is_the_mean_of_the_loss():
+    """Against a simulation: the log ratio is normal about its value with the spread of its interval."""
+    verdict, errors = chosen({"scratch": 1.0, "finetuned": 0.97})
+    choice = verdict.choice
+    other = choice.against
+    found = paired(errors[choice.arm, 48], errors[other, 48], 48)
+    spread = np.log(found.ratio_high / found.ratio_low) / (2 * 1.959964)
+    drawn = np.exp(np.random.default_rng(0).normal(np.log(found.ratio), spread, 400_000))
+    assert choice.expected_loss == pytest.approx(np.maximum(drawn - 1, 0).mean(), rel=0.02)
+    assert choice.highest_loss == pytest.approx(found.ratio_high - 1)
+    assert (
+        f"not clearly below {other}" in choice.sentence and f"{choice.expected_loss:.1%} more error" in choice.sentence
+    )
+
+
+def test_a_single_arm_is_used_for_want_of_others():
+    verdict, _ = chosen({"scratch": 1.0})
+    assert (verdict.choice.against, verdict.choice.sentence) == (None, "Use scratch: there is no other arm.")
+
+
+def test_folds_are_pooled_by_their_size():
+    cards = [
+        {"arm": "scratch", "mask": {"asked": 8}, "seed": seed, "n_test": n, "metrics": {"mae": mae}}
+        for seed, n, mae in [(0, 10, 1.0), (0, 30, 2.0), (1, 20, 3.0), (1, 20, 4.0)]
+    ]
+    assert pooled_runs(cards)["mae"].tolist() == [1.75, 3.5]

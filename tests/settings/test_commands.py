@@ -33,7 +33,9 @@ NEEDED = {
     ReportConfig: {"run": ["r"], "out": "o"},
 }
 WRONG = [
-    (CurveConfig, {"labels": []}),
+    (CurveConfig, {"folds": 0}),
+    (CurveConfig, {"seeds": 0}),
+    (CurveConfig, {"split": "later"}),
     (CurveConfig, {"arms": []}),
     (CurveConfig, {"fold": 5}),
     (CurveConfig, {"seeds": 0}),

@@ -317,7 +317,8 @@ def test_a_matbench_task_brings_its_unit_and_its_fold(crystals, tmp_path, preten
 
 def test_options_may_be_given_one_by_one(crystals, tmp_path, pretend):
     pretend()
-    options = {"out": tmp_path / "out", "cache": tmp_path, "labels": [6], "seeds": 1, "arms": ["descriptors"]}
+    options = {"out": tmp_path / "out", "cache": tmp_path, "labels": [6], "seeds": 1, "folds": 1,
+               "arms": ["descriptors"]}  # fmt: skip
     result = learning_curve(many(crystals, 80), "y", progress=False, **options)
     assert len(result.frame) == 1
     assert result.verdict.answer == "cannot tell"
@@ -392,7 +393,7 @@ def test_a_study_takes_what_users_hold(kind, crystals, tmp_path, pretend):
         "mapping": lambda: (dict(structures), {"y": list(labels.values())}),
         "folder": lambda: (tmp_path / "data", {"y": labels}),
     }[kind]()
-    given = {"labels": [6, 12], "seeds": 2, "arms": ARM_NAMES, "cache": tmp_path / "cache"}
+    given = {"labels": [6, 12], "seeds": 2, "folds": 1, "arms": ARM_NAMES, "cache": tmp_path / "cache"}
     found = learning_curve(source, target, given, out=tmp_path / "there", model={"supercell_atoms": 12}, progress=False)
     in_order = sorted(items, key=lambda item: item.id) if kind == "folder" else items
     wanted = study(in_order, tmp_path, pretrain={}, finetune={})
@@ -490,3 +491,91 @@ def test_only_crystals_that_are_used_are_prepared(crystals, tmp_path, pretend, m
     learning = plan_curve(Crystals(items), "y", config(tmp_path, arms=["scratch", "finetuned"], seeds=1))
     assert learning.stored.tolist() == list(range(80)), "pretraining reads the whole training part"
     assert len(replace(learning, parts=replace(learning.parts, test=learning.parts.test[:3])).stored) == 64 + 3
+
+
+def resampled(items, folder, **changes):
+    settings = {"folds": 4, "labels": [6, 12], "group": "none", "arms": ARM_NAMES, **changes}
+    return learning_curve(items, "y", config(folder, **settings), progress=False)
+
+
+def test_every_crystal_is_tested_and_errors_are_pooled(crystals, tmp_path, pretend):
+    pretend()
+    items = many(crystals, 50)
+    result = resampled(items, tmp_path)
+    assert len(result.frame) == len(result.cards) == 2 * 2 * 2 * 4
+    tested = result.predictions.groupby(["arm", "labels", "seed"])["id"].agg(["count", "nunique"])
+    assert (tested == 50).all(axis=None)
+    assert (result.verdict.test_crystals, result.verdict.seeds) == (50, 2)
+    error = (result.predictions["prediction"] - result.predictions["target"]).abs()
+    keys = [result.predictions[name] for name in ("arm", "labels", "seed")]
+    pooled = result.pooled.set_index(["arm", "labels_asked", "seed"])["mae"]
+    for key, mae in error.groupby(keys).mean().items():
+        assert pooled[key] == pytest.approx(mae)
+    assert any("can tell differences in error above" in note for note in result.notes)
+    assert (tmp_path / "out" / "runs" / "scratch-n6-s1-f3.json").is_file()
+    again = read_kept(tmp_path / "out" / "kept.parquet").verdict()
+    for mine, kept in zip(result.verdict.choice.rivals, again.choice.rivals, strict=True):
+        assert (kept.ratio_low, kept.ratio_high) == pytest.approx((mine.ratio_low, mine.ratio_high), rel=1e-5)
+    read_study(tmp_path / "out", "small")  # refuses a number that its cards do not say
+
+
+def test_arms_of_a_fold_see_its_mask_and_nothing_else(crystals, tmp_path, pretend):
+    arm = pretend()
+    items = many(crystals, 50)
+    resampled(items, tmp_path)
+    labels = {k: crystal.labels["y"] for k, crystal in enumerate(items)}
+    for task in arm.tasks:
+        assert task.labels.tolist() == [labels[row] for row in task.rows]
+        assert not set(task.rows) & set(task.test)
+    assert len({task.seed for task in arm.tasks}) == 8, "each fold of each repeat has initial weights of its own"
+
+
+def test_no_label_of_a_test_part_reaches_its_predictions(crystals, tmp_path):
+    """Labels of one fold are replaced; what real arms predict for that fold stays the same, bit for bit."""
+    items = many(crystals, 30)
+    arms = ["scratch", "finetuned", "untrained", "descriptors"]
+    before = resampled(items, tmp_path, arms=arms, labels=[8], seeds=1, folds=2)
+    plan = plan_curve(Crystals(items), "y", config(tmp_path, folds=2, labels=[8], seeds=1, group="none", arms=arms))
+    test = set(plan.resampling.parts[0, 0].test.tolist())
+    changed = [replace(c, labels={"y": -99.0 - k}) if k in test else c for k, c in enumerate(items)]
+    after = resampled(changed, tmp_path / "other", arms=arms, labels=[8], seeds=1, folds=2)
+    one, other = (
+        result.predictions.query("fold == 0").set_index(["arm", "id"])["prediction"] for result in (before, after)
+    )
+    assert len(one) == len(arms) * len(test)
+    pd.testing.assert_series_equal(one, other)
+    two, another = (
+        result.predictions.query("fold == 1").set_index(["arm", "id"])["prediction"] for result in (before, after)
+    )
+    assert not np.allclose(two, another), "the other fold has learnt from them"
+
+
+def test_a_resampled_study_goes_on_where_it_was_and_can_be_extended(crystals, tmp_path, pretend):
+    items = many(crystals, 50)
+    pretend(fail_at=6)
+    with pytest.raises(KeyboardInterrupt):
+        resampled(items, tmp_path)
+    second = pretend()
+    result = resampled(items, tmp_path)
+    assert len(second.tasks) == 32 - 5
+    third = pretend()
+    wider = resampled(items, tmp_path, seeds=3)
+    assert len(third.tasks) == 16 and len(wider.frame) == 48
+    pd.testing.assert_frame_equal(
+        wider.predictions[wider.predictions["seed"] < 2].reset_index(drop=True), result.predictions
+    )
+    with pytest.raises(InputError, match=r"its resampling.folds is 4, this one's is 5"):
+        resampled(items, tmp_path, folds=5)
+    with pytest.raises(InputError, match=r"its resampling.group is none, this one's is formula"):
+        resampled(items, tmp_path, group="formula")
+
+
+def test_before_anything_is_computed_the_power_is_said(crystals, tmp_path, pretend, capsys):
+    pretend(fail_at=1)
+    with pytest.raises(KeyboardInterrupt):
+        learning_curve(
+            many(crystals, 50), "y", config(tmp_path, folds=None, labels=[], arms=["scratch"]), progress=True
+        )
+    said = capsys.readouterr().err
+    assert "With 50 labels (12 independent tests) this study can tell differences in error above about" in said
+    assert "share their formula" in said and "Numbers of labels: " in said

@@ -116,7 +116,7 @@ def test_data_are_found_below_the_data_folder(tmp_path):
 def test_a_study_works_in_python_too(crystals, tmp_path):
     result = learning_curve(
         many(crystals, 80), "y", study="dssl_hoip", out=tmp_path / "out", cache=tmp_path, progress=False,
-        labels=[20], seeds=1, arms=["untrained"], model={"supercell_atoms": 12}, finetune=FAST,
+        labels=[20], seeds=1, folds=1, arms=["untrained"], model={"supercell_atoms": 12}, finetune=FAST,
     )  # fmt: skip
     assert list(result.frame["arm"]) == ["untrained"]
     assert "study" not in result.cards[0].settings and result.cards[0].settings["fold"] == 0
