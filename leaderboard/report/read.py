@@ -91,9 +91,8 @@ def read_numbers(folder: Path, name: str, truth: Sequence[pd.DataFrame] = ()) ->
     needed: dict[str, Kind] = {"id": "text", "fold": "whole", "prediction": "number"}
     predictions = read_table(folder / PREDICTIONS, needed, {"target": "number", "std": "number"})
     scores = read_scores(folder / SCORES_FILE, SCORES[spec.kind])
-    if predictions["prediction"].isna().any():
-        first = predictions["id"][predictions["prediction"].isna()].iloc[0]
-        raise InputError(f"{folder / PREDICTIONS} has no prediction of {first}. Run the benchmark again.")
+    if unknown := predictions["id"][predictions["prediction"].isna()].tolist():
+        raise InputError(f"{folder / PREDICTIONS} has no prediction of {unknown[0]}. Run the benchmark again.")
     if "target" in predictions:
         whole = read_benchmark(folder)
         predictions = whole.predictions
@@ -246,9 +245,8 @@ def read_study(folder: Path, name: str) -> StudyNumbers:
     cards = read_cards(folder / CARDS)
     verdict = _parsed(Verdict, folder / VERDICT, "verdict")
     curve = read_table(folder / CURVE, {}, _kinds([*CURVE_COLUMNS, PRETRAINING]))
-    table = None
-    if (folder / PREDICTIONS).is_file():
-        table = read_table(folder / PREDICTIONS, _kinds(PREDICTION_COLUMNS), _kinds([PRETRAINING]))
+    there = (folder / PREDICTIONS).is_file()
+    table = read_table(folder / PREDICTIONS, _kinds(PREDICTION_COLUMNS), _kinds([PRETRAINING])) if there else None
     if list(curve.columns) not in (CURVE_COLUMNS, [*CURVE_COLUMNS, PRETRAINING]):
         raise InputError(f"{folder / CURVE} lacks columns. Needed: {', '.join(CURVE_COLUMNS)}. Run the study again.")
     by_run = _by_run(folder, cards)
@@ -361,10 +359,9 @@ def _verdict_has_cards(folder: Path, verdict: Verdict, cards: Sequence[RunCard])
 
 def _predictions_have_cards(folder: Path, table: pd.DataFrame, by_run: dict[Run, RunCard]) -> None:
     """Each run's predictions have the error that its card says."""
-    unknown = table[["target", "prediction"]].isna().any(axis=1)
-    if unknown.any():
-        first = table["id"][unknown].iloc[0]
-        raise InputError(f"{folder / PREDICTIONS} has no number for {first}. Run the study again.")
+    unknown = table["id"][table[["target", "prediction"]].isna().any(axis=1)].tolist()
+    if unknown:
+        raise InputError(f"{folder / PREDICTIONS} has no number for {unknown[0]}. Run the study again.")
     error = (table["prediction"] - table["target"]).abs()
     table = table.assign(**{PRETRAINING: table.get(PRETRAINING, 0)})
     names = ("arm", "labels", "seed", "fold", PRETRAINING)
