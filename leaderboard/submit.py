@@ -631,11 +631,9 @@ def _settings(run: BenchmarkResult) -> dict[str, Any]:
     found = {name: value for name, value in found.items() if name not in (*NEEDED, "folds", "out")}
     try:
         BenchmarkConfig(**found, out=Path("checked"))
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(step) for step in first["loc"])
+    except InputError as error:
         raise InputError(
-            f"The settings of {spec.task} are not those of this version of matgl-infomax ({place}: {first['msg']}). "
+            f"The settings of {spec.task} are not those of this version of matgl-infomax ({error}). "
             "Submit with the version that made the benchmark."
         ) from error
     return found
