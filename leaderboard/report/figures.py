@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from matgl_infomax.leaderboard.report.read import METHODS, MapNumbers, StudyNumbers
 from matgl_infomax.leaderboard.report.table import shown
-from matgl_infomax.leaderboard.verdict import summarise
+from matgl_infomax.leaderboard.verdict import PRETRAINING, pooled_runs, summarise
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +38,7 @@ def curve_picture(study: StudyNumbers, key: str) -> Picture:
         study: the study.
         key: prefix of the ids in the figure.
     """
-    v, curve = study.verdict, study.pooled
+    v, curve = study.verdict, _one_per_seed(study)
     arms = list(dict.fromkeys(curve["arm"]))
     names = arm_colours(arms)
     with drawing(5.4, 3.9) as figure:
@@ -62,6 +62,14 @@ def curve_picture(study: StudyNumbers, key: str) -> Picture:
         f"the means over {v.seeds} seeds, bands span the standard deviation, small dots are single runs."
     )
     return Picture(svg, alt, caption)
+
+
+def _one_per_seed(study: StudyNumbers) -> pd.DataFrame:
+    """Errors of a study, those of a seed's folds pooled."""
+    names = [name for name in ("arm", "labels_asked", "seed", PRETRAINING) if name in study.curve]
+    if not study.curve.duplicated(names).any():
+        return study.curve
+    return pooled_runs(card.model_dump() for card in study.cards)
 
 
 def _one_arm(axes: Axes, runs: pd.DataFrame, arm: str, drawn: str, marker: str) -> None:

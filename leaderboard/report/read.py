@@ -225,14 +225,6 @@ class StudyNumbers:
         """Name of the task."""
         return self.cards[0].task
 
-    @property
-    def pooled(self) -> pd.DataFrame:
-        """One line per arm, number of labels and seed: the error over all folds."""
-        names = [name for name in ("arm", "labels_asked", "seed", PRETRAINING) if name in self.curve]
-        if not self.curve.duplicated(names).any():
-            return self.curve
-        return pooled_runs(card.model_dump() for card in self.cards)
-
 
 def read_study(folder: Path, name: str) -> StudyNumbers:
     """Open the folder that ``matgl-infomax curve`` wrote, and trace every error to its card.
@@ -333,17 +325,13 @@ def _curve_has_cards(folder: Path, curve: pd.DataFrame, by_run: dict[Run, RunCar
 
 def _verdict_has_cards(folder: Path, verdict: Verdict, cards: Sequence[RunCard]) -> None:
     """Errors of the verdict are the means of the cards, and ratios those of the errors, inside their intervals."""
-    errors: dict[tuple[str, int], list[tuple[float, int]]] = {}
-    for card in cards:
-        if isinstance(card.metrics, Metrics):
-            errors.setdefault((card.arm, card.mask.asked), []).append((card.metrics.mae, card.n_test))
+    own = [card.model_dump() for card in cards if isinstance(card.metrics, Metrics)]
+    errors = pooled_runs(own).groupby(["arm", "labels_asked"])["mae"].mean() if own else {}
     for pair in [*verdict.points, *verdict.others]:
         for arm, mae in ((pair.arm, pair.mae), (pair.against, pair.against_mae)):
-            known = errors.get((arm, pair.labels))
-            if known is None:
+            if (arm, pair.labels) not in errors:
                 raise InputError(f"{folder / VERDICT}: {arm} at {pair.labels} labels has no run card in {CARDS}.")
-            # Folds may differ in size: every test crystal counts the same.
-            mean = float(np.average([error for error, _ in known], weights=[n for _, n in known]))
+            mean = float(errors[arm, pair.labels])
             if not same(mae, mean):
                 raise InputError(
                     f"{folder / VERDICT}: the error of {arm} at {pair.labels} labels is {mae}, the mean of its run "
