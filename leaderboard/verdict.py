@@ -134,10 +134,9 @@ def judge(
     points = pairing.pairs(arm, BASELINE) if arm else []
     others = pairing.others(names, arm)
     lost = pairing.lost(arm, BASELINE) if arm else []
-    savings = _savings(points)
+    savings, failed = _savings(points), _failed(dead or {}, lost, arm)
     answer = _answer(points, shape[0], len(points) + len(lost))
     advice = _advice(others, pairing.counts, bool(points))
-    failed = _failed(dead or {}, lost, arm)
     return Verdict(
         answer=answer,
         text=" ".join([_text(answer, points, savings, shape[0], arm, lost), *failed, *advice]),

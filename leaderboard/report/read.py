@@ -329,9 +329,8 @@ def _verdict_has_cards(folder: Path, verdict: Verdict, cards: Sequence[RunCard])
     for card in cards:
         if isinstance(card.metrics, Metrics):
             errors.setdefault((card.arm, card.mask.asked), []).append((card.seed, card.metrics.mae))
-    dead = [card for card in cards if card.dead]
     for pair in [*verdict.points, *verdict.others]:
-        failed = {d.seed for d in dead if d.mask.asked == pair.labels and d.arm in (pair.arm, pair.against)}
+        failed = {c.seed for c in cards if c.dead and c.mask.asked == pair.labels and c.arm in (pair.arm, pair.against)}
         for arm, mae in ((pair.arm, pair.mae), (pair.against, pair.against_mae)):
             known = [error for seed, error in errors.get((arm, pair.labels), []) if seed not in failed]
             if not known:
