@@ -1,4 +1,4 @@
-"""The wheel holds every file of the three packages, the pages of the documentation, and nothing else: check_wheel.py DIST.
+"""The wheel holds every file of the three packages, the pages of the documentation, and no more: check_wheel.py DIST.
 
 What a package index would show as the package's page must stand on its own: no picture, no link into the repository.
 """

@@ -90,7 +90,8 @@ def test_the_package_page_stands_on_its_own(metadata):
 
 
 def test_the_package_names_the_versions_of_python_that_it_runs_on(metadata):
-    named = {line.rpartition(" ")[2] for line in metadata.get_all("Classifier") if re.search(r"Python :: 3\.\d+$", line)}
+    found = (re.fullmatch(r"Programming .* :: (3\.\d+)", line) for line in metadata.get_all("Classifier"))
+    named = {match[1] for match in found if match}
     assert named == {"3.11", "3.12", "3.13"}
     asked = SpecifierSet(metadata["Requires-Python"])
     assert all(version in asked for version in named) and "3.10" not in asked
