@@ -1,5 +1,6 @@
 # Everything a person or CI does here, in two kinds of environment: STACK=dgl (default) or STACK=pyg.
 # Needs Debian (or the like), Python 3.11 with its venv module, make and pip; each target builds its own environment.
+# The stack pyg also runs on Python 3.12 and 3.13: make test STACK=pyg PYTHON=python3.12 VENV=.venv-pyg-3.12
 
 STACK ?= dgl
 PYTHON ?= python3.11
@@ -27,7 +28,7 @@ export OMP_NUM_THREADS := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv browser demo test test-slow mutants mutants-quick bench bench-quick lint typecheck house typecheck-tree wheel freeze clean
+.PHONY: help venv image browser demo test test-slow mutants mutants-quick bench bench-quick lint typecheck house typecheck-tree wheel freeze clean
 
 help:  ## show this list
 	@echo "make TARGET [STACK=dgl|pyg]"
@@ -38,10 +39,19 @@ venv: $(READY)  ## build the environment, .venv or .venv-pyg, from pyproject.tom
 # The mark comes last, so an environment whose build was cut short is built anew; a finished one is only brought up to date.
 # matbench 0.6 declares versions of 2021 that no longer install: it comes without them.
 $(READY): pyproject.toml $(CONSTRAINTS)
+	@[ $(STACK) = pyg ] || [ -f $@ ] || $(PYTHON) -c 'import sys; sys.exit(sys.version_info > (3, 12))' || \
+	    { echo "The stack dgl needs Python 3.11: DGL 1.1.3 has no release for later ones. Add STACK=pyg."; exit 2; }
 	@if [ -f $@ ]; then rm -f $@; else echo "Building $(VENV) (two to five minutes) ..."; $(PYTHON) -m venv --clear $(VENV); fi
 	PIP_CONSTRAINT=$(CONSTRAINTS) $(PY) -m pip install -qq -e '.[dev,$(STACK)]'
 	$(PY) -m pip install -qq --no-deps $(MATBENCH)
 	@touch $@
+
+# TORCH_INDEX names an index of packages that holds torch for the CPU alone; by default the image gets the one for GPUs.
+TORCH_INDEX ?=
+image: PYTHON_VERSION ?= 3.11
+image:  ## build the image matgl-infomax:dgl or matgl-infomax:pyg; needs a Docker engine
+	docker build --build-arg STACK=$(STACK) --build-arg PYTHON=$(PYTHON_VERSION) \
+	    --build-arg TORCH_INDEX=$(TORCH_INDEX) -t matgl-infomax:$(STACK) .
 
 # Tests of the report's page need a browser: Debian's, for playwright would download one of its own. As root.
 browser:  ## install Chromium where there is none
@@ -83,8 +93,9 @@ bench: $(READY)  ## measure speed and memory with 1 and 2 threads; fails if a ba
 bench-quick: $(READY)  ## the same in few rounds with one thread, against generous bars, as CI does
 	$(PY) -m tests.benchmarks.run --quick --threads 1 $(BENCH_ARGS)
 
-lint: $(READY) typecheck  ## ruff, mypy and codespell
+lint: $(READY) typecheck  ## ruff, mypy, codespell and hadolint
 	$(VENV)/bin/ruff check .
+	$(VENV)/bin/hadolint Dockerfile
 	git ls-files | xargs -d '\n' $(PY) -m codespell_lib
 
 typecheck: $(READY) typecheck-tree  ## mypy over the three packages
@@ -114,7 +125,7 @@ freeze:  ## resolve all versions anew and write the file in constraints/
 	rm -rf .venv-freeze
 
 clean:  ## remove environments, builds, caches and demonstrations
-	rm -rf .venv .venv-pyg .venv-wheel .venv-freeze .typecheck build dist demo build.log *.egg-info
+	rm -rf .venv .venv-* .typecheck build dist demo build.log *.egg-info
 	rm -rf docs/_build docs/generated docs/examples docs/sg_execution_times.rst
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.*
 	find matgl_infomax tasks leaderboard tests -name __pycache__ -type d -exec rm -rf {} +

@@ -94,16 +94,23 @@ def check_version(found: str) -> None:
         raise InputError(f"MatGL {found} gives vectors that depend on the size of the cell. Install 'matgl>=3.0.5'.")
 
 
-def choose_backend(wanted: str | None, matgl_version: str, dgl_problem: Callable[[], str | None]) -> Backend:
+def choose_backend(
+    wanted: str | None,
+    matgl_version: str,
+    dgl_problem: Callable[[], str | None],
+    python: tuple[int, int] = sys.version_info[:2],
+) -> Backend:
     """Which kind of graph MatGL shall use: the one asked for, else DGL wherever it works.
 
     Args:
         wanted: value of MATGL_BACKEND, None when unset.
         matgl_version: installed version of MatGL; from 4 on it knows PyG only.
         dgl_problem: tells why DGL cannot be used, None when it can.
+        python: version of Python; DGL 1.1.3 has no release for 3.12 and later.
 
     Raises:
-        InputError: For an unknown name, or when DGL is asked for and cannot be used.
+        InputError: For an unknown name, when DGL is asked for and cannot be used, or when MatGL 3 stands on a Python
+            that has no DGL and PyG was not asked for.
     """
     name = wanted.strip().upper() if wanted else None
     if name not in (None, "DGL", "PYG"):
@@ -121,6 +128,12 @@ def choose_backend(wanted: str | None, matgl_version: str, dgl_problem: Callable
     if problem and name == "DGL":
         raise InputError(
             f"MATGL_BACKEND=DGL, but {problem}. Install dgl==1.1.3 (Python 3.11), or set MATGL_BACKEND=PYG."
+        )
+    if problem and python >= (3, 12):
+        raise InputError(
+            f"MatGL {matgl_version} is for DGL, but {problem}: DGL 1.1.3 has no release for Python "
+            f"{python[0]}.{python[1]}, the last is for 3.11. Install 'matgl-infomax[pyg]' with 'matgl>=4', "
+            "use Python 3.11, or set MATGL_BACKEND=PYG."
         )
     return "PYG" if problem else "DGL"
 

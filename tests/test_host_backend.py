@@ -42,7 +42,31 @@ def absent() -> str:
     ],
 )
 def test_choice(wanted: str | None, version: str, problem: Callable[[], str | None], chosen: str) -> None:
-    assert choose_backend(wanted, version, problem) == chosen
+    assert choose_backend(wanted, version, problem, (3, 11)) == chosen
+
+
+@pytest.mark.parametrize("python", [(3, 12), (3, 13)])
+def test_matgl_3_without_dgl_on_a_python_that_has_none(python: tuple[int, int]) -> None:
+    """Nobody asked for MatGL 3 on PyG there: it is what is left when DGL cannot be installed."""
+    with pytest.raises(InputError, match=r"has no release for Python 3\.1[23], .* Install 'matgl-infomax\[pyg\]'"):
+        choose_backend(None, "3.0.5", absent, python)
+    assert choose_backend("PYG", "3.0.5", absent, python) == "PYG"
+    assert choose_backend(None, "3.0.5", fine, python) == "DGL"
+    assert choose_backend(None, "4.1.2", absent, python) == "PYG"
+
+
+@pytest.mark.skipif(IS_4, reason="MatGL 4 asks for no DGL")
+def test_the_command_says_so_and_exits_with_2(fresh_process: Run, tmp_path: Path) -> None:
+    code = (
+        "import sys\nimport matgl_infomax.graphs\nfrom matgl_infomax.errors import exit_code\n"
+        "sys.modules['dgl'] = None\nsys.version_info = (3, 12, 0, 'final', 0)\n"
+        "def job():\n    from matgl_infomax import host\n"
+        "sys.exit(exit_code('matgl-infomax', job))"
+    )
+    done = fresh_process(code)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("matgl-infomax: MatGL 3.")
+    assert "has no release for Python 3.12" in done.stderr
 
 
 @pytest.mark.parametrize(
