@@ -213,10 +213,8 @@ def example(ratio, crystal_error, seed_error, n_seeds):
     t = stats.t.ppf(0.975, n_seeds - 1) if n_seeds > 1 else 0.0
     half = np.hypot(1.959964 * crystal_error, t * seed_error)
     low, high = ratio * np.exp(-half), ratio * np.exp(half)
-    return Comparison(
-        ratio, 1.0, ratio - 1, low - 1, high - 1, ratio, low, high, n_seeds, 100,
-        crystal_error=crystal_error, seed_error=seed_error,
-    )  # fmt: skip
+    errors = {"crystal_error": crystal_error, "seed_error": seed_error}
+    return Comparison(ratio, 1.0, ratio - 1, low - 1, high - 1, ratio, low, high, n_seeds, 100, **errors)
 
 
 @pytest.mark.parametrize(
@@ -238,6 +236,17 @@ def example(ratio, crystal_error, seed_error, n_seeds):
 )
 def test_how_many_seeds_would_suffice(ratio, crystal_error, seed_error, n_seeds, wanted):
     assert sufficient_seeds(example(ratio, crystal_error, seed_error, n_seeds), 0.05) == wanted
+
+
+def test_seeds_do_not_help_where_the_pretrainings_leave_it_open():
+    """t(1) = 12.71 on a spread of 5 % between two pretrainings is 0.64, more than ln(1 / 0.65) = 0.43."""
+    seeds = np.array([[0.9], [1.0], [1.1]])  # (S, 1)
+    errors = 0.65 * np.array([0.95, 1.05])[:, None, None] * seeds * np.ones(20)  # (P, S, M)
+    found = compare(errors, np.ones((3, 20)))
+    assert found.pretraining_half == pytest.approx(12.706 * 0.05, rel=1e-3)
+    assert not found.better and sufficient_seeds(found, 0.05) is None
+    alike = compare(0.65 * np.array([1.0, 1.0])[:, None, None] * (seeds * 2 - 1) * np.ones(20), np.ones((3, 20)))
+    assert alike.pretraining_half == 0 and sufficient_seeds(alike, 0.05) is not None
 
 
 def test_the_forecast_holds_when_ratio_and_spread_stay():
