@@ -7,9 +7,13 @@ Settings are given as an object, as a dictionary, or one by one as keywords; key
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import redirect_stderr
 from dataclasses import dataclass, fields, replace
+from io import StringIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -20,14 +24,14 @@ from matgl_infomax.data.elements import check_elements, knowing
 from matgl_infomax.data.forces import ForceLabels, force_labels
 from matgl_infomax.data.inputs import split_targets, whole_crystals
 from matgl_infomax.data.radius import EdgeRule
-from matgl_infomax.data.read import read_crystals
+from matgl_infomax.data.read import Crystals, read_crystals
 from matgl_infomax.data.store import Store, build_store
 from matgl_infomax.data.supercell import SupercellRule
 from matgl_infomax.errors import InputError, KeywordError, did_you_mean
 from matgl_infomax.io import given_path
 from matgl_infomax.nn.build import Encoder, edge_rule, load_encoder, new_encoder, new_model, with_new_head
 from matgl_infomax.objectives import label_columns
-from matgl_infomax.record import InFolder, spoken_time
+from matgl_infomax.record import InFolder, peak_memory_mb, spoken_time
 from matgl_infomax.settings.base import Settings, settings_from
 from matgl_infomax.settings.training import (
     DataSettings,
@@ -39,7 +43,7 @@ from matgl_infomax.settings.training import (
     PretrainSettings,
 )
 from matgl_infomax.train.ensemble import Ensemble, InitialNetwork, Predictor, check_ensemble, train_ensemble, train_one
-from matgl_infomax.train.finetune import Fitted, Labelled
+from matgl_infomax.train.finetune import Fitted, Labelled, fit_once, steps_for
 from matgl_infomax.train.forcefield import DEFAULTS, FittedForces, fit_forces, rule_of, start_network
 from matgl_infomax.train.losses import Metrics, check_goal, check_range
 from matgl_infomax.train.predict import embed_rows
@@ -475,3 +479,80 @@ def forcefield(
     start = start_network(begin, _model(model), how.seed, sorted({int(z) for c in taken for z in c.numbers}))
     store = here.store(taken, rule_of(start.network))
     return fit_forces(start, store, np.arange(len(store)), labels, folder, how, progress=here.progress)
+
+
+# What a training will take here: a few steps on some of the crystals, and the rest in proportion.
+
+MEASURED = 150
+"""Crystals that are tried."""
+SHORT, LONG = 1, 4
+"""Steps of two trainings; their difference is free of all that happens once."""
+FORWARD = 0.5
+"""Time of a validation over that of a step on the same crystals: it has no backward pass."""
+
+
+@dataclass(frozen=True)
+class ExpectedCost:
+    """What the usual trainings are expected to take on this machine."""
+
+    seconds: dict[str, tuple[int, float]]
+    """Steps and time of each, by what is done."""
+    memory_mb: float | None
+    """Largest memory of this process while it tried; None where the system does not tell."""
+    n_measured: int
+    """Crystals that were tried."""
+
+
+def expected_cost(crystals: Crystals, targets: Sequence[str], *, supercell_atoms: int = 50) -> ExpectedCost:
+    """Train a few steps on some of the crystals, and tell from it what a whole training with default settings takes.
+
+    Args:
+        crystals: the data.
+        targets: labels that may be learnt; the one with the most labels counts.
+        supercell_atoms: largest supercell that a site attends to.
+
+    Raises:
+        InputError: If there are too few crystals to train on.
+    """
+    sample = crystals.subset(range(0, len(crystals), -(-len(crystals) // MEASURED)))
+    model = ModelSettings(supercell_atoms=supercell_atoms)
+    with TemporaryDirectory() as folder, redirect_stderr(StringIO()):  # four steps teach nothing: no warning holds
+        here, begun = Machine(cache=Path(folder), prepare_processes=1, progress=False), perf_counter()
+        store = here.store(sample, edge_rule(model))
+        prepared = (perf_counter() - begun) * len(crystals) / len(sample)
+        sites = len(crystals) / len(sample) * float(store.n_sites.sum())
+
+        def pretraining(steps: int) -> float:
+            settings = PretrainSettings(steps=steps, validate_every=steps)
+            rows = np.arange(len(store))
+            return pretrain_store(store, rows, Path(folder) / f"p{steps}", settings, model, progress=False).seconds
+
+        usual = PretrainSettings()
+        looks = usual.steps / usual.validate_every * FORWARD * usual.validation_fraction * sites / usual.batch_sites
+        per_step = _per_step(pretraining)
+        found = {"pretrain": (usual.steps, prepared + per_step * (usual.steps + looks))}
+        if targets and (known := ~np.isnan(crystals.labels(targets))).any():
+            target = targets[int(known.sum(0).argmax())]
+            steps, per_step = steps_for(int(known.sum(0).max())), _per_step(_finetuning(store, sample, target, model))
+            found[f"finetune on {target}"] = (steps, prepared + per_step * steps)
+    return ExpectedCost(found, peak_memory_mb(), len(sample))
+
+
+def _per_step(training: Callable[[int], float]) -> float:
+    """Seconds of one step, from the times of two short trainings after one that warms up."""
+    training(SHORT + 1)
+    return max(training(LONG) - training(SHORT), 0.0) / (LONG - SHORT)
+
+
+def _finetuning(store: Store, sample: Crystals, target: str, model: ModelSettings) -> Callable[[int], float]:
+    """What fine-tunes for some steps, and tells the time; crystals without a label get zero, which costs the same."""
+    labels = np.nan_to_num(sample.labels([target]))
+    if np.ptp(labels) == 0:
+        labels[0] += 1.0
+
+    def train(steps: int) -> float:
+        network = new_encoder(model, 1, 0, store.elements())
+        settings = FinetuneSettings(steps=steps, validate_every=steps, validation_fraction=0)
+        return fit_once(network, Labelled(store, np.arange(len(store)), labels, (target,)), settings).seconds
+
+    return train

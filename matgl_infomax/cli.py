@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from matgl_infomax import console
+from matgl_infomax.console import announce
+from matgl_infomax.data.find import check_paths, find_files
 from matgl_infomax.data.read import read_data
 from matgl_infomax.errors import InputError, exit_code
+from matgl_infomax.io import atomic_write
+from matgl_infomax.record import spoken_time
 from matgl_infomax.settings import base, commands, training
 from matgl_infomax.settings.base import build_parser, read_settings
 
@@ -18,7 +28,20 @@ def run_check(settings: training.CheckConfig) -> None:
     from matgl_infomax.data.preflight import preflight
 
     crystals = read_data(settings)
-    print(preflight(crystals, settings.target or crystals.targets, supercell_atoms=settings.supercell_atoms).to_text())
+    targets = settings.target or crystals.targets
+    print(preflight(crystals, targets, supercell_atoms=settings.supercell_atoms).to_text(), flush=True)
+    if settings.measure:
+        from matgl_infomax.api import expected_cost
+
+        try:
+            cost = expected_cost(crystals, targets, supercell_atoms=settings.supercell_atoms)
+        except InputError as error:
+            print(f"Time            not measured: {error}")
+            return
+        for what, (steps, seconds) in cost.seconds.items():
+            print(f"Time            {what}: about {spoken_time(seconds)} ({steps:,} steps, default settings)")
+        print(f"Memory          about {cost.memory_mb or float('nan'):,.0f} MB")
+        print(f"                measured on this machine in a few steps with {cost.n_measured} of the crystals")
 
 
 def run_pretrain(settings: training.PretrainConfig) -> None:
@@ -27,19 +50,32 @@ def run_pretrain(settings: training.PretrainConfig) -> None:
     from matgl_infomax.objectives import label_columns
 
     columns = label_columns(settings.objective, settings.objective_preset, settings.objective_options)
+    crystals = read_data(settings, columns)
     result = run(
-        read_data(settings, columns),
+        crystals,
         settings.out,
         model=settings.model,
         settings=_part(training.PretrainSettings, settings),
         cache=settings.cache,
         prepare_processes=settings.prepare_processes,
     )
-    last = result.history[-1]
-    site, crystal = last["validation/site_rank"], last["validation/crystal_rank"]
-    print(
-        f"Pretrained in {result.seconds:.0f} s, best at step {result.best_step:.0f}; "
-        f"effective rank {site:.1f} (sites), {crystal:.1f} (crystals).\nEncoder: {result.path}"
+    first, best = result.history[0], next(e for e in result.history if e["step"] == result.best_step)
+    announce(
+        f"Pretrained on {len(crystals)} crystals in {spoken_time(result.seconds)}.\n"
+        f"Loss on crystals that were held out: {first['validation/loss']:.3g} at the first look, "
+        f"{best['validation/loss']:.3g} at the best (step {result.best_step:.0f} of {settings.steps}, kept)."
+    )
+    if best["validation/collapsed"]:
+        announce("The vectors of different crystals are nearly the same: this encoder can hardly tell crystals apart.")
+    announce(
+        f"Directions in which the vectors differ (effective rank; 1 means along a line only): "
+        f"{best['validation/site_rank']:.1f} for sites, {best['validation/crystal_rank']:.1f} for crystals.",
+        level=1,
+    )
+    _announce_history(result.history)
+    announce(
+        f"Encoder: {result.path} (all losses: pretrain.json). "
+        f"Next: matgl-infomax finetune --init {shlex.quote(str(result.path))} ..."
     )
 
 
@@ -62,11 +98,33 @@ def run_finetune(settings: training.FinetuneConfig) -> None:
     fitted, members = result.fitted, result.ensemble.members if result.ensemble else (result.fitted,)
     seconds = sum(member.seconds for member in members)
     several = f"{len(members)} models " if len(members) > 1 else ""
-    print(
-        f"Fine-tuned {several}on {fitted.n_train} crystals ({fitted.n_validation} held out) in {seconds:.0f} s.\n"
-        + "".join(f"{line}\n" for line in _validation_lines(result))
-        + f"Model: {result.path}"
+    losses = [entry["train/loss"] for entry in fitted.history]
+    announce(
+        f"Fine-tuned {several}on {fitted.n_train} crystals ({fitted.n_validation} held out) "
+        f"in {spoken_time(seconds)}.\n"
+        f"Loss on the training labels: {losses[0]:.3g} at the first look, {losses[-1]:.3g} in the end.\n"
+        + "\n".join(_validation_lines(result))
     )
+    _announce_history(fitted.history)
+    announce(f"Model: {result.path}. Next: matgl-infomax predict --checkpoint {shlex.quote(str(result.path))} ...")
+
+
+METRIC_NAMES = {
+    "mae": "mean absolute error",
+    "rmse": "root mean square error",
+    "r2": "R²",
+    "rocauc": "area under the ROC curve",
+    "log_loss": "log loss",
+    "balanced_accuracy": "balanced accuracy",
+}
+"""Words for the numbers of a validation; the others are words already."""
+
+
+def _announce_history(history: Sequence[dict[str, float]]) -> None:
+    """Every number of every validation, for those who ask for details."""
+    for entry in history:
+        numbers = ", ".join(f"{name} {value:.4g}" for name, value in entry.items() if name != "step")
+        announce(f"  step {entry['step']:.0f}: {numbers}", level=1)
 
 
 def _validation_lines(result: Any) -> list[str]:
@@ -75,12 +133,12 @@ def _validation_lines(result: Any) -> list[str]:
         return ["No label was held out: no error is known. --validation-fraction holds some out, at least 10."]
     lines = []
     for target, numbers in result.validation.items():
-        parts = [f"{name.replace('_', ' ')} {value:.4g}" for name, value in numbers.items() if value is not None]
+        parts = [f"{METRIC_NAMES.get(name, name)} {value:.4g}" for name, value in numbers.items() if value is not None]
         known = result.ensemble.calibration.get(target) if result.ensemble else None
         if known is not None:
             asked, scaled = f"{known.coverage:.0%} intervals hold {known.observed:.0%}", f"{known.factor:.3g}"
             parts.append(f"{asked} ({known.unscaled:.0%} before the factor {scaled} on the std)")
-        lines.append(f"Held out, {target}: {', '.join(parts) or 'no labels'}")
+        lines.append(f"On held-out labels, {target}: {', '.join(parts) or 'no labels'}")
     return lines
 
 
@@ -102,7 +160,7 @@ def run_forcefield(settings: training.ForceFieldConfig) -> None:
     units = {"energy": "eV/atom", "force": "eV/angstrom", "stress": "GPa"}
     there = {name: last[f"validation/{name}"] for name in units if f"validation/{name}" in last}
     found = [f"{name} {value:.4g} {units[name]}" for name, value in there.items()]
-    print(
+    announce(
         f"Trained on {result.n_train} crystals ({result.n_validation} held out) in {result.seconds:.0f} s.\n"
         f"Mean absolute errors held out: {', '.join(found) or 'none held out'}.\nPotential: {result.path}"
     )
@@ -203,7 +261,7 @@ def run_report(settings: commands.ReportConfig) -> None:
     from matgl_infomax.leaderboard.report.page import write_report
 
     made = write_report(settings)
-    print(f"{len(made.cards)} folders, {sum(len(cards) for _, cards in made.cards)} run cards. Page: {settings.out}")
+    announce(f"{len(made.cards)} folders, {sum(len(cards) for _, cards in made.cards)} run cards. Page: {settings.out}")
 
 
 def run_compare(settings: commands.CompareConfig) -> None:
@@ -218,7 +276,7 @@ def run_compare(settings: commands.CompareConfig) -> None:
     result = compare_with_published(settings)
     print(result.to_markdown(details=False))
     if settings.out is not None:
-        print(f"\nWith strata, largest errors and uncertainty: {settings.out / 'comparison.md'}")
+        announce(f"\nWith strata, largest errors and uncertainty: {settings.out / 'comparison.md'}")
 
 
 COMMANDS: dict[str, Command] = {
@@ -249,14 +307,120 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0 when done; 2 after a mistake that the user can repair, told in one sentence; 130 after Ctrl-C.
     """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    known: list[base.Settings] = []
 
     def job() -> None:
         parser = build_parser({name: (cls, run.__doc__ or "") for name, (cls, run) in COMMANDS.items()})
-        words = vars(parser.parse_args(arguments))
-        settings_class, run = COMMANDS[words.pop("command")]
-        run(read_settings(settings_class, words))
+        words = vars(parser.parse_args(given))
+        name = words.pop("command")
+        settings_class, run = COMMANDS[name]
+        stack.enter_context(
+            console.opened(
+                verbose=words.pop("verbose", False),
+                quiet=words.pop("quiet", False),
+                progress=not words.pop("no_progress", False),
+                log=words.pop("log_file", None),
+            )
+        )
+        settings = read_settings(settings_class, words)
+        check_paths(settings)
+        _check_data(settings)
+        for part in (settings, getattr(settings, "pretrain", None), getattr(settings, "finetune", None)):
+            training.check_loggers(getattr(part, "logger", ()))
+        known.append(settings)
+        with _settings_kept(name, settings), _device(settings):
+            run(settings)
 
-    return exit_code("matgl-infomax", job)
+    with contextlib.ExitStack() as stack:
+        return exit_code("matgl-infomax", job, lambda: _kept(known, given))
+
+
+def _check_data(settings: base.Settings) -> None:
+    """Look whether there are crystals where the settings say, before anything heavy is imported.
+
+    Raises:
+        InputError: If there is no such file, folder or glob, or nothing in it could be a crystal.
+    """
+    if not isinstance(settings, training.DataSettings):
+        return
+    if isinstance(settings, commands.CurveConfig):
+        # Official data are downloaded, studies name their own, and a data folder may hold what is named.
+        elsewhere = settings.study or settings.data_dir or os.environ.get("MATGL_INFOMAX_DATA")
+        if elsewhere or settings.data == "official":
+            return
+    find_files(settings.data, settings.labels_file)
+
+
+@contextlib.contextmanager
+def _device(settings: base.Settings) -> Iterator[None]:
+    """Within the block, networks compute on the hardware that the settings name."""
+    name = getattr(settings, "device", "auto")
+    if name == "auto":
+        yield
+        return
+    from matgl_infomax.train.ranks import DEVICE, chosen_device
+
+    before = os.environ.get(DEVICE)
+    os.environ[DEVICE] = name
+    try:
+        chosen_device()
+        yield
+    finally:
+        if before is None:
+            del os.environ[DEVICE]
+        else:
+            os.environ[DEVICE] = before
+
+
+RUN_MARK, SETTINGS_FILE = "run.json", "settings.yaml"
+
+
+@contextlib.contextmanager
+def _settings_kept(command: str, settings: base.Settings) -> Iterator[None]:
+    """Leave all settings in the folder of a run, once the run has taken the folder, however it ends."""
+    out: Path | None = getattr(settings, "out", None)
+    before = out is None or (out / RUN_MARK).is_file()
+    done = False
+    try:
+        yield
+        done = True
+    finally:
+        # A folder that was taken before may be another run's: only a run that ends well is known to be the same.
+        if out is not None and (out / RUN_MARK).is_file() and (done or not before):
+            if isinstance(settings, commands.CurveConfig) and settings.study is not None:
+                from matgl_infomax.tasks.studies.curve import with_study
+
+                settings = with_study(settings).model_copy(update={"study": None})
+            _write_settings(out / SETTINGS_FILE, command, settings)
+
+
+def _write_settings(path: Path, command: str, settings: base.Settings) -> None:
+    """Write all settings of a command as a YAML file that its ``--config`` reads back.
+
+    Args:
+        path: file to write.
+        command: what they are of, such as "pretrain".
+        settings: as they hold, defaults included.
+
+    Raises:
+        InputError: If the file cannot be written.
+    """
+    head = f"# All settings of this run. Read them back with: matgl-infomax {command} --config {path.name}\n"
+    values = settings.model_dump(mode="json")
+    atomic_write(path, head + yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120))
+
+
+def _kept(known: Sequence[base.Settings], given: Sequence[str]) -> str:
+    """What a command that was stopped has left, and how to go on."""
+    again = f"The same command goes on where it was: {shlex.join(['matgl-infomax', *given])}"
+    out: Path | None = getattr(known[0], "out", None) if known else None
+    if out is None or not (out / RUN_MARK).is_file():
+        return again
+    checkpoints = sorted(out.rglob("last.ckpt"))
+    runs = len(list((out / "runs").glob("[!.]*.json")))
+    there = [str(file) for file in checkpoints[:1]] + ([f"{runs} finished runs in {out / 'runs'}"] if runs else [])
+    return f"Kept: {' and '.join(there) or out}. {again}"
 
 
 def _part(settings_class: type[Any], whole: base.Settings) -> Any:
@@ -280,7 +444,7 @@ def _write_table(table: Any, out: Path) -> None:
     buffer = BytesIO()
     writers[out.suffix](buffer)
     atomic_write(out, buffer.getvalue())
-    print(f"{len(table)} rows: {out}")
+    announce(f"{len(table)} rows: {out}")
 
 
 if __name__ == "__main__":

@@ -34,12 +34,15 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
-def exit_code(program: str, job: Callable[[], None]) -> int:
+def exit_code(
+    program: str, job: Callable[[], None], kept: Callable[[], str] = lambda: "The same command goes on where it was."
+) -> int:
     """Do a job and tell what went wrong in one sentence, without a traceback, where the user can repair it.
 
     Args:
         program: name in front of the sentence.
         job: what to do.
+        kept: says after Ctrl-C what is there, and how to go on from it.
 
     Returns:
         0 when done; 2 after a mistake that the user can repair; 130 after Ctrl-C, or where the terminal or the queue
@@ -54,7 +57,7 @@ def exit_code(program: str, job: Callable[[], None]) -> int:
         print(f"{program}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"\n{program}: stopped. The same command goes on where it was.", file=sys.stderr)
+        print(f"\n{program}: stopped. {kept()}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         _silence()

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from matgl_infomax import io
+from matgl_infomax.console import say
 from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.data.crystal import Crystal
-from matgl_infomax.data.elements import say
 from matgl_infomax.data.radius import radius_pairs
 from matgl_infomax.data.supercell import Pairs, SupercellRule, crystal_pairs, primitive_cell
 from matgl_infomax.errors import InputError

@@ -16,8 +16,10 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from itertools import islice
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from pathlib import Path
+from types import FrameType
 from typing import IO, Any, TypeVar, cast
 
 from matgl_infomax.errors import InputError
@@ -77,11 +79,13 @@ def _in_processes(
 ) -> Generator[Result, None, None]:
     """Several jobs at the same time, each in a process with one thread."""
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(function,))
+    with endings_wait():
+        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(function,))
     before = set(multiprocessing.active_children())
     done = False
     try:
-        futures = [pool.submit(_one, job) for job in jobs]
+        with endings_wait():
+            futures = [pool.submit(_one, job) for job in jobs]
         for future in as_completed(futures):
             yield future.result()
         done = True
@@ -102,17 +106,54 @@ def _in_processes(
                 draft.unlink(missing_ok=True)
 
 
+ENDINGS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""What ends a job from outside: Ctrl-C, a queue, a terminal that goes; Windows has no SIGHUP."""
+
+
+@contextlib.contextmanager
+def endings_wait() -> Iterator[None]:
+    """Within the block, what ends a job is heard by nobody; afterwards by this process alone.
+
+    Processes that are started here inherit it, the one that clears away semaphores among them: a terminal and a queue
+    end all processes at once, and the children would go first, with tracebacks or as if memory had run out.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDINGS)
+    try:
+        # The process that clears away semaphores lets Ctrl-C through again when it is started: so it comes first.
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDINGS)
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 _function: Callable[[Any], Any] | None = None
 """In a worker process: what does its jobs. It comes once with the process, for a study may be large."""
 
 
 def _start_worker(function: Callable[[Any], Any]) -> None:
-    """One thread per process; Ctrl-C is the parent's affair, and without a parent there is nothing left to do."""
+    """One thread per process; endings are the parent's affair, and without a parent there is nothing left to do."""
     global _function
     _function = function
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    leave_to_parent(ENDINGS)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _one_thread()
+
+
+def leave_to_parent(endings: Iterable[int]) -> None:
+    """Do nothing about these signals in this process: its parent hears them too, and ends it."""
+    for number in endings:
+        signal.signal(number, _nothing)
+        if hasattr(signal, "pthread_sigmask"):
+            # It was blocked while this process started; what it starts itself has to hear it.
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [number])
+
+
+def _nothing(number: int, frame: FrameType | None) -> None:
+    """Do nothing about a signal. Unlike one that is ignored, it is not passed on to what this process starts."""
 
 
 def _one(job: Any) -> Any:
@@ -228,7 +269,9 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def run_jobs(function: Callable[..., Any], jobs: Iterable[tuple[Any, ...]], processes: int) -> Iterator[Any]:
+def run_jobs(
+    function: Callable[..., Any], jobs: Iterable[tuple[Any, ...]], processes: int
+) -> Generator[Any, None, None]:
     """Call a function for many arguments in other processes; results come in the order in which they are ready.
 
     Args:
@@ -304,7 +347,7 @@ def _received(process: subprocess.Popen[bytes]) -> Any:
         code = process.wait()
         raise InputError(
             f"A process that prepares crystals was stopped (exit code {code}). If memory ran out, "
-            "prepare with fewer at a time (--prepare-processes). What is finished is kept."
+            "take fewer at a time (--prepare-processes, or --workers of a study). What is finished is kept."
         ) from error
     if not good:
         raise value

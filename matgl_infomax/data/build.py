@@ -19,8 +19,8 @@ from typing import IO, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
+from matgl_infomax.console import progress_bar
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.radius import EdgeRule, RadiusRule, radius_pairs
 from matgl_infomax.data.supercell import Pairs, SupercellRule, crystal_pairs, primitive_cell
@@ -43,7 +43,7 @@ def _shard_keys(crystals: Sequence[Crystal], rule: EdgeRule, progress: bool) -> 
     """Hash of the content of each shard."""
     shards = shard_rows(len(crystals))
     # Seen only where it takes time: a million crystals are hashed in less than a minute.
-    with tqdm(total=len(crystals), desc="Recognising crystals", unit="crystal", disable=not progress, delay=3) as bar:
+    with progress_bar(total=len(crystals), desc="Recognising crystals", unit="crystal", shown=progress, delay=3) as bar:
         keys = []
         for rows in shards:
             keys.append(shard_key(_some(crystals, rows), rule))
@@ -132,7 +132,7 @@ def _write_shards(
 ) -> None:
     """Write every shard that is not there yet."""
     shards = shard_rows(len(crystals))
-    with tqdm(total=len(crystals), desc="Preparing crystals", unit="crystal", disable=not progress) as bar:
+    with progress_bar(total=len(crystals), desc="Preparing crystals", unit="crystal", shown=progress) as bar:
         missing = []
         for number, rows in enumerate(shards):
             if read_finished(draft / shard_name(number), keys[number]) is None:

@@ -9,7 +9,6 @@ number of a long-lived isotope. Magpie puts all lanthanides and actinides into c
 from __future__ import annotations
 
 import csv
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -20,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from matgl_infomax.console import say
 from matgl_infomax.errors import InputError
 
 PROPERTY_NAMES: tuple[str, ...] = (
@@ -268,11 +268,6 @@ def _with_rows(value: Tensor, n: int, generator: torch.Generator) -> Tensor:
     """A table of vectors (K, D) with n more of them, (K + n, D)."""
     noise = torch.randn(n, *value.shape[1:], generator=generator, dtype=torch.float64).to(value)
     return torch.cat([value, value.mean(0) + NOISE * value.std(0, correction=0) * noise])
-
-
-def say(sentence: str) -> None:
-    """Tell the user something that is no mistake, where it does not get into tables or pipes."""
-    sys.stderr.write(f"matgl-infomax: {sentence}\n")
 
 
 # Physical numbers of an element that a network may be asked for: valence electrons, and stiffness of its solid.

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from matgl_infomax.data.crystal import BadEntry, printable
 from matgl_infomax.data.formats import file_kind, known_endings, plain_stem
-from matgl_infomax.errors import InputError
+from matgl_infomax.errors import InputError, did_you_mean
+from matgl_infomax.settings.base import Settings, mark, positional
 
 OWN_MARKS = (("run.json",), ("store.json",), ("model.json", "model.pt", "state.pt"))
 """Files by which a folder shows that this package or MatGL wrote it; all of one group have to be there."""
@@ -203,3 +204,108 @@ def own_output(file: Path) -> bool:
     """
     folders = list(file.absolute().parents)[:4]
     return any(all((folder / name).is_file() for name in group) for folder in folders for group in OWN_MARKS)
+
+
+# Paths of settings are looked at before anything is read: what each has to be is said where it is declared.
+
+MODEL_MARKS = ("model.json", "ensemble.json")
+"""Files of a saved model, or of an ensemble."""
+
+
+def check_paths(settings: Settings) -> None:
+    """Look whether the paths of a command are there and can be used, without opening anything.
+
+    A setting says what it needs with ``json_schema_extra={"path": ...}``: ``file``, ``folder``, ``any`` (of the two) or
+    ``model`` for what is read; ``new folder``, ``new file`` or ``table`` for what is written.
+
+    Raises:
+        InputError: If something is missing, is of another kind, or cannot be written; the option is named.
+    """
+    for name, field in type(settings).model_fields.items():
+        need, value = mark(field, "path"), getattr(settings, name)
+        option = positional(field) or f"--{name.replace('_', '-')}"
+        for path in [] if need is None or value is None else value if isinstance(value, list) else [value]:
+            PATH_CHECKS[str(need)](Path(path).expanduser(), option)
+
+
+def _file_there(path: Path, option: str) -> None:
+    """A file that is read."""
+    if path.is_dir():
+        raise InputError(f"{option} needs a file. Received a folder: {path}.")
+    if not path.exists():
+        raise InputError(f"There is no file {path} ({option}).{_nearest(path)}")
+
+
+def _folder_there(path: Path, option: str) -> None:
+    """A folder that is read."""
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{option} needs a folder. Received a file: {path}.")
+    if not path.exists():
+        raise InputError(f"There is no folder {path} ({option}).{_nearest(path)}")
+
+
+def _anything_there(path: Path, option: str) -> None:
+    """A file or a folder that is read."""
+    if not path.exists():
+        raise InputError(f"There is no file or folder {path} ({option}).{_nearest(path)}")
+
+
+def _model_there(path: Path, option: str) -> None:
+    """The folder of a saved model, or of an ensemble."""
+    _folder_there(path, option)
+    if not any((path / name).is_file() for name in MODEL_MARKS):
+        raise InputError(f"{path} holds no saved model ({option}): no {' or '.join(MODEL_MARKS)} is there.")
+
+
+def _nearest(path: Path) -> str:
+    """The part of a missing path that is there, and names in it that are like the one given."""
+    above = next((parent for parent in path.absolute().parents if parent.is_dir()), None)
+    if above is None or not os.access(above, os.R_OK | os.X_OK):
+        return ""
+    missing = path.absolute().relative_to(above).parts[0]
+    here = did_you_mean(missing, (entry.name for entry in above.iterdir()))
+    return here or f" The folder {above} is there, without {missing!r}."
+
+
+def _new_folder(path: Path, option: str) -> None:
+    """A folder that is written into, or made."""
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{option} needs a folder. A file is there: {path}. Choose another name.")
+    _writable(path, option)
+
+
+def _new_file(path: Path, option: str) -> None:
+    """A file that is written, or written anew."""
+    if path.is_dir():
+        raise InputError(f"{option} needs a file. A folder is there: {path}. Choose another name.")
+    _writable(path.parent, option)
+
+
+def _writable(folder: Path, option: str) -> None:
+    """A folder, or the nearest one above it that is there, takes files."""
+    above = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        raise InputError(f"Cannot write to {above} ({option}). Choose another place.")
+
+
+def _new_table(path: Path, option: str) -> None:
+    """A table that is written."""
+    if path.suffix not in TABLES:
+        raise InputError(
+            f"Cannot tell the format of {path.name}. End the file's name with one of: {', '.join(TABLES)}."
+        )
+    _new_file(path, option)
+
+
+TABLES = (".csv", ".parquet")
+"""Endings of tables that are written."""
+PATH_CHECKS: dict[str, Callable[[Path, str], None]] = {
+    "file": _file_there,
+    "folder": _folder_there,
+    "any": _anything_there,
+    "model": _model_there,
+    "new folder": _new_folder,
+    "new file": _new_file,
+    "table": _new_table,
+}
+"""What a setting that is a path may need."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from matgl_infomax.console import progress_bar
 from matgl_infomax.data.crystal import BadEntry, Crystal, Draft, plain_numbers, printable, shorten, why_bad
 from matgl_infomax.data.find import find_files, own_output
 from matgl_infomax.data.formats import ID_COLUMNS, OTHER_CONTENT, plain_stem, read_file
@@ -239,14 +240,12 @@ def _read_paths(
     source: str | os.PathLike[str], wanted: frozenset[str], labels_file: Path | None = None, progress: bool = False
 ) -> Held:
     """Every entry of every file, and the files that were ignored."""
-    from tqdm import tqdm
-
     source = os.fspath(source)
     files = find_files(source, labels_file)
     entries: list[Draft | BadEntry] = list(files.bad)
     own: list[str] = []
     places = list(zip(files.paths, files.ids, strict=True))
-    with tqdm(places, desc="Reading crystals", unit="file", disable=not progress) as bar:
+    with progress_bar(places, desc="Reading crystals", unit="file", shown=progress) as bar:
         for path, id in bar:
             found = read_file(path, id, wanted, alone=len(places) == 1)
             if len(places) > 1 and _holds_other_things(found) and own_output(path):

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from matgl_infomax.data.elements import say, unknown_elements
+from matgl_infomax.console import say
+from matgl_infomax.data.elements import unknown_elements
 from matgl_infomax.data.radius import EdgeRule
 from matgl_infomax.data.supercell import SupercellRule
 from matgl_infomax.errors import InputError

@@ -155,6 +155,13 @@ def build_parser(commands: Mapping[str, tuple[type[Settings], str]]) -> Parser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action=_Version, nargs=0, default=argparse.SUPPRESS, help="Show the version.")
+    parser.add_argument(
+        "--print-completion",
+        action=_Completion,
+        choices=SHELLS,
+        default=argparse.SUPPRESS,
+        help="Print what a shell needs to complete commands, options and choices.",
+    )
     choices = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
     for name, (settings_class, help_text) in commands.items():
         options = _options(settings_class)
@@ -178,6 +185,37 @@ class _Version(argparse.Action):
 
         print(version("matgl-infomax"))
         parser.exit()
+
+
+SHELLS = ("bash", "zsh", "tcsh")
+
+
+class _Completion(argparse.Action):
+    """Print a script for a shell; what is no choice in a strict sense is offered beside files and folders."""
+
+    def __call__(self, parser: argparse.ArgumentParser, _: Any, values: Any, option: str | None = None) -> None:  # noqa: ARG002
+        import shtab
+
+        subparsers = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+        for command in subparsers.choices.values():
+            for action in command._actions:
+                offered = getattr(action, "offered", None)
+                if isinstance(offered, list):
+                    action.choices = offered
+                elif offered is not None:
+                    action.complete = {"file": shtab.FILE, "folder": shtab.DIRECTORY}[offered]
+        print(shtab.complete(parser, shell=values))
+        parser.exit()
+
+
+def _offered(option: Option) -> list[str] | str | None:
+    """What a shell may complete for an option: words, files or folders."""
+    suggested, need = mark(option.field, "suggest"), mark(option.field, "path") or mark(option.field, "offer")
+    if suggested is not None:
+        return [str(word) for word in suggested]
+    if need is None:
+        return None
+    return "folder" if need in ("folder", "model", "new folder") else "file"
 
 
 def read_settings(settings_class: type[Chosen], words: dict[str, Any], *, dashes: bool = True) -> Chosen:
@@ -277,7 +315,7 @@ def _options(settings_class: type[Settings]) -> list[Option]:
             found += _section_options(name, section)
             continue
         own = settings_class.declared_in(name).heading
-        heading = REQUIRED if field.is_required() else COMMON if _mark(field, "common") else own
+        heading = REQUIRED if field.is_required() else COMMON if mark(field, "common") else own
         found.append(Option(flag=name, dest=name, field=field, heading=heading, place=_place(heading, own)))
     return sorted(found, key=lambda option: option.place)  # stable: below one heading as they are declared
 
@@ -286,7 +324,7 @@ def _section_options(name: str, section: type[Settings]) -> Iterator[Option]:
     """The settings of a section, under its own heading and one for each class above it."""
     for inner, field in section.model_fields.items():
         dest, own = f"{name}.{inner}", section.declared_in(inner).heading
-        flag = _mark(field, "flag")
+        flag = mark(field, "flag")
         if flag:
             # What everyone sets of a section has a short name: `--model sitenet` instead of `--model.name sitenet`.
             yield Option(flag=str(flag), dest=dest, field=field, heading=COMMON, place=_place(COMMON, own))
@@ -314,7 +352,7 @@ def _usage(command: str, options: Iterable[Option]) -> str:
     for option in options:
         if option.heading == REQUIRED:
             kind, many = _kind(option.field.annotation)
-            value = _positional(option.field) or f"--{option.flag.replace('_', '-')} {_metavar(kind)}"
+            value = positional(option.field) or f"--{option.flag.replace('_', '-')} {_metavar(kind)}"
             words.append(f"{value} ..." if many else value)
     # No line ends within an option: a hard space holds it together meanwhile.
     line = " ".join(word.replace(" ", "\xa0") for word in [*words, "[options]"])
@@ -332,6 +370,19 @@ def _add_groups(parser: argparse.ArgumentParser, options: Iterable[Option]) -> N
         _add_option(groups[option.heading], option)
     other = parser.add_argument_group(OTHER)
     other.add_argument("--config", type=_file, metavar="FILE", help="YAML file with any of the options above.")
+    quiet: dict[str, Any] = {"action": "store_true", "default": argparse.SUPPRESS}
+    other.add_argument("-v", "--verbose", **quiet, help="Tell details too: every number of the training.")
+    other.add_argument("-q", "--quiet", **quiet, help="Tell problems alone; without bars.")
+    other.add_argument(
+        "--no-progress", **quiet, help="Show no bars. A log that is no terminal gets whole lines anyway."
+    )
+    other.add_argument(
+        "--log-file",
+        type=_file,
+        metavar="FILE",
+        default=argparse.SUPPRESS,
+        help="File to which everything that is told is added, with times.",
+    )
     other.add_argument("-h", "--help", action="help", help="Show this help and exit.")
 
 
@@ -340,31 +391,34 @@ def _add_option(group: Any, option: Option) -> None:
     field = option.field
     kind, many = _kind(field.annotation)
     text = (field.description or "").replace("%", "%%")
-    word = _positional(field)
+    word = positional(field)
     if word:
         # Never required here: a settings file may name it, and what is missing is told with all else that is wrong.
         count = "*" if many else "?"
         text += f" ('{option.dest}' in a settings file)"
-        group.add_argument(
+        action = group.add_argument(
             option.dest, type=_reader(kind), nargs=count, metavar=word, default=argparse.SUPPRESS, help=text
         )
+        action.offered = _offered(option)
         return
     if not field.is_required() and field.default not in (None, [], {}):
         text += f" (default: {' '.join(map(str, field.default)) if many else field.default})"
     spelt = f"--{option.flag.replace('_', '-')}"
     shared: dict[str, Any] = {"dest": option.dest, "default": argparse.SUPPRESS, "help": text}
     if kind is bool:
-        group.add_argument(spelt, action=_OnceOrNot, **shared)
+        action = group.add_argument(spelt, action=_OnceOrNot, **shared)
     elif kind is dict:
-        group.add_argument(spelt, action=_KeyValues, nargs="+", metavar=_metavar(kind), **shared)
+        action = group.add_argument(spelt, action=_KeyValues, nargs="+", metavar=_metavar(kind), **shared)
     elif typing.get_origin(kind) is typing.Literal:
         choices = typing.get_args(kind)
-        if len(",".join(choices)) > WIDEST_CHOICES:
+        once = ",".join(choices)
+        if len(f"{once} [{once} ...]" if many else once) > WIDEST_CHOICES:
             shared |= {"metavar": "NAME", "help": f"{text} One of: {', '.join(choices)}."}
-        group.add_argument(spelt, action=_Once, choices=choices, nargs="+" if many else None, **shared)
+        action = group.add_argument(spelt, action=_Once, choices=choices, nargs="+" if many else None, **shared)
     else:
         shared |= {"nargs": "+" if many else None, "metavar": _metavar(kind)}
-        group.add_argument(spelt, action=_Once, type=_reader(kind), **shared)
+        action = group.add_argument(spelt, action=_Once, type=_reader(kind), **shared)
+    action.offered = _offered(option)
 
 
 def _file(word: str) -> Path:
@@ -379,15 +433,15 @@ def _metavar(kind: Any) -> str:
     return {int: "N", float: "X", Path: "PATH", dict: "KEY=VALUE"}.get(kind, "TEXT")
 
 
-def _mark(field: FieldInfo | None, name: str) -> Any:
+def mark(field: FieldInfo | None, name: str) -> Any:
     """What a setting says of itself beside its type and help, such as ``common``; None where it says nothing."""
     extra = field.json_schema_extra if field is not None else None
     return extra.get(name) if isinstance(extra, dict) else None
 
 
-def _positional(field: FieldInfo | None) -> str | None:
+def positional(field: FieldInfo | None) -> str | None:
     """What a plain word without '--' stands for, such as DIR; None for a field that is an option."""
-    word = _mark(field, "positional")
+    word = mark(field, "positional")
     return None if word is None else str(word)
 
 
@@ -493,7 +547,7 @@ def _sentence(error: ValidationError, settings_class: type[Settings], *, dashes:
             hints += [near] if near else []
             parts.append(f"unknown option {name!r}; known: {', '.join(known)}")
         elif mistake["type"] == "missing":
-            word = _positional(settings_class.model_fields.get(name)) or f"--{name.replace('_', '-')}"
+            word = positional(settings_class.model_fields.get(name)) or f"--{name.replace('_', '-')}"
             parts.append(f"{word} is required" if dashes else f"option {name} is required")
         elif mistake["type"] == "empty":
             parts.append(f"option {name} is empty")

@@ -10,11 +10,12 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from matgl_infomax.settings.arms import ArmName, explained
+from matgl_infomax.settings.arms import ARM_FACTS, ArmName, explained
 from matgl_infomax.settings.base import Heading, Settings
 from matgl_infomax.settings.training import (
     CommonTarget,
     DataSettings,
+    DeviceSettings,
     FinetuneSettings,
     ForceFieldSettings,
     ModelSettings,
@@ -32,12 +33,12 @@ class TaskDataSettings(Settings):
     heading: ClassVar[Heading] = "Data"
     data_dir: Path | None = Field(
         default=None,
-        json_schema_extra={"decides": False, "common": True},
+        json_schema_extra={"decides": False, "common": True, "path": "folder"},
         description="Folder with the official data of the task (json.gz or parquet); the environment variable MATGL_INFOMAX_DATA when left out, and a download into the cache without either.",
     )
     cache: Path = Field(
         default=Path("~/.cache/matgl_infomax"),
-        json_schema_extra={"decides": False},
+        json_schema_extra={"decides": False, "path": "new folder"},
         description="Folder for downloads and for the stores of prepared crystals, each under a hash of its content.",
     )
 
@@ -68,7 +69,7 @@ class StartSettings(Settings):
     )
 
 
-class LaunchSettings(Settings):
+class LaunchSettings(DeviceSettings):
     """How many runs happen at the same time, and where."""
 
     heading: ClassVar[Heading] = "Machine"
@@ -140,7 +141,7 @@ class CurveSettings(Settings):
     )
     arms: list[str] = Field(
         default=["scratch", "finetuned", "frozen", "untrained", "descriptors"],
-        json_schema_extra={"decides": False, "common": True},
+        json_schema_extra={"decides": False, "common": True, "suggest": list(ARM_FACTS)},
         min_length=1,
         description=f"Arms to compare, and NAME=FOLDER for weights of your own, or NAME=FOLDER,FOLDER for several pretrainings of one recipe, each with every seed: then the interval holds the chance of the pretraining too. {explained()}.",
     )
@@ -183,7 +184,7 @@ class CurveConfig(DataSettings, CurveSettings, TaskDataSettings, StartSettings, 
         description="What kept.parquet holds for others, from which 'compare' makes every interval again: predictions with true values; absolute errors alone, where true values may not be passed on; or no such file. It takes about 4 bytes per run and test crystal: 4 MB for 100 runs on 10,000 crystals.",
     )
     out: Path = Field(
-        json_schema_extra={"decides": False},
+        json_schema_extra={"decides": False, "path": "new folder"},
         description="Folder for the results; a study that was stopped goes on where it was.",
     )
 
@@ -206,7 +207,7 @@ class BenchmarkSettings(Settings):
     )
     init: Path | None = Field(
         default=None,
-        json_schema_extra={"decides": False, "common": True},
+        json_schema_extra={"decides": False, "common": True, "path": "model"},
         description="Folder of a pretrained encoder for the arms finetuned and frozen.",
     )
     labels: int | None = Field(
@@ -235,7 +236,7 @@ class BenchmarkConfig(BenchmarkSettings, TaskDataSettings, StartSettings, Launch
     pretrain: PretrainSettings = PretrainSettings()
     finetune: FinetuneSettings = FinetuneSettings()
     out: Path = Field(
-        json_schema_extra={"decides": False},
+        json_schema_extra={"decides": False, "path": "new folder"},
         description="Folder for the answer; a benchmark that was stopped goes on where it was.",
     )
 
@@ -244,7 +245,9 @@ class ForceStudyConfig(LaunchSettings):
     """Everything that ``matgl-infomax force-study`` reads."""
 
     heading: ClassVar[Heading] = "Force study"
-    data: Path = Field(json_schema_extra={"decides": False}, description="Parquet file of the mlearn force-field data.")
+    data: Path = Field(
+        json_schema_extra={"decides": False, "path": "file"}, description="Parquet file of the mlearn force-field data."
+    )
     elements: list[str] = Field(
         default=["Ni", "Cu", "Li", "Mo", "Si", "Ge"],
         json_schema_extra={"decides": False, "common": True},
@@ -271,7 +274,7 @@ class ForceStudyConfig(LaunchSettings):
     )
     cache: Path = Field(
         default=Path("~/.cache/matgl_infomax"),
-        json_schema_extra={"decides": False},
+        json_schema_extra={"decides": False, "path": "new folder"},
         description="Folder for the stores of prepared crystals, each under a hash of its content.",
     )
     model: ModelSettings = ModelSettings(name="m3gnet")
@@ -279,7 +282,7 @@ class ForceStudyConfig(LaunchSettings):
         default=ForceFieldSettings(), description="How every force field is trained, the same for all arms."
     )
     out: Path = Field(
-        json_schema_extra={"decides": False},
+        json_schema_extra={"decides": False, "path": "new folder"},
         description="Folder for the results; a study that was stopped goes on where it was.",
     )
 
@@ -291,7 +294,7 @@ class OverlapConfig(DataSettings, TaskDataSettings):
     task: str = Field(description="Matbench task whose test folds are compared with the crystals of --data.")
     scores: list[Path] = Field(
         default=[],
-        json_schema_extra={"decides": False, "common": True},
+        json_schema_extra={"decides": False, "common": True, "path": "folder"},
         description="Folders of benchmarks of this task whose errors are split into seen formula, twin, match and novel.",
     )
     workers: int = Field(
@@ -300,15 +303,17 @@ class OverlapConfig(DataSettings, TaskDataSettings):
         ge=1,
         description="Processes that compare structures at the same time.",
     )
-    out: Path = Field(json_schema_extra={"decides": False}, description="Folder for the report.")
+    out: Path = Field(json_schema_extra={"decides": False, "path": "new folder"}, description="Folder for the report.")
 
 
-class RepresentConfig(DataSettings):
+class RepresentConfig(DataSettings, DeviceSettings):
     """Everything that ``matgl-infomax represent`` reads."""
 
     heading: ClassVar[Heading] = "Frozen vectors"
     target: CommonTarget = []
-    checkpoint: Path = Field(json_schema_extra={"decides": False}, description="Folder of a pretrained encoder.")
+    checkpoint: Path = Field(
+        json_schema_extra={"decides": False, "path": "model"}, description="Folder of a pretrained encoder."
+    )
     task: str | None = Field(
         default=None,
         json_schema_extra={"common": True},
@@ -358,7 +363,7 @@ class RepresentConfig(DataSettings):
         description="Processes that compute descriptors and fit heads at the same time, one thread each.",
     )
     out: Path = Field(
-        json_schema_extra={"decides": False},
+        json_schema_extra={"decides": False, "path": "new folder"},
         description="Folder for tables and pictures; finished parts are not repeated.",
     )
 
@@ -368,7 +373,8 @@ class ProbeConfig(StoreSettings):
 
     heading: ClassVar[Heading] = "Probes"
     checkpoint: Path = Field(
-        json_schema_extra={"decides": False}, description="Folder of a pretrained or fine-tuned encoder."
+        json_schema_extra={"decides": False, "path": "model"},
+        description="Folder of a pretrained or fine-tuned encoder.",
     )
     target: list[str] = Field(
         default=[],
@@ -391,7 +397,9 @@ class ProbeConfig(StoreSettings):
     seed: int = Field(
         default=0, ge=0, description="Seed of the folds, of the choice of sites and of the untrained encoders."
     )
-    out: Path = Field(json_schema_extra={"decides": False}, description="Folder for table, card and picture.")
+    out: Path = Field(
+        json_schema_extra={"decides": False, "path": "new folder"}, description="Folder for table, card and picture."
+    )
 
 
 class SubmitConfig(Settings):
@@ -399,13 +407,16 @@ class SubmitConfig(Settings):
 
     run: list[Path] = Field(
         min_length=1,
-        json_schema_extra={"positional": "DIR"},
+        json_schema_extra={"positional": "DIR", "path": "folder"},
         description="Folders of finished benchmarks, one per task.",
     )
     info: Path = Field(
-        description="YAML file with authors, algorithm, algorithm_long, bibtex_refs, notes, requirements."
+        json_schema_extra={"path": "file"},
+        description="YAML file with authors, algorithm, algorithm_long, bibtex_refs, notes, requirements.",
     )
-    out: Path = Field(description="Folder for the submission, matbench_v0.1_NAME.")
+    out: Path = Field(
+        json_schema_extra={"path": "new folder"}, description="Folder for the submission, matbench_v0.1_NAME."
+    )
 
 
 class CompareConfig(TaskDataSettings):
@@ -414,12 +425,12 @@ class CompareConfig(TaskDataSettings):
     heading: ClassVar[Heading] = "Comparison"
     run: list[Path] = Field(
         min_length=1,
-        json_schema_extra={"positional": "DIR"},
+        json_schema_extra={"positional": "DIR", "path": "any"},
         description="Folders of finished benchmarks, or submissions with results.json.gz; or kept.parquet of learning curves, whose intervals are made again.",
     )
     published: Path | None = Field(
         default=None,
-        json_schema_extra={"common": True},
+        json_schema_extra={"common": True, "path": "folder"},
         description="Folder with published predictions: a checkout of materialsproject/matbench, or tables in predictions/ and targets/. Without it only the published scores of the folds are compared, which is weaker.",
     )
     entries: list[str] = Field(
@@ -436,6 +447,7 @@ class CompareConfig(TaskDataSettings):
     )
     overlap: list[Path] = Field(
         default=[],
+        json_schema_extra={"path": "folder"},
         description="Folders of overlap reports of the task; errors are split by what the corpus shares with each material.",
     )
     draws: int = Field(
@@ -446,7 +458,7 @@ class CompareConfig(TaskDataSettings):
     seed: int = Field(default=0, ge=0, description="Seed of the resampling.")
     out: Path | None = Field(
         default=None,
-        json_schema_extra={"common": True},
+        json_schema_extra={"common": True, "path": "new folder"},
         description="Folder for comparison.json, comparison.md and tables; printed only when left out.",
     )
 
@@ -457,15 +469,16 @@ class ReportConfig(Settings):
     heading: ClassVar[Heading] = "Page"
     run: list[Path] = Field(
         min_length=1,
-        json_schema_extra={"positional": "DIR"},
+        json_schema_extra={"positional": "DIR", "path": "folder"},
         description="Folders written by curve, benchmark, compare, overlap or represent, or folders of such folders.",
     )
     truth: list[Path] = Field(
         default=[],
+        json_schema_extra={"path": "file"},
         description="CSV or parquet files with true values (columns id and target), for predictions that were kept without them.",
     )
     title: str | None = Field(default=None, description="Heading of the page; the names of the folders when left out.")
     format: Literal["html", "markdown"] | None = Field(
         default=None, description="Form of the page; by the ending of --out when left out."
     )
-    out: Path = Field(description="File for the page, .html or .md.")
+    out: Path = Field(json_schema_extra={"path": "new file"}, description="File for the page, .html or .md.")

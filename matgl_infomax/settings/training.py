@@ -6,11 +6,14 @@ This file imports neither torch nor MatGL: ``--help`` has to be quick.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from matgl_infomax.errors import InputError
 from matgl_infomax.settings.base import Heading, Settings
 
 Target = Annotated[
@@ -25,13 +28,13 @@ class DataSettings(Settings):
 
     heading: ClassVar[Heading] = "Data"
     data: str = Field(
-        json_schema_extra={"decides": False, "common": True},
+        json_schema_extra={"decides": False, "common": True, "offer": "file"},
         description="File, folder or glob with crystals: CIF, POSCAR, JSON, extxyz, ASE db, parquet, json.gz.",
     )
     target: Target = []
     labels_file: Path | None = Field(
         default=None,
-        json_schema_extra={"decides": False},
+        json_schema_extra={"decides": False, "path": "file"},
         description="CSV with a column 'id' and one column per target, for formats without labels.",
     )
     id_column: str | None = Field(
@@ -46,12 +49,57 @@ class DataSettings(Settings):
     )
     cache: Path = Field(
         default=Path("~/.cache/matgl_infomax"),
-        json_schema_extra={"decides": False},
+        json_schema_extra={"decides": False, "path": "new folder"},
         description="Folder for the stores of prepared crystals, each under a hash of its content.",
     )
 
 
-class StoreSettings(DataSettings):
+class DeviceSettings(Settings):
+    """On which hardware networks compute."""
+
+    heading: ClassVar[Heading] = "Machine"
+    device: str = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$",
+        json_schema_extra={"decides": False, "suggest": ["auto", "cpu", "cuda", "cuda:0", "mps"]},
+        description="Hardware that networks compute on: cpu, cuda, one GPU by its number such as cuda:1, or mps (Apple). auto trains on a GPU where there is one.",
+    )
+
+
+class LoggerSettings(Settings):
+    """Who else is told the numbers of a training."""
+
+    heading: ClassVar[Heading] = "Machine"
+    logger: list[Literal["csv", "tensorboard", "wandb", "mlflow"]] = Field(
+        default=[],
+        json_schema_extra={"decides": False},
+        description="Loggers of Lightning that get every loss and error: a table in the folder logs of the run, TensorBoard, Weights & Biases or MLflow; all but csv need their package.",
+    )
+
+
+LOGGER_PACKAGES = {"tensorboard": ("tensorboard", "tensorboardX"), "wandb": ("wandb",), "mlflow": ("mlflow",)}
+"""Packages of which a logger needs one; csv comes with Lightning."""
+
+
+def check_loggers(names: Iterable[str]) -> None:
+    """Look whether the packages of loggers are installed, without importing them.
+
+    Args:
+        names: loggers that were asked for.
+
+    Raises:
+        InputError: If one is missing.
+    """
+    for name in names:
+        needs = LOGGER_PACKAGES.get(name)
+        if needs and not any(find_spec(package) for package in needs):
+            raise InputError(
+                f"--logger {name} needs a package that is not installed: pip install {needs[0]}. "
+                "Or take csv, which needs none."
+            )
+
+
+class StoreSettings(DataSettings, DeviceSettings):
     """Which crystals to read, and how they are prepared."""
 
     heading: ClassVar[Heading] = "Machine"
@@ -160,7 +208,7 @@ class OptimiserSettings(Settings):
     )
 
 
-class ProcessSettings(Settings):
+class ProcessSettings(LoggerSettings):
     """How one training is shared among processes, and how exact its numbers are."""
 
     heading: ClassVar[Heading] = "Machine"
@@ -185,7 +233,7 @@ class PretrainSettings(ProcessSettings, OptimiserSettings):
     heading: ClassVar[Heading] = "Pretraining"
     objective: str = Field(
         default="denoise",
-        json_schema_extra={"common": True},
+        json_schema_extra={"common": True, "suggest": list(OBJECTIVE_NAMES)},
         description=f"What is learnt before the labels: {', '.join(OBJECTIVE_NAMES)}, or several joined by plus signs.",
     )
     objective_preset: str = Field(
@@ -348,7 +396,7 @@ class PretrainConfig(StoreSettings, PretrainSettings):
 
     model: ModelSettings = ModelSettings()
     out: Path = Field(
-        json_schema_extra={"decides": False},
+        json_schema_extra={"decides": False, "path": "new folder"},
         description="Folder for the encoder; a run that was stopped goes on where it was.",
     )
 
@@ -361,7 +409,7 @@ class FinetuneConfig(StoreSettings, FinetuneSettings, EnsembleSettings):
     model: ModelSettings = ModelSettings()
     init: Path | None = Field(
         default=None,
-        json_schema_extra={"decides": False, "common": True},
+        json_schema_extra={"decides": False, "common": True, "path": "model"},
         description="Folder of a pretrained encoder; without it the model starts from scratch.",
     )
     extend_elements: bool = Field(
@@ -369,7 +417,7 @@ class FinetuneConfig(StoreSettings, FinetuneSettings, EnsembleSettings):
         description="Give the pretrained encoder vectors for elements of the data that it does not know (near the mean of those it has), instead of stopping.",
     )
     out: Path = Field(
-        json_schema_extra={"decides": False},
+        json_schema_extra={"decides": False, "path": "new folder"},
         description="Folder for the model; a run that was stopped goes on where it was.",
     )
 
@@ -378,21 +426,26 @@ class PredictConfig(StoreSettings):
     """Everything that ``matgl-infomax predict`` reads."""
 
     checkpoint: Path = Field(
-        json_schema_extra={"decides": False}, description="Folder of a fine-tuned model, or of an ensemble."
+        json_schema_extra={"decides": False, "path": "model"},
+        description="Folder of a fine-tuned model, or of an ensemble.",
     )
-    out: Path = Field(json_schema_extra={"decides": False}, description="CSV or parquet file for the predictions.")
+    out: Path = Field(
+        json_schema_extra={"decides": False, "path": "table"}, description="CSV or parquet file for the predictions."
+    )
 
 
 class EmbedConfig(StoreSettings):
     """Everything that ``matgl-infomax embed`` reads."""
 
     checkpoint: Path = Field(
-        json_schema_extra={"decides": False}, description="Folder of a pretrained or fine-tuned model."
+        json_schema_extra={"decides": False, "path": "model"}, description="Folder of a pretrained or fine-tuned model."
     )
     level: Literal["crystal", "site"] = Field(
         default="crystal", json_schema_extra={"common": True}, description="One vector per crystal, or one per site."
     )
-    out: Path = Field(json_schema_extra={"decides": False}, description="CSV or parquet file for the vectors.")
+    out: Path = Field(
+        json_schema_extra={"decides": False, "path": "table"}, description="CSV or parquet file for the vectors."
+    )
 
 
 class CheckConfig(DataSettings):
@@ -401,6 +454,11 @@ class CheckConfig(DataSettings):
     heading: ClassVar[Heading] = "Model"
     target: CommonTarget = []
     supercell_atoms: int = Field(default=50, ge=1, description="Limit of the supercell, for the estimate of the cost.")
+    measure: bool = Field(
+        default=True,
+        json_schema_extra={"decides": False},
+        description="Train a few steps on some of the crystals, to tell the minutes and the memory of a whole training on this machine.",
+    )
 
 
 # Settings of everything that learns energies, forces and stresses.
@@ -441,7 +499,7 @@ class LabelColumns(Settings):
         return [self.energy] if self.energy else [], [name for name in (self.forces, self.stress) if name]
 
 
-class ForceFieldSettings(OptimiserSettings):
+class ForceFieldSettings(LoggerSettings, OptimiserSettings):
     """How a force field learns."""
 
     heading: ClassVar[Heading] = "Force field"
@@ -475,10 +533,10 @@ class ForceFieldConfig(StoreSettings, LabelColumns, ForceFieldSettings):
     model: ModelSettings = ModelSettings(name="m3gnet")
     init: Path | None = Field(
         default=None,
-        json_schema_extra={"decides": False, "common": True},
+        json_schema_extra={"decides": False, "common": True, "path": "model"},
         description="Folder of a pretrained encoder or of a potential; without it the network starts from scratch.",
     )
     out: Path = Field(
-        json_schema_extra={"decides": False},
+        json_schema_extra={"decides": False, "path": "new folder"},
         description="Folder for the potential; a run that was stopped goes on where it was.",
     )

@@ -6,29 +6,39 @@ import contextlib
 import io
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer, loggers
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
-from matgl_infomax.data.elements import say
+from matgl_infomax.console import progress_bar, say
 from matgl_infomax.errors import DivergedError, InputError
 from matgl_infomax.io import atomic_write, read_tensors, sha256_of
 from matgl_infomax.settings.training import FinetuneSettings, ForceFieldSettings, PretrainSettings
 from matgl_infomax.train.module import StepModule
-from matgl_infomax.train.ranks import quiet, spawns, trainer_arguments
+from matgl_infomax.train.ranks import chosen_device, quiet, spawns, trainer_arguments
+from matgl_infomax.workers import endings_wait
 
 AnySettings = PretrainSettings | FinetuneSettings | ForceFieldSettings
 CHECKPOINT = "last.ckpt"
 PRECISION: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed"}
 """Lightning's names; bf16 is for matrix products, while weights, softmax and losses stay in single precision."""
+
+
+LOGGERS: dict[str, Callable[[Path], Logger]] = {
+    "csv": lambda out: loggers.CSVLogger(out, name="logs", flush_logs_every_n_steps=1),
+    "tensorboard": lambda out: loggers.TensorBoardLogger(out, name="logs"),
+    "wandb": lambda out: loggers.WandbLogger(project="matgl-infomax", name=out.name, save_dir=out),
+    "mlflow": lambda out: loggers.MLFlowLogger("matgl-infomax", run_name=out.name, save_dir=str(out / "mlruns")),
+}
+"""Lightning's loggers by the name of the setting, each for the folder of a run."""
 
 
 SEAL = b"sha256:"
@@ -57,13 +67,13 @@ class StepBar(Callback):
 
     def __init__(self, description: str, steps: int) -> None:
         self.description, self.steps = description, steps
-        self.bar: tqdm[Any] | None = None
+        self.bar: Any = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Open the bar where the run starts or goes on; one process shows it."""
         if not trainer.is_global_zero:
             return
-        self.bar = tqdm(total=self.steps, initial=trainer.global_step, desc=self.description, unit="step")
+        self.bar = progress_bar(total=self.steps, initial=trainer.global_step, desc=self.description, unit="step")
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
         """On to the step that is reached."""
@@ -74,6 +84,10 @@ class StepBar(Callback):
         """Close the bar."""
         if self.bar is not None:
             self.bar.close()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:  # noqa: ARG002
+        """Close it before anything is said about what went wrong."""
+        self.on_train_end(trainer, pl_module)
 
 
 class Findings(Callback):
@@ -130,6 +144,9 @@ def run_steps(
     with quiet(), repeatable(), tempfile.TemporaryDirectory() as folder:
         findings = Path(folder) / "findings.pt"
         callbacks += [] if alone else [Findings(findings)]
+        if not alone:
+            with endings_wait():
+                pass  # the process that clears away semaphores is there, and hears no end of a terminal
         _fit(_trainer(settings, callbacks, out), module, training, checkpoint)
         if not alone:
             module.take_up(read_tensors(findings))
@@ -143,7 +160,8 @@ def repeatable() -> Iterator[None]:
     """
     memory: Any = torch.utils.deterministic
     before = torch.are_deterministic_algorithms_enabled(), memory.fill_uninitialized_memory
-    if not torch.cuda.is_available() and torch.get_num_threads() > 1:
+    on_cpu = chosen_device()[0] == "cpu" or not torch.cuda.is_available()
+    if on_cpu and torch.get_num_threads() > 1:
         torch.use_deterministic_algorithms(True)
         # Nobody reads memory before it is written: it need not be filled.
         memory.fill_uninitialized_memory = False
@@ -192,10 +210,9 @@ def _trainer(settings: AnySettings, callbacks: list[Callback], out: Path | None)
         **arguments,
         plugins=plugins,
         max_epochs=-(-settings.steps // settings.validate_every),
-        accelerator="auto",
         precision=PRECISION[settings.precision],
         accumulate_grad_batches=settings.accumulate,
-        logger=False,
+        logger=[LOGGERS[name](out) for name in settings.logger] if out is not None else False,
         callbacks=callbacks,
         enable_checkpointing=out is not None,
         enable_progress_bar=False,

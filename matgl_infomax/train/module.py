@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.data.share import Share
 from matgl_infomax.errors import DivergedError
-from matgl_infomax.train.ranks import from_all
+from matgl_infomax.train.ranks import from_all, is_first
 
 ParameterGroup = dict[str, Any]
 
@@ -121,7 +121,10 @@ class StepModule(LightningModule):
         train = self._train_means()
         step = float(self.global_step)
         self._refuse_divergence({**train, **{k: v for k, v in validation.items() if k == "score"}})
-        self.history.append({"step": step, **train, **{f"validation/{k}": v for k, v in validation.items()}})
+        found = {**train, **{f"validation/{k}": v for k, v in validation.items()}}
+        self.history.append({"step": step, **found})
+        for logger in self.loggers if is_first() else ():
+            logger.log_metrics(found, step=int(step))
         # Without a validation part the last weights count: its score is never better than infinity, always as good.
         score = validation.get("score", math.inf)
         if score < self.best_score or (math.isinf(score) and math.isinf(self.best_score)):

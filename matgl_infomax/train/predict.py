@@ -9,13 +9,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
+from matgl_infomax.console import progress_bar
 from matgl_infomax.data.batch import SiteBatch, View
 from matgl_infomax.data.loader import StoreBatches, group_by_sites
 from matgl_infomax.data.store import Store
 from matgl_infomax.errors import DivergedError
 from matgl_infomax.nn.build import Encoder
+from matgl_infomax.train.ranks import computing_on
 
 BATCH_SITES = 2000
 """Sites at once where no gradient is kept; the result does not depend on it."""
@@ -87,15 +88,15 @@ def _over_batches(
     data = StoreBatches(store, np.asarray(rows, dtype=np.int64))
     by_size = np.argsort(data.sizes, kind="stable")
     view = view_for(model, sites=unit == "site")
-    parameter = next(model.parameters())
+    precision = next(model.parameters()).dtype
     training = model.training
     model.eval()
     parts: list[NDArray[np.float64]] = []
-    with torch.no_grad():
+    with torch.no_grad(), computing_on(model) as device:
         batches = group_by_sites(data.sizes, by_size, BATCH_SITES)
-        for batch in tqdm(batches, desc=description, unit="batch", disable=not progress):
-            moved = store.batch(data.rows[batch], view=view).to(parameter.device, parameter.dtype)
-            parts.append(function(moved).double().cpu().numpy())
+        for batch in progress_bar(batches, desc=description, unit="batch", shown=progress):
+            moved = store.batch(data.rows[batch], view=view).to(device, precision)
+            parts.append(function(moved).cpu().double().numpy())
     model.train(training)
     if not parts:
         return np.empty((0, 0))

@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from matgl_infomax.console import say
 from matgl_infomax.data.batch import SiteBatch
-from matgl_infomax.data.elements import say
 from matgl_infomax.data.forces import ForceLabels, energy_scale
 from matgl_infomax.data.loader import StepOrder, StoreBatches, group_by_sites, random_stream, step_generator
 from matgl_infomax.data.store import Store

@@ -5,19 +5,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import signal
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
+from lightning.pytorch.accelerators import CPUAccelerator, CUDAAccelerator, MPSAccelerator
 from lightning.pytorch.plugins.environments import LightningEnvironment, SLURMEnvironment, TorchElasticEnvironment
 from lightning.pytorch.strategies import DDPStrategy
-from torch import distributed
+from torch import distributed, nn
 
 from matgl_infomax.data.loader import StoreBatches
 from matgl_infomax.errors import InputError
+from matgl_infomax.workers import ENDINGS, leave_to_parent
 
 
 class HeldOut(Sequence[Any]):
@@ -52,10 +56,14 @@ def trainer_arguments(processes: int) -> dict[str, Any]:
     Raises:
         InputError: If torchrun or SLURM started another number of processes, or there are too few GPUs.
     """
+    kind, number = chosen_device()
     found = _launcher()
+    if number is not None and (processes > 1 or found is not None):
+        raise InputError(f"One GPU by its number is for one process. Received: {kind}:{number}. Give --device {kind}.")
+    hardware: dict[str, Any] = {"accelerator": kind}
     if found is None:
         _enough_gpus(processes)
-        alone: dict[str, Any] = {"devices": processes, "plugins": [LightningEnvironment()]}
+        alone = {**hardware, "devices": processes if number is None else [number], "plugins": [LightningEnvironment()]}
         return alone if processes == 1 else {**alone, "strategy": _ddp("spawn")}
     name, total, here = found
     if total != processes:
@@ -64,7 +72,7 @@ def trainer_arguments(processes: int) -> dict[str, Any]:
             f"Give --processes {total}, or start without {name}."
         )
     _enough_gpus(here)
-    return {"devices": here, "num_nodes": total // here, "strategy": _ddp("popen")}
+    return {**hardware, "devices": here, "num_nodes": total // here, "strategy": _ddp("popen")}
 
 
 def is_first() -> bool:
@@ -110,6 +118,8 @@ class _QuietDDP(DDPStrategy):
         """Meet the other ranks, quietly."""
         if self._start_method == "spawn":
             quiet().__enter__()  # for good: this process does nothing else
+            # Ctrl-C stays as it is: torch sends it where the parent was killed.
+            leave_to_parent(ending for ending in ENDINGS if ending != signal.SIGINT)
         super().setup_environment()
 
 
@@ -121,11 +131,54 @@ def _ddp(start: Any) -> DDPStrategy:
 def _enough_gpus(here: int) -> None:
     """One GPU for each process of this machine, if it has any."""
     gpus = torch.cuda.device_count()
-    if 0 < gpus < here:
+    if chosen_device()[0] != "cpu" and 0 < gpus < here:
         raise InputError(
             f"This machine has {gpus} GPU(s), one per process. Received: {here} processes. "
-            "Give --processes as many as there are, or hide the GPUs with CUDA_VISIBLE_DEVICES= to train on the CPU."
+            "Give --processes as many as there are, or --device cpu."
         )
+
+
+# The hardware that is asked for: the same in this process and in those that it starts, so the environment carries it.
+
+DEVICE = "MATGL_INFOMAX_DEVICE"
+"""Environment variable: auto (when unset), cpu, cuda, cuda:N or mps."""
+ACCELERATORS = {"auto": None, "cpu": CPUAccelerator, "cuda": CUDAAccelerator, "mps": MPSAccelerator}
+
+
+def chosen_device() -> tuple[str, int | None]:
+    """The hardware that is asked for, under Lightning's name, and the number of the one GPU that is meant.
+
+    Raises:
+        InputError: If the name is unknown, or there is no such hardware.
+    """
+    name = os.environ.get(DEVICE, "auto")
+    kind, _, number = name.partition(":")
+    if kind not in ACCELERATORS or (number and (kind != "cuda" or not number.isdecimal())):
+        raise InputError(f"The device is auto, cpu, cuda, cuda:N or mps. Received: {name}.")
+    accelerator = ACCELERATORS[kind]
+    if accelerator is None:
+        return kind, None
+    there = accelerator.auto_device_count() if accelerator.is_available() else 0
+    if there <= int(number or 0):
+        has = [other for other, one in ACCELERATORS.items() if one is not None and one.is_available()]
+        held = f"{there} GPU(s), counted from cuda:0" if there and kind == "cuda" else ", ".join(has)
+        raise InputError(
+            f"There is no device {name} on this machine. It has: {held}. Give --device auto, or one of these."
+        )
+    return kind, int(number) if number else None
+
+
+@contextlib.contextmanager
+def computing_on(model: nn.Module) -> Iterator[torch.device]:
+    """Within the block, a network is on the hardware that was asked for; with auto it stays where it is."""
+    before: torch.device = next(model.parameters()).device
+    kind, number = chosen_device()
+    device = before if kind == "auto" else torch.device(kind, number) if number is not None else torch.device(kind)
+    model.to(device)
+    try:
+        yield device
+    finally:
+        model.to(before)
 
 
 # Lightning without its advice, in this process and in those that it starts.

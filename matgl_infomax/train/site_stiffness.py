@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from matgl_infomax import host
+from matgl_infomax.console import progress_bar
 from matgl_infomax.data.batch import SiteBatch, radius_batch
 from matgl_infomax.data.crystal import Crystal, in_cell
 from matgl_infomax.data.store import Store
@@ -163,7 +163,7 @@ def site_stiffness(
             raise InputError(f"{file} is damaged ({found.shape} numbers). Delete it; it is computed again.")
     else:
         known = set(energies.net.numbers_of_type.tolist())
-        rows = tqdm(range(len(store)), desc=f"Stiffness ({kind})", unit="crystal", disable=not progress)
+        rows = progress_bar(range(len(store)), desc=f"Stiffness ({kind})", unit="crystal", shown=progress)
         crystals = (store.crystal(row) for row in rows)
         parts = [
             KINDS[kind](energies, c) if known.issuperset(c.numbers.tolist()) else np.full(c.n_sites, np.nan)

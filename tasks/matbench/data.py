@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from matgl_infomax.console import progress_bar
 from matgl_infomax.data.crystal import BadEntry, Crystal, Draft, shorten, why_bad
 from matgl_infomax.data.formats import read_file
 from matgl_infomax.data.read import Crystals, numeric_labels
@@ -256,13 +257,14 @@ def _go_on(url: str, part: Path, progress: bool) -> None:
 
 def _write(response: Response, part: Path, have: int, progress: bool) -> None:
     """Write what arrives behind the bytes that are there; each block is on disk before the next is asked for."""
-    from tqdm import tqdm
-
     length = response.headers.get("Content-Length")
     total = have + int(length) if length else None
-    options: dict[str, Any] = {"unit": "B", "unit_scale": True, "unit_divisor": 1024, "disable": not progress}
+    options: dict[str, Any] = {"unit": "B", "unit_scale": True, "unit_divisor": 1024, "shown": progress}
     name = part.name.removesuffix(".part")
-    with part.open("ab" if have else "wb") as file, tqdm(desc=name, initial=have, total=total, **options) as bar:
+    with (
+        part.open("ab" if have else "wb") as file,
+        progress_bar(desc=name, initial=have, total=total, **options) as bar,
+    ):
         for block in response.iter_content(_BLOCK):
             file.write(block)
             file.flush()
@@ -354,10 +356,9 @@ def attribute_table(crystals: Sequence[Crystal], *, progress: bool = False) -> p
     """
     import pandas as pd
     from pymatgen.core import Composition
-    from tqdm import tqdm
 
     lines = []
-    for crystal in tqdm(crystals, desc="Symmetry", unit="crystal", disable=not progress):
+    for crystal in progress_bar(crystals, desc="Symmetry", unit="crystal", shown=progress):
         composition = Composition.from_dict(_counts(crystal))
         group = space_group(crystal)
         lines.append({

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
+from matgl_infomax.console import progress_bar
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.errors import InputError, exit_code
 from matgl_infomax.settings.commands import CurveConfig
@@ -88,7 +88,7 @@ def demo_crystals(n: int, seed: int, progress: bool = True) -> list[Crystal]:
     prototypes = _prototypes()
     crystals: list[Crystal] = []
     seen: set[tuple[str, float]] = set()
-    with tqdm(total=n, desc="making crystals", unit=" crystals", disable=not progress) as bar:
+    with progress_bar(total=n, desc="making crystals", unit=" crystals", shown=progress) as bar:
         for _ in range(20 * n):
             crystal = _draw(prototypes[generator.integers(len(prototypes))], generator)
             # Same formula and same energy: the same crystal from another prototype, or with its species swapped.

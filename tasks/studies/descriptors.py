@@ -20,12 +20,12 @@ from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
+from matgl_infomax.console import progress_bar
 from matgl_infomax.data.crystal import BadEntry, Crystal, UnreadableError, guarded
 from matgl_infomax.errors import InputError
 from matgl_infomax.io import atomic_write, cached_array, open_array, sha256_of
-from matgl_infomax.workers import at_once
+from matgl_infomax.workers import at_once, run_jobs
 
 STRUCTURE_CODE_VERSION = 1
 """Raise it whenever the same crystal would get other descriptors."""
@@ -122,7 +122,7 @@ def _describe(
         blocks.append(CrystalBlock(name, keys, crystals, folder / f"{sha256_of(b''.join(keys))[:24]}.npz"))
     total, done = counts
     title = f"Descriptors ({name})"
-    bar = tqdm(total=total, initial=done, desc=title, unit="crystal", disable=not progress)
+    bar = progress_bar(total=total, initial=done, desc=title, unit="crystal", shown=progress)
     results = at_once(describe_block, blocks, workers=workers, launcher="local", folder=folder)
     with bar, closing(results):
         for block in results:
@@ -249,30 +249,26 @@ def described(
 
 def _compute(formulas: list[str], workers: int, progress: bool) -> NDArray[np.float32]:
     """Descriptors of different formulas, (n, 132)."""
-    from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import get_context
-
-    chunks = [formulas[start : start + _CHUNK] for start in range(0, len(formulas), _CHUNK)]
+    chunks = [(start, formulas[start : start + _CHUNK]) for start in range(0, len(formulas), _CHUNK)]
     workers = min(workers, len(chunks))
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn")) if workers > 1 else None
-    parts = []
-    try:
-        with tqdm(total=len(formulas), desc="Descriptors", unit="formula", disable=not progress) as bar:
-            for part in pool.map(_featurise, chunks) if pool else map(_featurise, chunks):
-                parts.append(part)
-                bar.update(len(part))
-    finally:
-        if pool:
-            pool.shutdown(cancel_futures=True)
-    return np.concatenate(parts)
+    found = (
+        run_jobs(_featurise, chunks, workers) if workers > 1 else (_featurise(start, part) for start, part in chunks)
+    )
+    parts = {}
+    with progress_bar(total=len(formulas), desc="Descriptors", unit="formula", shown=progress) as bar, closing(found):
+        for start, part in found:
+            parts[start] = part
+            bar.update(len(part))
+    return np.concatenate([parts[start] for start, _ in chunks])
 
 
-def _featurise(formulas: list[str]) -> NDArray[np.float32]:
-    """Descriptors of a few formulas, (n, 132)."""
+def _featurise(start: int, formulas: list[str]) -> tuple[int, NDArray[np.float32]]:
+    """Descriptors of a few formulas, (n, 132), after the number of the first one."""
     from pymatgen.core import Composition
 
     featurizer = _magpie()
-    return np.array([featurizer.featurize(Composition(formula)) for formula in formulas], dtype=np.float32)
+    rows = [featurizer.featurize(Composition(formula)) for formula in formulas]
+    return start, np.array(rows, dtype=np.float32)
 
 
 @cache

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
+from matgl_infomax.console import progress_bar
 from matgl_infomax.errors import InputError
 from matgl_infomax.io import atomic_write, sha256_of, sweep_drafts
 from matgl_infomax.leaderboard.results import CARDS
@@ -211,7 +211,7 @@ def carry_out_all(grid: Grid[Any], *, check: Callable[[], None] = lambda: None, 
         launcher=getattr(config, "launcher", "local"),
         folder=config.out / grid.folder,
     )
-    bar = tqdm(total=len(runs), initial=len(runs) - len(todo), desc=grid.title, unit="run", disable=not progress)
+    bar = progress_bar(total=len(runs), initial=len(runs) - len(todo), desc=grid.title, unit="run", shown=progress)
     with bar, closing(done):
         for run in done:
             bar.set_postfix_str(run.name, refresh=False)

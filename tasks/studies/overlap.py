@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
+from matgl_infomax.console import progress_bar
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.same_structure import LARGEST_CELL, LARGEST_WORK, SYMPREC_ANGSTROM, compare_block
 from matgl_infomax.errors import InputError
@@ -230,7 +230,7 @@ def compare_blocks(
     work = _batches(blocks, crystals, corpus)
     sizes = [len(block.rows) * len(block.corpus_rows) for block in blocks]
     todo: dict[int, Path | None] = {}
-    with tqdm(total=sum(sizes), desc="Comparing crystals", unit="pair", disable=not progress, smoothing=0) as bar:
+    with progress_bar(total=sum(sizes), desc="Comparing crystals", unit="pair", shown=progress, smoothing=0) as bar:
 
         def ready(batch: range, results: Sequence[BlockComparison]) -> Iterator[tuple[int, BlockComparison]]:
             yield from zip(batch, results, strict=True)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
+from matgl_infomax.console import progress_bar
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
@@ -658,7 +658,7 @@ def map_points(study: Representation, progress: bool) -> pd.DataFrame:
     methods = ["pca", *([study.config.map] if study.config.map != "none" else [])]
     arms = [PRETRAINED, f"{UNTRAINED}-{study.config.seed}"]
     parts = []
-    with tqdm(total=len(arms) * len(methods), desc="Maps", unit="map", disable=not progress) as bar:
+    with progress_bar(total=len(arms) * len(methods), desc="Maps", unit="map", shown=progress) as bar:
         for arm in arms:
             part = facts.copy()
             part.insert(0, "arm", arm)

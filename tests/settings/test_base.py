@@ -12,6 +12,7 @@ from matgl_infomax.settings.base import Heading
 from matgl_infomax.settings.training import PretrainConfig
 
 SECTIONS = ("model", "pretrain", "finetune", "forcefield")
+OTHER = ["--config", "-v", "-q", "--no-progress", "--log-file", "-h"]
 SUFFIXES = ("", *(f" ({heading.lower()})" for heading in get_args(Heading)))
 
 
@@ -28,7 +29,7 @@ def printed_help(command, capsys, monkeypatch, columns):
             heading = found[1]
             assert heading not in groups, "a heading stands once"
             groups[heading] = []
-        elif heading and (found := re.match(r"  (-h|--[\w.-]+|[A-Z]+\b)", line)):
+        elif heading and (found := re.match(r"  (-\w\b|--[\w.-]+|[A-Z]+\b)", line)):
             groups[heading].append(found[1])
     return text, groups
 
@@ -53,12 +54,12 @@ def test_help_goes_from_required_to_common_to_groups(command, columns, capsys, m
     text, groups = printed_help(command, capsys, monkeypatch, columns)
     options = spelt(cli.COMMANDS[command][0])
     shown = [word for group in groups.values() for word in group]
-    assert sorted(shown) == sorted([*options, "--config", "-h"]), "each option stands once"
+    assert sorted(shown) == sorted([*options, *OTHER]), "each option stands once"
     assert set(groups["Required"]) == {word for word, field in options.items() if field.is_required()}
     top = {word: field for word, field in options.items() if "." not in word and not field.is_required()}
     common = {word for word, field in top.items() if (field.json_schema_extra or {}).get("common")}
     assert set(groups.get("Common", [])) == common
-    assert groups["Other"] == ["--config", "-h"]
+    assert groups["Other"] == OTHER
     order = ["Required", "Common", *(name + more for name in get_args(Heading) for more in SUFFIXES), "Other"]
     places = [order.index(heading) for heading in groups]
     assert places == sorted(places)

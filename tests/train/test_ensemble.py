@@ -259,7 +259,7 @@ def test_command_line_reports_the_coverage(items, tmp_path, capsys):
     assert cli.main(["finetune", *shared, *train, *more]) == 0
     text = capsys.readouterr().out
     assert "Fine-tuned 2 models on 28 crystals (12 held out)" in text
-    assert "Held out, y: mae" in text and "80% intervals hold" in text
+    assert "On held-out labels, y: mean absolute error" in text and "80% intervals hold" in text
     assert cli.main(["predict", *shared, "--checkpoint", str(tmp_path / "m"), "--out", str(tmp_path / "p.csv")]) == 0
     assert list(pd.read_csv(tmp_path / "p.csv").columns) == ["id", "y", "y_std"]
     assert cli.main(["finetune", *shared, *train, "--loss", "bce"]) == 2

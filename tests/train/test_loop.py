@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import signal
+import sys
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -14,7 +16,8 @@ from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 from torch.utils.data import DataLoader
 
 from matgl_infomax.errors import InputError
-from matgl_infomax.settings.training import PretrainSettings
+from matgl_infomax.settings import training
+from matgl_infomax.settings.training import LOGGER_PACKAGES, PretrainSettings
 from matgl_infomax.train import loop
 from matgl_infomax.train.loop import CHECKPOINT, AtomicCheckpoint, Findings, StepBar, read_checkpoint, run_steps
 from matgl_infomax.train.module import StepModule
@@ -94,7 +97,8 @@ def test_nothing_is_kept_without_a_folder(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_one_bar_over_all_steps(capsys):
+def test_one_bar_over_all_steps(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     run_steps(Line(), points(), SETTINGS, out=None, description="Drawing")
     shown = capsys.readouterr().err
     assert "Drawing: 100%" in shown and "6/6" in shown
@@ -255,3 +259,29 @@ def test_training_sums_in_an_order_that_does_not_change(monkeypatch):
         assert torch.are_deterministic_algorithms_enabled() != torch.cuda.is_available()
     assert not torch.are_deterministic_algorithms_enabled()
     assert torch.utils.deterministic.fill_uninitialized_memory
+
+
+def test_loggers_get_every_validation(tmp_path):
+    """Lightning's table holds what the history holds; a run that goes on begins a table of its own."""
+    settings = SETTINGS.model_copy(update={"logger": ["csv"]})
+    line = Line()
+    run_steps(line, points(), settings, out=tmp_path, description=None)
+    table = pd.read_csv(tmp_path / "logs" / "version_0" / "metrics.csv")
+    assert list(table["step"]) == [entry["step"] for entry in line.history]
+    assert list(table["validation/score"]) == [entry["validation/score"] for entry in line.history]
+    assert list(table["train/loss"]) == pytest.approx([entry["train/loss"] for entry in line.history])
+
+
+@pytest.mark.parametrize("name", LOGGER_PACKAGES)
+def test_a_logger_without_its_package_gets_a_sentence(name, monkeypatch):
+    monkeypatch.setattr(training, "find_spec", lambda package: None)
+    with pytest.raises(InputError, match=f"--logger {name} needs a package .* pip install {LOGGER_PACKAGES[name][0]}"):
+        training.check_loggers([name])
+    training.check_loggers(["csv"])
+
+
+def test_tensorboard_gets_every_validation(tmp_path):
+    pytest.importorskip("tensorboard", reason="TensorBoard is not installed")
+    settings = SETTINGS.model_copy(update={"logger": ["tensorboard"]})
+    run_steps(Line(), points(), settings, out=tmp_path, description=None)
+    assert list((tmp_path / "logs" / "version_0").glob("events.out.tfevents.*"))

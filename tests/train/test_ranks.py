@@ -21,7 +21,7 @@ from matgl_infomax.nn.build import load_encoder, new_model
 from matgl_infomax.nn.sitenet import SiteNet
 from matgl_infomax.objectives.infomax import InfoMax
 from matgl_infomax.settings.training import EnsembleSettings, FinetuneSettings, ModelSettings, PretrainSettings
-from matgl_infomax.train import loop
+from matgl_infomax.train import loop, ranks
 from matgl_infomax.train import pretrain as pretraining
 from matgl_infomax.train.ensemble import InitialNetwork, train_ensemble
 from matgl_infomax.train.finetune import FinetuneModule, Labelled, fit
@@ -322,3 +322,45 @@ def test_long_arrays_are_claimed_by_their_hash(data, tmp_path):
     assert (tmp_path / "run" / "run.json").stat().st_size < 2000
     with pytest.raises(InputError, match="holds another run: its labels differ from this one's"):
         tune(data, tmp_path / "run", labels=data[1] + 1)
+
+
+def test_device_is_the_one_asked_for(monkeypatch):
+    assert trainer_arguments(1)["accelerator"] == "auto" and ranks.chosen_device() == ("auto", None)
+    monkeypatch.setenv(ranks.DEVICE, "cpu")
+    arguments = trainer_arguments(1)
+    assert (arguments["accelerator"], arguments["devices"]) == ("cpu", 1)
+    monkeypatch.setattr(ranks.CUDAAccelerator, "is_available", staticmethod(lambda: True))
+    monkeypatch.setattr(ranks.CUDAAccelerator, "auto_device_count", staticmethod(lambda: 2))
+    monkeypatch.setenv(ranks.DEVICE, "cuda:1")
+    arguments = trainer_arguments(1)
+    assert (arguments["accelerator"], arguments["devices"]) == ("cuda", [1])
+    with pytest.raises(InputError, match="One GPU by its number is for one process"):
+        trainer_arguments(2)
+    monkeypatch.setenv(ranks.DEVICE, "cuda:2")
+    with pytest.raises(InputError, match=r"no device cuda:2 on this machine. It has: 2 GPU\(s\), counted from cuda:0"):
+        trainer_arguments(1)
+
+
+@pytest.mark.parametrize("name", ["cuda", "cuda:0", "mps"])
+def test_absent_hardware_gets_a_sentence(name, monkeypatch):
+    for accelerator in (ranks.CUDAAccelerator, ranks.MPSAccelerator):
+        monkeypatch.setattr(accelerator, "is_available", staticmethod(lambda: False))
+    monkeypatch.setenv(ranks.DEVICE, name)
+    with pytest.raises(InputError, match=f"There is no device {name} on this machine. It has: cpu."):
+        ranks.chosen_device()
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:x", "cpu:1", ""])
+def test_unknown_hardware_is_refused(name, monkeypatch):
+    monkeypatch.setenv(ranks.DEVICE, name)
+    with pytest.raises(InputError, match="The device is auto, cpu, cuda, cuda:N or mps"):
+        ranks.chosen_device()
+
+
+def test_a_network_goes_to_the_device_and_comes_back(monkeypatch):
+    network = torch.nn.Linear(2, 1)
+    with ranks.computing_on(network) as device:
+        assert device.type == "cpu"
+    monkeypatch.setenv(ranks.DEVICE, "cpu")
+    with ranks.computing_on(network) as device:
+        assert device.type == "cpu" and network.weight.device.type == "cpu"
