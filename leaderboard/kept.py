@@ -6,7 +6,7 @@ import io
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,6 +18,7 @@ from matgl_infomax.leaderboard.resampled import FoldPairing, best_to_use
 from matgl_infomax.leaderboard.statistics import DRAWS
 from matgl_infomax.leaderboard.verdict import (
     PRETRAINING,
+    Dead,
     Verdict,
     absolute_errors,
     findings,
@@ -43,6 +44,7 @@ def kept_table(
     unit: str | None,
     errors_only: bool = False,
     pairing: FoldPairing | None = None,
+    dead: Dead | None = None,
 ) -> bytes:
     """Predictions of a study as parquet: ids and true values once, one single-precision column per run.
 
@@ -55,6 +57,7 @@ def kept_table(
         unit: its unit, where known.
         errors_only: keep absolute errors, neither true values nor predictions: enough for every interval.
         pairing: how arms are compared where every crystal is tested.
+        dead: networks whose errors are those of failed runs.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -77,6 +80,8 @@ def kept_table(
         "target": target,
     }
     facts |= {"folds": asdict(pairing)} if pairing is not None else {}
+    failed = [[arm, labels, rows.tolist()] for (arm, labels), rows in (dead or {}).items() if rows.any()]
+    facts |= {"dead": failed} if failed else {}
     content = json.dumps({**facts, "unit": unit, "holds": "errors" if errors_only else "predictions"})
     table = pa.table(columns).replace_schema_metadata({_FACTS: content.encode()})
     buffer = io.BytesIO()
@@ -95,6 +100,8 @@ class Kept:
     unit: str | None
     pairing: FoldPairing | None = None
     """How arms are compared where every crystal is tested."""
+    dead: Dead = field(default_factory=dict)
+    """Networks whose errors are those of failed runs."""
 
     def verdict(self, *, draws: int = DRAWS, seed: int = 0) -> Verdict:
         """The verdict of the study with all its intervals, from nothing but this file.
@@ -104,8 +111,10 @@ class Kept:
             seed: seed of the resampling; as in the study when left out.
         """
         errors = absolute_errors(self.predictions)
-        found = judge(errors, target=self.target, unit=self.unit, draws=draws, seed=seed, pairing=self.pairing)
-        return found if self.pairing is None else best_to_use(found, errors, self.pairing)
+        found = judge(
+            errors, target=self.target, unit=self.unit, dead=self.dead, draws=draws, seed=seed, pairing=self.pairing
+        )
+        return found if self.pairing is None else best_to_use(found, errors, self.pairing, self.dead)
 
 
 def read_kept(file: Path) -> Kept:
@@ -144,8 +153,11 @@ def read_kept(file: Path) -> Kept:
         if folds := facts.get("folds"):
             overlap = {int(n): float(value) for n, value in folds["overlap"].items()}
             pairing = FoldPairing(overlap, [int(group) for group in folds["groups"]])
-        kept = Kept(pd.concat(parts, ignore_index=True), str(facts["target"]), facts["unit"], pairing)
-        absolute_errors(kept.predictions)  # whether the runs belong together
+        dead = {(str(arm), int(n)): np.array(rows, dtype=np.bool_) for arm, n, rows in facts.get("dead", [])}
+        kept = Kept(pd.concat(parts, ignore_index=True), str(facts["target"]), facts["unit"], pairing, dead)
+        errors = absolute_errors(kept.predictions)  # whether the runs belong together
+        if any(len(rows) != errors[key].shape[-2] for key, rows in dead.items()):
+            raise ValueError("dead networks of other seeds")
         return kept
     except InputError:
         raise

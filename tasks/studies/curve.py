@@ -277,8 +277,9 @@ def _write(result: CurveResult, config: CurveConfig) -> None:
         v = result.verdict
         errors_only = config.keep == "errors"
         content = kept_table(
-            result.predictions, target=v.target, unit=v.unit, errors_only=errors_only, pairing=result.pairing
-        )
+            result.predictions, target=v.target, unit=v.unit, errors_only=errors_only, pairing=result.pairing,
+            dead=dead_networks(result.cards),
+        )  # fmt: skip
         atomic_write(out / KEPT, content)
     write_table(out / "predictions.parquet", result.predictions)
     atomic_write(out / "curve.csv", csv_text(result.frame))

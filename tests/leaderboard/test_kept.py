@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -107,7 +108,7 @@ def test_compare_makes_the_intervals_again(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("words", "text"),
-    [(["--entries", "alignn"], "need no --entries"), (["elsewhere"], "not compared with benchmarks")],
+    [(["--entries", "alignn"], "need no --entries"), ([str(Path(__file__).parent)], "not compared with benchmarks")],
 )
 def test_what_says_nothing_of_a_study_is_refused(tmp_path, capsys, words, text):
     file = tmp_path / "kept.parquet"
@@ -151,3 +152,19 @@ def test_damage_gives_a_sentence_or_the_intervals(tmp_path, errors_only):
     file.write_bytes(kept_table(predictions(2, 40), target="gap", unit="eV", errors_only=errors_only))
     done, refused = ends_well(tmp_path, 60, lambda: compare_kept([file], draws=100))
     assert refused > done
+
+
+def test_dead_networks_are_left_out_by_those_who_make_the_intervals_again(tmp_path):
+    """The verdict of the file is that of the same errors and dead networks; without the latter it is another."""
+    table = predictions(3, 40)
+    dead = {("scratch", n): np.array([True, False, False]) for n in set(table["labels"])}
+    file = tmp_path / "kept.parquet"
+    file.write_bytes(kept_table(table, target="gap", unit="eV", dead=dead))
+    found = read_kept(file).verdict()
+    assert [point.dead for point in found.points] == [1] * len(dead)
+    expected = judge(absolute_errors(read_kept(file).predictions), target="gap", unit="eV", dead=dead)
+    assert found == expected and found.failed
+    wrong = {key: rows[:2] for key, rows in dead.items()}
+    file.write_bytes(kept_table(table, target="gap", unit="eV", dead=wrong))
+    with pytest.raises(InputError, match="dead networks of other seeds"):
+        read_kept(file)

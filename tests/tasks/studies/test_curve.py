@@ -436,6 +436,7 @@ def test_a_dead_network_is_a_failed_run_in_card_table_summary_and_verdict(crysta
     assert "| failed |" in summary and "Runs with a dead network have failed and are left out" in summary
     assert "scratch at 12 labels: dead networks in 2 of 2 seeds" in summary
     assert not result.verdict.others and result.verdict.failed
+    assert read_kept(tmp_path / "out" / "kept.parquet").verdict() == result.verdict
     report = read_study(tmp_path / "out", "one element")
     assert report.verdict == result.verdict
     assert "dead networks in 2 of 2 seeds" in study_answer(report).text + " ".join(study_answer(report).lines)
