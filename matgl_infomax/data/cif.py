@@ -608,6 +608,8 @@ def _reason(error: ValueError, remarks: list[str]) -> str:
         return "overlapping atoms or disordered sites: the occupancies of one position add up to more than 1"
     if "Singular matrix" in text:
         return "no volume: the cell lengths and angles span no cell"
+    if "cannot reshape array" in f"{text} {error}":
+        return "the cell is incomplete: a length or angle is missing, and no crystal system stands in for it"
     failed = re.search(r"No structure parsed for section 1 in CIF\.\s*(.*?)(?:\n|$)", remarks[-1] if remarks else "")
     return f"truncated or malformed CIF: {shorten(failed.group(1) if failed else str(error))}"
 

@@ -438,3 +438,15 @@ def test_any_cubic_crystal_is_that_of_gemmi_or_refused(group: gemmi.SpaceGroup, 
     except UnreadableError as error:
         found = str(error)
     assert found == places_by_gemmi(group.hall, [("Fe1", "Fe", f"{x} {y} {z}")]) or "overlapping" in found
+
+
+@pytest.mark.parametrize("tag", ["_cell_length_b", "_cell_angle_gamma"])
+def test_a_cell_without_a_length_or_angle_is_said_to_be_incomplete(tag: str) -> None:
+    """A triclinic cell: nothing else in the file can stand in."""
+    cell = {"a": "4.1", "b": "5.2", "c": "6.3"}
+    lines = [f"_cell_length_{name} {value}" for name, value in cell.items()]
+    lines += ["_cell_angle_alpha 80", "_cell_angle_beta 95", "_cell_angle_gamma 101"]
+    sites = "loop_\n_atom_site_label\n_atom_site_fract_x\n_atom_site_fract_y\n_atom_site_fract_z\nSi1 0 0 0\n"
+    text = "\n".join(["data_x", *(line for line in lines if not line.startswith(tag)), sites])
+    with pytest.raises(UnreadableError, match="the cell is incomplete: a length or angle is missing"):
+        read(text)
