@@ -69,8 +69,8 @@ SAME_NAME = {
 """Public names that may stand in more than one file, each with the reason; fewer than 15."""
 
 REASONS: dict[str, str] = {
-    "source files": "106 after the moves; reading rightly 4, old addresses 2, kept tables, console, python -m, named "
-    "studies, few labels 3 (intervals, folds, final model)",
+    "source files": "106 after the moves; reading rightly 4, old addresses 2, kept tables, console, python -m, inputs "
+    "in memory, named studies, few labels 3 (intervals, folds, final model)",
     "import arrows": "these files brought 21; results are checked in one place; one kind of bar for eleven files 14; "
     "the four of few labels 31",
 }

@@ -220,8 +220,8 @@ def test_nothing_there(tmp_path: Path) -> None:
         read_crystals(str(tmp_path / "*"))
     with pytest.raises(InputError, match=r"notes\.txt: unknown ending\. Known: \.cif"):
         read_crystals(tmp_path / "notes.txt")
-    with pytest.raises(InputError, match="Received: list"):
-        read_crystals([1])  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"Crystals are given as a list .*Received: int"):
+        read_crystals(1)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="'stop' or 'skip'"):
         read_crystals(tmp_path, on_error="ignore")  # type: ignore[arg-type]
 
