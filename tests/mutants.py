@@ -396,8 +396,8 @@ def _in_fork(tests: Sequence[str], path: str, text: str, scratch: Path) -> None:
                 # behind the end of an array gives any number, often the right one; here it is an error.
                 from numba import config
 
-                config.BOUNDSCHECK = 1
-                config.CACHE_DIR = os.environ["NUMBA_CACHE_DIR"] = str(scratch / "numba")
+                os.environ |= {"NUMBA_CACHE_DIR": str(scratch / "numba"), "NUMBA_BOUNDSCHECK": "1"}
+                config.reload_config()
         first = _First()
         os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
         options = ["-x", "-q", "--assert=plain", "-p", "no:cacheprovider", "-p", "pytest_timeout", "--timeout=60"]
