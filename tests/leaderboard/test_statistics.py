@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -236,6 +238,13 @@ def example(ratio, crystal_error, seed_error, n_seeds):
 )
 def test_how_many_seeds_would_suffice(ratio, crystal_error, seed_error, n_seeds, wanted):
     assert sufficient_seeds(example(ratio, crystal_error, seed_error, n_seeds), 0.05) == wanted
+
+
+def test_seeds_without_a_spread_need_no_more_of_them():
+    """Crystals that leave it just open, 1.96 x 0.21 = 0.412 < 0.431, with an interval that was drawn a little wider."""
+    found = replace(example(0.65, 0.21, 0.0, 3), ratio_high=1.001)
+    assert not found.better and sufficient_seeds(found, 0.05) is None
+    assert sufficient_seeds(replace(found, seed_error=0.01), 0.05) == 4
 
 
 def test_seeds_do_not_help_where_the_pretrainings_leave_it_open():

@@ -11,9 +11,11 @@ from torch.nn.functional import normalize
 
 from matgl_infomax.errors import InputError
 from matgl_infomax.nn.sitenet import SiteNet
+from matgl_infomax.objectives import negatives
 from matgl_infomax.objectives.base import effective_rank, spread
 from matgl_infomax.objectives.infomax import GaussianLevel, InfoMax, InfoMaxSettings, kl_term
 from tests.helpers.build import batch_of, generator
+from tests.helpers.objective_formulas import made, recorded, small_batch, small_encoder
 
 
 @pytest.fixture
@@ -228,3 +230,24 @@ def test_samples_have_the_variance_that_the_level_says(log_variance):
     assert float(sample.mean()) == pytest.approx(mu, abs=0.03)
     expected = 0.5 * (mu**2 + math.exp(log_variance) - log_variance - 1)
     assert float(kl.detach()) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [{}, {"noise_angstrom": 0.3}, {"strain": 0.05}, {"hidden_share": 0.3}],
+    ids=["none", "noise", "strain", "hidden"],
+)
+def test_the_network_reads_the_damaged_crystal(damage, monkeypatch):
+    """Moved atoms, strained cells and hidden elements are what it is shown; without damage the crystals as they are."""
+    encoder, batch, shown = small_encoder(), small_batch(), []
+    objective = made("infomax", encoder, extra_negatives=False, **damage)
+    kept = recorded(monkeypatch, negatives, "damaged")
+    real = encoder.encode_sites
+    monkeypatch.setattr(encoder, "encode_sites", lambda read: shown.append(read) or real(read))
+    objective.loss(encoder, batch, generator())
+    (read,), (seen,) = shown, kept["damaged"]
+    assert torch.equal(read.distance, seen.distance) and torch.equal(read.src, seen.src)
+    assert torch.equal(read.distance, batch.distance) == (damage.keys() <= {"hidden_share"})
+    hides = read.hidden is not None and bool(read.hidden.any())
+    assert hides == ("hidden_share" in damage)
+    assert not hides or torch.equal(read.hidden, seen.hidden)
