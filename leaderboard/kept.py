@@ -73,16 +73,11 @@ def kept_table(
         value = part["prediction"] - part["target"]
         value = value.abs() if errors_only else value
         columns[run_name(arm, labels, seed, which)] = value.to_numpy(dtype=np.float32)
-    facts: dict[str, Any] = {
-        "format": 1,
-        "task": first["task"].iloc[0],
-        "fold": int(first["fold"].iloc[0]),
-        "target": target,
-    }
+    facts: dict[str, Any] = {"format": 1, "task": first["task"].iloc[0], "fold": int(first["fold"].iloc[0])}
     facts |= {"folds": asdict(pairing)} if pairing is not None else {}
     failed = [[arm, labels, rows.tolist()] for (arm, labels), rows in (dead or {}).items() if rows.any()]
     facts |= {"dead": failed} if failed else {}
-    content = json.dumps({**facts, "unit": unit, "holds": "errors" if errors_only else "predictions"})
+    content = json.dumps({**facts, "target": target, "unit": unit, "holds": "errors" if errors_only else "predictions"})
     table = pa.table(columns).replace_schema_metadata({_FACTS: content.encode()})
     buffer = io.BytesIO()
     numbers = [name for name in columns if name != "id"]

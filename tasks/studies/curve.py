@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from matgl_infomax.data.inputs import split_targets, whole_crystals
 from matgl_infomax.data.read import Crystals, read_crystals
@@ -205,7 +203,7 @@ def learning_curve(
     table = _crystals_with(crystals, target, bool(given), config)
     study = plan_curve(table, names[0], config)
     for sentence in study.sentences if progress else ():
-        tqdm.write(sentence, file=sys.stderr)
+        say(sentence)
     take_folder(study)
     study = prepare_curve(study, table, progress=progress)
     carry_out_all(study, check=check, progress=progress)
