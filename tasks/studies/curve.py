@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from matgl_infomax.console import say
 from matgl_infomax.data.inputs import split_targets, whole_crystals
 from matgl_infomax.data.read import Crystals, read_crystals
 from matgl_infomax.errors import DivergedError, InputError
