@@ -63,6 +63,10 @@ class FinishedStudy(Protocol):
     @property
     def features(self) -> dict[str, Path]: ...  # noqa: D102
     @property
+    def asked(self) -> NDArray[np.int64]: ...  # noqa: D102
+    @property
+    def stored(self) -> NDArray[np.int64]: ...  # noqa: D102
+    @property
     def starts(self) -> dict[str, Start]: ...  # noqa: D102
     @property
     def settings(self) -> dict[str, Any]: ...  # noqa: D102
@@ -185,7 +189,7 @@ def _fit(
     out, labels, seed = study.config.out / FINAL, study.labels[rows], study.config.finetune.seed
     if arm in DESCRIBED:
         kind, head = DESCRIBED[arm]
-        features = read_descriptors(study.features[kind])[rows]
+        features = read_descriptors(study.features[kind])[np.searchsorted(study.asked, rows)]
         sha256 = _write_training(out, features, labels)
         return {"name": arm, "sha256": None}, {"descriptors": kind, "head": head, "seed": seed, "training": sha256}
     from matgl_infomax.nn.build import new_model, save_model, with_new_head
@@ -195,7 +199,8 @@ def _fit(
     from matgl_infomax.train.predict import embed_rows
 
     assert study.store is not None
-    start = _start(study, crystals, arm, progress)
+    rows = np.searchsorted(study.stored, rows)  # of the prepared crystals from here on
+    start = _start(study, crystals.subset(study.stored), arm, progress)
 
     def network(seed: int) -> Encoder:
         if start is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -85,8 +86,9 @@ def test_crystals_is_an_unchangeable_list(crystals: list[Crystal]) -> None:
 
 @pytest.mark.filterwarnings("error")
 def test_progress_bar_changes_nothing(
-    crystals: list[Crystal], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    crystals: list[Crystal], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     write_records(crystals, tmp_path)
     quiet = read_crystals(tmp_path)
     assert not capsys.readouterr().err

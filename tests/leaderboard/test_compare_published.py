@@ -242,6 +242,7 @@ def test_the_command_prints_the_table(folders, tmp_path, capsys):
     assert main([*words, "--entries", "good", "--out", str(tmp_path / "out")]) == 0
     printed = capsys.readouterr().out
     assert "| GOOD |" in printed and "comparison.md" in printed and (tmp_path / "out" / "comparison.json").is_file()
+    (tmp_path / "nothing").mkdir()
     assert main(["compare", str(tmp_path / "nothing")]) == 2
     assert "neither a finished benchmark" in capsys.readouterr().err
 

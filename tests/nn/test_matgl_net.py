@@ -127,7 +127,7 @@ def test_what_an_objective_and_a_store_ask(net: MatGLNet, few: list[Crystal]) ->
     batch = radius_batch(few, net.edges.cutoff_angstrom)
     assert net.raw_sites(batch).shape == (batch.n_sites, net.site_features)
     site = SiteNet.from_preset("compact", max_atoms=7)
-    assert (site.separable, site.reads, site.edges) == (True, "distances", SupercellRule(7, True))
+    assert (site.separable, site.reads, site.edges) == (True, "distances", SupercellRule(7, True, standard=True))
 
 
 def test_sitenet_makes_both_levels_in_one_call(crystals: list[Crystal], make_batch: Callable[..., Any]) -> None:

@@ -61,7 +61,9 @@ def test_the_network_opens_where_this_package_is_unknown(
     done = fresh_process(code, MATGL_BACKEND=host.BACKEND, DGLBACKEND="pytorch")
     found = [json.loads(line) for line in done.stdout.splitlines()]
     assert [line[0] for line in found] == ["MEGNet", "M3GNet", "TensorNet", "CHGNet", "SO3Net"], done.stderr
-    assert found == expected
+    # Another process may add up in another order, by a single bit: vectors of numbers lie elsewhere in memory.
+    for there, here in zip(found, expected, strict=True):
+        assert there[0] == here[0] and there[1:] == pytest.approx(here[1:], rel=1e-6)
 
 
 @pytest.mark.parametrize("name", ["megnet", "m3gnet", "tensornet", "chgnet", "so3net"])

@@ -21,6 +21,8 @@ SMALL = ModelSettings(preset="compact", supercell_atoms=12)
 SHORT = FinetuneSettings(steps=2, validate_every=2, batch_sites=40, validation_fraction=0.4)
 NOT_READ = ("last.ckpt",)
 """Only a training that goes on reads it; it carries its own hash."""
+ATTEMPTS = "half_rate_"
+"""Folders of further attempts, after two steps a network counts as dead; a model is not read from there."""
 
 
 def salts() -> list[Crystal]:
@@ -46,7 +48,8 @@ def models(tmp_path_factory) -> Path:
 def flipped(folder: Path, seed: int, times: int):
     """Bits of the folder's files, flipped one at a time and set back; each file is as likely as the others."""
     rng = np.random.default_rng(seed)
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in NOT_READ)
+    there = (path for path in folder.rglob("*") if path.is_file() and path.name not in NOT_READ)
+    files = sorted(path for path in there if ATTEMPTS not in str(path.relative_to(folder)))
     for number in range(times):
         file = files[number % len(files)]
         whole = file.read_bytes()

@@ -223,8 +223,10 @@ OTHER = {
 
 def test_every_setting_is_tried():
     # Processes must not change anything: see test_ranks.py. Classes are tried in test_classification.py, the strength
-    # of noise in test_noisy_nodes.py.
-    assert {*OTHER, "processes", "task", "class_weight", "noise_angstrom"} == set(FinetuneSettings.model_fields)
+    # of noise in test_noisy_nodes.py, loggers in test_loop.py.
+    assert {*OTHER, "processes", "logger", "task", "class_weight", "noise_angstrom"} == set(
+        FinetuneSettings.model_fields
+    )
 
 
 @pytest.mark.parametrize("name", sorted(OTHER))

@@ -211,7 +211,7 @@ OTHER = {
 
 def test_every_setting_is_tried():
     # Weights are for combinations: see test_pretrain_objectives.py. Processes must not change anything: test_ranks.py.
-    assert {*OTHER, "objective_weights", "processes"} == set(PretrainSettings.model_fields)
+    assert {*OTHER, "objective_weights", "processes", "logger"} == set(PretrainSettings.model_fields)
 
 
 @pytest.mark.parametrize("name", sorted(OTHER))

@@ -312,7 +312,7 @@ def test_half_precision_keeps_losses_and_gradients(preset, crystals, tmp_path):
 
 def test_half_precision_trains_about_as_well(data, tmp_path):
     single, half = (tune(data, precision=p, steps=48, batch_sites=60) for p in ("32", "bf16"))
-    assert half.history[-1]["train/loss"] == pytest.approx(single.history[-1]["train/loss"], rel=0.1)
+    assert half.history[-1]["train/loss"] == pytest.approx(single.history[-1]["train/loss"], rel=0.2)
     assert single.history != half.history
     assert {p.dtype for p in half.model.parameters()} == {torch.float32}
 

@@ -101,7 +101,8 @@ def test_a_file_is_fetched_once(server, tmp_path, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_a_bar_shows_what_has_arrived(server, tmp_path, capsys):
+def test_a_bar_shows_what_has_arrived(server, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     part(tmp_path, CONTENT[:600_000])
     download(server.url, HASH, tmp_path / "deep" / "data.json.gz")
     text = capsys.readouterr().err

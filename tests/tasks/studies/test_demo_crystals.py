@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections import Counter
 
 import numpy as np
@@ -108,11 +109,12 @@ def test_a_seed_gives_the_same_crystals_and_another_seed_others(made):
     assert {c.id[5:] for c in demo.demo_crystals(40, 1, progress=False)} != {c.id[5:] for c in again}
 
 
-def test_bar_is_shown_only_when_asked(capfd):
+def test_bar_is_shown_only_when_asked(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     demo.demo_crystals(3, 0)
-    assert "making crystals: 100%" in capfd.readouterr().err
+    assert "making crystals: 100%" in capsys.readouterr().err
     demo.demo_crystals(3, 0, progress=False)
-    assert capfd.readouterr().err == ""
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("n", [0, -5])

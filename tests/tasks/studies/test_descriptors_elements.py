@@ -26,7 +26,7 @@ def test_values_are_matminers(crystals, tmp_path):
 def test_computed_once_per_formula_and_data_set(crystals, tmp_path, monkeypatch):
     seen = []
     real = module._featurise
-    monkeypatch.setattr(module, "_featurise", lambda formulas: seen.extend(formulas) or real(formulas))
+    monkeypatch.setattr(module, "_featurise", lambda start, some: seen.extend(some) or real(start, some))
     file = descriptors(many(crystals, 30), tmp_path, progress=False)
     assert sorted(seen) == sorted({crystal.reduced_formula for crystal in crystals})
     again = descriptors(many(crystals, 30, seed=5), tmp_path, progress=False)  # other lattices, same compositions

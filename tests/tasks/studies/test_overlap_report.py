@@ -113,7 +113,8 @@ def test_a_report_without_scores_has_none(official, corpus, tmp_path, capsys):
 
 def test_a_benchmark_of_another_task_is_refused_before_anything_is_read(tmp_path, capsys):
     run = finished(tmp_path / "steels", "steels")
-    assert command(tmp_path / "absent.parquet", tmp_path / "out", "--scores", run) == 2
+    (tmp_path / "broken.parquet").write_text("never read")
+    assert command(tmp_path / "broken.parquet", tmp_path / "out", "--scores", run) == 2
     assert "answers matbench_steels; the report is about matbench_jdft2d" in capsys.readouterr().err
 
 
