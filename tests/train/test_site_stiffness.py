@@ -105,7 +105,8 @@ def test_hessian_does_not_depend_on_the_choice_of_cell(tensornet):
     energies = site_stiffness.SiteEnergies.open(tensornet)
     oblique = in_cell(COPPER, [[1, 0, -1], [1, 1, -2], [-1, 1, 1]])
     found = site_stiffness.hessian(energies, oblique)
-    np.testing.assert_allclose(found, site_stiffness.hessian(energies, COPPER), rtol=1e-6, atol=1e-9)
+    # On PyG some of TensorNet's numbers are in single precision; a lost atom changes the result by far more.
+    np.testing.assert_allclose(found, site_stiffness.hessian(energies, COPPER), rtol=1e-3, atol=1e-9)
 
 
 def test_hessian_of_sites_goes_to_the_right_sites(energies):
