@@ -16,6 +16,7 @@ from matgl_infomax.data.inputs import split_targets, whole_crystals
 from matgl_infomax.data.read import Crystals, read_crystals
 from matgl_infomax.errors import DivergedError, InputError
 from matgl_infomax.io import atomic_write, csv_text
+from matgl_infomax.leaderboard.glossary import STUDY_INTERVALS, glossary, to_markdown
 from matgl_infomax.leaderboard.kept import KEPT, kept_table
 from matgl_infomax.leaderboard.resampled import FoldPairing, best_to_use
 from matgl_infomax.leaderboard.verdict import (
@@ -159,9 +160,9 @@ class CurveResult(SelfDescribing):
 
     def summary(self) -> str:
         """Table and verdict as one page of Markdown."""
-        v = self.verdict
-        lines = [f"# Does pretraining help? {v.target}", "", self.to_markdown(), "", *findings(v)]
-        return "\n".join([*lines, *(f"\n{note}" for note in self.notes)]) + "\n"
+        lines = [f"# Does pretraining help? {self.verdict.target}", "", self.to_markdown(), "", *findings(self.verdict)]
+        words = glossary(dict.fromkeys(self.frame["arm"]), metrics=("mae",), intervals=STUDY_INTERVALS)
+        return "\n".join([*lines, *(f"\n{note}" for note in self.notes), "", to_markdown(words)]) + "\n"
 
 
 def learning_curve(

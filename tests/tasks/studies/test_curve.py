@@ -601,5 +601,5 @@ def test_a_unit_labels_the_results_and_changes_none(crystals, tmp_path, pretend)
     assert [card.hashes for card in given.cards] == [card.hashes for card in without.cards]
     # Runs that were made before have the unit too: a report refuses cards of two units.
     assert {card.unit for card in without.cards} == {None} and {card.unit for card in given.cards} == {"eV"}
-    assert read_study(tmp_path / "out").verdict.unit == "eV"
+    assert read_study(tmp_path / "out", "study").verdict.unit == "eV"
     assert "Mean absolute error (eV)" in (tmp_path / "out" / "summary.md").read_text()
