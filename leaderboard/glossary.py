@@ -78,7 +78,7 @@ VECTORS = {
 """Arms of studies of frozen vectors that learning curves do not have."""
 
 
-def to_markdown(lines: Lines) -> str:
+def glossary_markdown(lines: Lines) -> str:
     """The terms as a list in Markdown.
 
     Args:

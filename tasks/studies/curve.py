@@ -16,7 +16,7 @@ from matgl_infomax.data.inputs import split_targets, whole_crystals
 from matgl_infomax.data.read import Crystals, read_crystals
 from matgl_infomax.errors import DivergedError, InputError
 from matgl_infomax.io import atomic_write, csv_text
-from matgl_infomax.leaderboard.glossary import STUDY_INTERVALS, glossary, to_markdown
+from matgl_infomax.leaderboard.glossary import STUDY_INTERVALS, glossary, glossary_markdown
 from matgl_infomax.leaderboard.kept import KEPT, kept_table
 from matgl_infomax.leaderboard.resampled import FoldPairing, best_to_use
 from matgl_infomax.leaderboard.verdict import (
@@ -162,7 +162,7 @@ class CurveResult(SelfDescribing):
         """Table and verdict as one page of Markdown."""
         lines = [f"# Does pretraining help? {self.verdict.target}", "", self.to_markdown(), "", *findings(self.verdict)]
         words = glossary(dict.fromkeys(self.frame["arm"]), metrics=("mae",), intervals=STUDY_INTERVALS)
-        return "\n".join([*lines, *(f"\n{note}" for note in self.notes), "", to_markdown(words)]) + "\n"
+        return "\n".join([*lines, *(f"\n{note}" for note in self.notes), "", glossary_markdown(words)]) + "\n"
 
 
 def learning_curve(
