@@ -212,7 +212,7 @@ def save(figure: Figure, path: Path) -> None:
     if endings[0] not in FORMATS:
         raise InputError(f"A picture ends with .png, .svg or .pdf. Received: {path.name}.")
     for text in figure.findobj(Text):
-        text.set_parse_math(False)  # type: ignore[attr-defined]  # a name with two dollars in it is no formula
+        text.set_parse_math(False)  # a name with two dollars in it is no formula
     for ending in endings:
         # No date and no chance in it: the same picture, the same file. In an SVG text stays text, which is small too.
         undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(ending)
