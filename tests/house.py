@@ -70,7 +70,7 @@ SAME_NAME = {
 
 REASONS: dict[str, str] = {
     "source files": "106 after the moves; reading rightly 4, old addresses 2, kept tables, console, python -m, inputs "
-    "in memory, named studies, few labels 3 (intervals, folds, final model)",
+    "in memory, named studies, few labels 3 (intervals, folds, final model), glossary",
     "import arrows": "these files brought 21; results are checked in one place; one kind of bar for eleven files 14; "
     "the four of few labels 31",
 }

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Sequence
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from matgl_infomax.errors import InputError
+from matgl_infomax.io import atomic_write
 from matgl_infomax.leaderboard.report.read import METHODS, MapNumbers, StudyNumbers
 from matgl_infomax.leaderboard.report.table import shown
-from matgl_infomax.leaderboard.verdict import summarise
+from matgl_infomax.leaderboard.verdict import Verdict, against_scratch, summarise
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +31,9 @@ MOST_DOTS = 1500
 """More points than these are counted in squares; in a map, so many are drawn."""
 SQUARES = 56
 """Squares along each axis of a figure of counts."""
+
+ROW_NAME = 2.4
+"""Most inches that the name of a row may take; longer ones are broken."""
 
 _LONGEST = 20
 
@@ -41,26 +48,41 @@ def curve_picture(study: StudyNumbers, key: str) -> Picture:
     v, curve = study.verdict, study.pooled
     arms = list(dict.fromkeys(curve["arm"]))
     names = arm_colours(arms)
-    with drawing(5.4, 3.9) as figure:
+    counts = sorted(set(curve["labels_asked"]))
+    single = len(counts) == 1
+    error = f"mean absolute error{f' ({v.unit})' if v.unit else ''}"
+    with drawing(7.2, 1.3 + 0.34 * len(arms) if single else 3.9) as figure:
         axes = figure.add_subplot()
-        for arm, marker in zip(arms, MARKERS * len(arms), strict=False):
-            _one_arm(axes, curve[curve["arm"] == arm], arm, colour(names[arm]), marker)
-        _log_axes(axes, curve)
-        axes.set_ylabel(f"mean absolute error{f' ({v.unit})' if v.unit else ''}")
+        if single:
+            draw_arms(axes, curve, v, {arm: colour(names[arm]) for arm in arms})
+            axes.set_xlabel(wrapped(error, 4.2, 9.5))
+        else:
+            for arm, marker in zip(arms, MARKERS * len(arms), strict=False):
+                _one_arm(axes, curve[curve["arm"] == arm], arm, colour(names[arm]), marker)
+            log_axes(axes, curve["labels_asked"])
+            axes.set_ylabel(wrapped(error, 2.8, 9.5))
         figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
         svg = to_svg(figure, key)
     ends = summarise(curve)
     last = ends[ends["labels"] == ends["labels"].max()]
     said = ", ".join(f"{arm} {shown(mean, 3)}" for arm, mean in zip(last["arm"], last["mean"], strict=True))
     unit = f" {v.unit}" if v.unit else ""
+    spans = f"at {counts[0]}" if single else f"from {counts[0]} to {counts[-1]}"
     alt = (
-        f"Learning curves of {v.target} for {len(arms)} arms from {ends['labels'].min()} to {ends['labels'].max()} "
-        f"labels. Mean absolute error at {ends['labels'].max()} labels: {said}{unit}."
+        f"{'Errors' if single else 'Learning curves'} of {v.target} for {len(arms)} arms {spans} labels. "
+        f"Mean absolute error at {ends['labels'].max()} labels: {said}{unit}."
     )
-    caption = (
-        f"{study.name}: error of {v.target} on {v.test_crystals:,} test crystals against unmasked labels. Lines join "
-        f"the means over {v.seeds} seeds, bands span the standard deviation, small dots are single runs."
-    )
+    error = f"{study.name}: error of {v.target} on {v.test_crystals:,} test crystals"
+    if single:
+        caption = (
+            f"{error} at {counts[0]} labels. Dots are means over {v.seeds} seeds, small strokes single runs. Bars are "
+            f"95 % intervals of the comparison with {v.baseline} (dashed): an arm whose bar does not reach it differs."
+        )
+    else:
+        caption = (
+            f"{error} against unmasked labels. Lines join the means over {v.seeds} seeds, bands span the standard "
+            "deviation, small dots are single runs."
+        )
     return Picture(svg, alt, caption)
 
 
@@ -79,24 +101,125 @@ def shortened(name: str) -> str:
     return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
 
 
-def _log_axes(axes: Axes, curve: pd.DataFrame) -> None:
-    """Logarithmic axes with plain numbers."""
+def log_axes(axes: Axes, counts: Iterable[int]) -> None:
+    """Logarithmic axes with plain numbers.
+
+    Args:
+        axes: where.
+        counts: numbers of labels that are marked.
+    """
     from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
     axes.set_xscale("log")
     axes.set_yscale("log")
-    counts = sorted(set(curve["labels_asked"]))
-    if len(counts) == 1:
-        axes.set_xlim(counts[0] / 1.6, counts[0] * 1.6)
-    axes.xaxis.set_major_locator(FixedLocator(counts))
+    axes.xaxis.set_major_locator(FixedLocator(sorted(set(counts))))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,g}"))
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 5, 6, 7, 8)))
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 5, 6, 8)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:.4g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("unmasked labels")
-    axes.grid(True, which="major", linewidth=0.7)
+    axes.grid(True, which="major", linewidth=0.7, alpha=0.6)
     axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def draw_arms(axes: Axes, curve: pd.DataFrame, verdict: Verdict, colours: Mapping[str, str]) -> None:
+    """One line per arm with its error at one number of labels: the mean, single runs, and the verdict's interval.
+
+    The bar is the 95 % interval of the arm's error over the baseline's, times the baseline's error: it lies to one side
+    of the dashed line exactly where the verdict says better or worse. An arm that was not compared has no bar.
+
+    Args:
+        axes: where.
+        curve: the columns of ``curve.csv``, at one number of labels.
+        verdict: that of the study.
+        colours: colour of each arm, in the order of the lines.
+    """
+    found = {arm: pair for (arm, n), pair in against_scratch(verdict).items() if n == curve["labels_asked"].max()}
+    means = curve.groupby("arm")["mae"].mean()
+    for row, (arm, drawn) in enumerate(colours.items()):
+        runs = curve.loc[curve["arm"] == arm, "mae"]
+        if arm == verdict.baseline:
+            axes.axvline(means[arm], color=drawn, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+        if (pair := found.get(arm)) is not None:
+            ends = [pair.against_mae * pair.ratio_low, pair.against_mae * pair.ratio_high]
+            axes.plot(ends, [row, row], color=drawn, linewidth=5, alpha=0.35, solid_capstyle="butt")
+        axes.plot(runs, np.full(len(runs), row), "|", color=drawn, markersize=9, alpha=0.8)
+        axes.plot([means[arm]], [row], "o", color=drawn, markersize=7)
+    neutral: dict[str, Any] = {"color": colours.get(verdict.baseline, "0.5"), "alpha": 0.8}
+    axes.plot([], [], "|", markersize=9, label="single runs", **neutral)
+    if found:
+        said = f"95 % interval, against {shortened(verdict.baseline)}"
+        axes.plot([], [], linewidth=5, label=said, **{**neutral, "alpha": 0.35})
+    axes.set_yticks(range(len(colours)), [wrapped(arm, ROW_NAME, 10) for arm in colours])
+    axes.set_ylim(len(colours) - 0.5, -0.5)
+    axes.tick_params(axis="y", length=0)
+    axes.margins(x=0.08)
+    axes.grid(True, axis="x", linewidth=0.7, alpha=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+
+
+def wrapped(text: str, inches: float, points: float) -> str:
+    """A text broken into lines that fit, so that no picture cuts it.
+
+    Args:
+        text: any text.
+        inches: room along a line.
+        points: size of the letters; on average they are 0.6 times as wide.
+    """
+    most = max(8, int(72 * inches / (0.6 * points)))
+    return "\n".join(_Lines(width=most).wrap(text))
+
+
+class _Lines(textwrap.TextWrapper):
+    """It breaks at spaces, and in names behind signs that join words."""
+
+    wordsep_re = re.compile(r"(\s+|(?<=[_/.-])(?=\w))")
+
+
+def legend_columns(names: Sequence[str], inches: float, points: float) -> int:
+    """Columns of a legend that fit beside one another, at most three.
+
+    Args:
+        names: its entries.
+        inches: width of the figure.
+        points: size of the letters.
+    """
+    longest = max(map(len, names), default=0)
+    return max(1, min(3, int(72 * inches / (0.6 * points * longest + 4 * points))))
+
+
+FORMATS = ("png", "svg", "pdf")
+"""Formats of pictures, by the ending of the file."""
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure in the format of the file's ending; without an ending, beside one another as PNG and SVG.
+
+    Args:
+        figure: what was drawn.
+        path: the file.
+
+    Raises:
+        InputError: If the ending is none of ``FORMATS``, or a file cannot be written.
+    """
+    import matplotlib as mpl
+    from matplotlib.text import Text
+
+    endings = [path.suffix[1:].lower()] if path.suffix else ["png", "svg"]
+    if endings[0] not in FORMATS:
+        raise InputError(f"A picture ends with .png, .svg or .pdf. Received: {path.name}.")
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # a name with two dollars in it is no formula
+    for ending in endings:
+        # No date and no chance in it: the same picture, the same file. In an SVG text stays text, which is small too.
+        undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(ending)
+        buffer = io.BytesIO()
+        with mpl.rc_context({"svg.hashsalt": "matgl-infomax", "svg.fonttype": "none"}):
+            figure.savefig(buffer, format=ending, metadata=undated)
+        atomic_write(path.with_suffix(f".{ending}"), buffer.getvalue())
 
 
 def parity_picture(
@@ -130,7 +253,7 @@ def parity_picture(
         axes.set_ylim(low, high)
         axes.set_aspect("equal")
         axes.locator_params(nbins=5)
-        axes.set_xlabel(f"true {shortened(target)}{f' ({unit})' if unit else ''}")
+        axes.set_xlabel(wrapped(f"true {shortened(target)}{f' ({unit})' if unit else ''}", 2.7, 9.5))
         axes.set_ylabel("predicted")
         svg = to_svg(figure, key)
     mae, bias = float(np.abs(error).mean()), float(error.mean())

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from matgl_infomax.errors import InputError
 from matgl_infomax.io import atomic_write
 from matgl_infomax.leaderboard.comparison import LeaderboardComparison, PairedDifference, RunStanding, TaskComparison
+from matgl_infomax.leaderboard.glossary import COMPARISON_INTERVALS, STUDY_INTERVALS, glossary
 from matgl_infomax.leaderboard.report.figures import Picture, arm_colours, curve_picture, map_pictures, parity_picture
 from matgl_infomax.leaderboard.report.read import (
     BenchmarkNumbers,
@@ -59,10 +60,6 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 
-PARITY_ARMS = 2
-"""Arms of a study whose predictions are drawn: the pretrained one and the baseline."""
-
-
 @dataclass(frozen=True)
 class KeyFinding:
     """An answer in a word, a sentence, and what it rests on."""
@@ -91,11 +88,13 @@ class Section:
     """By what the answers were found."""
     folded: tuple[tuple[str, tuple[Table, ...]], ...] = ()
     """Tables that open on demand, by the line that opens them."""
+    terms: tuple[tuple[str, str], ...] = ()
+    """Words of the page with their meaning."""
 
     @property
     def filled(self) -> bool:
         """Whether there is anything to show."""
-        return bool(self.answers or self.pictures or self.tables or self.folded)
+        return bool(self.answers or self.pictures or self.tables or self.folded or self.terms)
 
 
 def sections(report: Report, *, pictures: bool = True) -> list[Section]:
@@ -111,7 +110,11 @@ def sections(report: Report, *, pictures: bool = True) -> list[Section]:
     parts += [_differences(report), _ties(report), _strata(report)]
     if pictures:
         parts.append(_map(report))
-    return [part for part in [*parts, _overlap(report), _cost_section(report), _cards(report)] if part.filled]
+    return [
+        part
+        for part in [*parts, _overlap(report), _cost_section(report), _glossary(report), _cards(report)]
+        if part.filled
+    ]
 
 
 def missing(report: Report) -> list[str]:
@@ -216,7 +219,8 @@ def _parity(report: Report) -> Section:
         v, table = study.verdict, study.predictions
         most = int(table["labels"].max())
         colours = arm_colours(list(dict.fromkeys(study.curve["arm"])))
-        for arm in [name for name in dict.fromkeys([v.baseline, v.arm]) if name in colours][:PARITY_ARMS]:
+        # The two that the verdict is about come first.
+        for arm in [name for name in dict.fromkeys([v.baseline, v.arm, *colours]) if name in colours]:
             part = table[(table["arm"] == arm) & (table["labels"] == most)]
             what = f"{study.name}, {arm} at {most} labels, {part['seed'].nunique()} seeds"
             found.append((part, what, v.target, v.unit, colours[arm]))
@@ -293,6 +297,20 @@ def _overlap(report: Report) -> Section:
 def _cost_section(report: Report) -> Section:
     """Times and memory."""
     return Section("cost", "Cost", tables=(cost_table(report.cards),) if report.cards else ())
+
+
+def _glossary(report: Report) -> Section:
+    """What the words of this page mean."""
+    cards = [card for _, cards in report.cards for card in cards]
+    arms = dict.fromkeys(card.arm for card in cards)
+    metrics = dict.fromkeys(name for card in cards for name in type(card.metrics).model_fields)
+    told: list[str] = []
+    told += STUDY_INTERVALS if report.studies else ()
+    told += COMPARISON_INTERVALS if _tasks(report) else ()
+    told += ("± sd",) if report.benchmarks else ()
+    told += ("ratio", "95 % interval", "a guess") if report.overlaps else ()
+    terms = glossary(arms, metrics=list(metrics), intervals=told)
+    return Section("glossary", "Glossary", terms=tuple(terms))
 
 
 def _cards(report: Report) -> Section:

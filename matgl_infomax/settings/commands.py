@@ -107,6 +107,12 @@ class CurveSettings(Settings):
         json_schema_extra={"decides": False, "common": True},
         description="Folds of own data of which each is tested once, so that every crystal is tested; 1 tests the part of --fold alone. 5 below 500 labels and 1 from there on when left out; always 1 with --task.",
     )
+    unit: str | None = Field(
+        default=None,
+        min_length=1,
+        json_schema_extra={"decides": False, "common": True},
+        description="Unit of the measured values, such as eV/atom, for tables and figures; nothing is converted. That of the task with --task.",
+    )
     group: str | None = Field(
         default=None,
         json_schema_extra={"decides": False},

@@ -175,20 +175,24 @@ def find_task(name: str) -> tuple[str, Card]:
     return card.name, card
 
 
-def name_and_unit(task: str | None, target: str) -> tuple[str, str | None]:
-    """Name of a regression task, and the unit of a column; without a task the data are one's own and have no unit.
+def name_and_unit(task: str | None, target: str, unit: str | None = None) -> tuple[str, str | None]:
+    """Name of a regression task, and the unit of a column; without a task the data are one's own.
 
     Args:
         task: with or without 'matbench_', or none.
         target: column that is learnt; of another column than the task's the unit is not known.
+        unit: as the user gives it.
 
     Raises:
-        InputError: For an unknown name, or a classification task.
+        InputError: For an unknown name, a classification task, or another unit than that of the task.
     """
     if task is None:
-        return OWN_DATA, None
+        return OWN_DATA, unit
     name, card = find_task(task)
-    return name, card.unit if card.target == target else None
+    known = card.unit if card.target == target else None
+    if known and unit and unit != known:
+        raise InputError(f"The official values of {name} are in {known}. Received: --unit {unit}. Leave it out.")
+    return name, known or unit
 
 
 def official_fold(n_rows: int, fold: int) -> Split:

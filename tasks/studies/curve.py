@@ -16,6 +16,7 @@ from matgl_infomax.data.inputs import split_targets, whole_crystals
 from matgl_infomax.data.read import Crystals, read_crystals
 from matgl_infomax.errors import DivergedError, InputError
 from matgl_infomax.io import atomic_write, csv_text
+from matgl_infomax.leaderboard.glossary import STUDY_INTERVALS, glossary, glossary_markdown
 from matgl_infomax.leaderboard.kept import KEPT, kept_table
 from matgl_infomax.leaderboard.resampled import FoldPairing, best_to_use
 from matgl_infomax.leaderboard.verdict import (
@@ -124,10 +125,10 @@ class CurveResult(SelfDescribing):
         return markdown_table(self.pooled, ratios, f"{v.arm} / {v.baseline} (95 %)", v.unit)
 
     def plot(self, path: Path | str) -> None:
-        """Draw the learning curves and write them as PNG.
+        """Draw the learning curves and write them.
 
         Args:
-            path: file to write.
+            path: file to write, by its ending .png, .svg or .pdf; without an ending as PNG and SVG.
 
         Raises:
             InputError: If the file cannot be written.
@@ -136,14 +137,13 @@ class CurveResult(SelfDescribing):
 
         truth = self.predictions.drop_duplicates("id")["target"].to_numpy()
         guess = float(np.abs(truth - np.median(truth)).mean())
-        v = self.verdict
-        plot_curve(self.pooled, Path(path), target=v.target, unit=v.unit, guess=guess, title=self.title)
+        plot_curve(self.pooled, Path(path), verdict=self.verdict, guess=guess, title=self.title)
 
     def plot_ratios(self, path: Path | str) -> None:
-        """Draw every arm's error beside that from scratch, with intervals, and write it as PNG.
+        """Draw every arm's error beside that from scratch, with intervals, and write it.
 
         Args:
-            path: file to write.
+            path: file to write, as for ``plot``.
 
         Raises:
             ValueError: If no arm was compared with scratch.
@@ -160,9 +160,9 @@ class CurveResult(SelfDescribing):
 
     def summary(self) -> str:
         """Table and verdict as one page of Markdown."""
-        v = self.verdict
-        lines = [f"# Does pretraining help? {v.target}", "", self.to_markdown(), "", *findings(v)]
-        return "\n".join([*lines, *(f"\n{note}" for note in self.notes)]) + "\n"
+        lines = [f"# Does pretraining help? {self.verdict.target}", "", self.to_markdown(), "", *findings(self.verdict)]
+        words = glossary(dict.fromkeys(self.frame["arm"]), metrics=("mae",), intervals=STUDY_INTERVALS)
+        return "\n".join([*lines, *(f"\n{note}" for note in self.notes), "", glossary_markdown(words)]) + "\n"
 
 
 def learning_curve(
@@ -246,7 +246,7 @@ def collect_curve(study: CurveStudy) -> CurveResult:
     """
     import pandas as pd
 
-    cards, predictions = study.collect_cards(), pd.concat(study.tables(), ignore_index=True)
+    cards, predictions = study.collect_cards(unit=study.unit), pd.concat(study.tables(), ignore_index=True)
     if PRETRAINING in predictions:
         predictions = predictions.fillna({PRETRAINING: 0}).astype({PRETRAINING: "int64"})
     frame = curve_frame(card.model_dump() for card in cards)
@@ -282,9 +282,9 @@ def _write(result: CurveResult, config: CurveConfig) -> None:
         atomic_write(out / KEPT, content)
     write_table(out / "predictions.parquet", result.predictions)
     atomic_write(out / "curve.csv", csv_text(result.frame))
-    result.plot(out / "curve.png")
+    result.plot(out / "curve")
     if has_several(result.verdict):
-        result.plot_ratios(out / "ratios.png")
+        result.plot_ratios(out / "ratios")
     atomic_write(out / "summary.md", result.summary())
     atomic_write(out / "verdict.json", result.verdict.model_dump_json(indent=1) + "\n")
 
@@ -493,7 +493,7 @@ def plan_curve(crystals: Crystals, target: str, config: CurveConfig) -> CurveStu
     plan = parts_and_masks(crystals, values, config)
     check_starts(arms, config, config.data_dir)
     own = own_starts(arms, config.model)
-    task, unit = name_and_unit(config.task, target)
+    task, unit = name_and_unit(config.task, target, config.unit)
     return CurveStudy(
         plan.config, target, task, unit, crystals.ids, values, plan.parts, plan.masks, data_hash(crystals, values),
         not_tested=plan.not_tested, starts=own, resampling=plan.resampling,

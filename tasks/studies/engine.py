@@ -159,9 +159,13 @@ class CardGrid(Grid[Run]):
         card["cost"] = {**card["cost"], "peak_memory_mb": peak_memory_mb()}
         write_card(files.card, new_card(**card))
 
-    def collect_cards(self) -> tuple[RunCard, ...]:
-        """The cards of all runs of a finished study, in the order of the runs; they are also written into one file."""
-        cards = tuple(read_card(self.files(run).card) for run in self.runs)
+    def collect_cards(self, **labels: Any) -> tuple[RunCard, ...]:
+        """The cards of all runs of a finished study, in the order of the runs; they are also written into one file.
+
+        Args:
+            labels: fields that decide nothing, such as the unit; they hold for all cards, also those of earlier runs.
+        """
+        cards = tuple(read_card(self.files(run).card).model_copy(update=labels) for run in self.runs)
         write_cards(self.config.out / CARDS, cards)
         return cards
 

@@ -232,7 +232,7 @@ def overlap_report(settings: OverlapConfig, *, progress: bool = True) -> Overlap
     }
     report = make_report(task, crystals.ids, overlap, scored, name)
     _write(settings.out, report, facts)
-    plot_overlap(report.folds, report.scores, settings.out / "overlap.png", task=task, corpus=name)
+    plot_overlap(report.folds, report.scores, settings.out / "overlap", task=task, corpus=name)
     return report
 
 

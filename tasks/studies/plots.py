@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import warnings
 from collections.abc import Sequence
 from functools import cache
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.elements import elemental_properties
 from matgl_infomax.errors import InputError
-from matgl_infomax.io import atomic_write
+from matgl_infomax.leaderboard.report.figures import ROW_NAME, draw_arms, legend_columns, log_axes, save, wrapped
 from matgl_infomax.leaderboard.verdict import Paired, Verdict, against_scratch
 from matgl_infomax.settings.base import seed_of_32_bits
 from matgl_infomax.tasks.matbench.task import Task
@@ -137,7 +136,7 @@ def plot_map(points: pd.DataFrame, method: str, path: Path, *, target: str, unit
     Args:
         points: columns arm, target, crystal_system, element and, of the method, ``..._1`` and ``..._2``.
         method: ``pca``, ``tsne`` or ``umap``.
-        path: file to write.
+        path: file to write, as ``save`` takes it.
         target: what the first column of pictures shows.
         unit: its unit, where known.
         title: heading.
@@ -159,25 +158,31 @@ def plot_map(points: pd.DataFrame, method: str, path: Path, *, target: str, unit
         # Equally frequent elements in alphabetical order: the same colours at every repetition.
         frequent = sorted(common.index, key=lambda name: (-common[name], name))[:_SHOWN_ELEMENTS]
         _by_name(row[2], place, part["element"].to_numpy(), frequent)
-        row[0].set_ylabel(f"{arm}\n{TITLES[method]} 2", fontsize=9)
+        row[0].set_ylabel(f"{wrapped(arm, 3.0, 9)}\n{TITLES[method]} 2", fontsize=9)
     for axes, heading in zip(grid[0], ("target", "crystal system", "most electronegative element"), strict=True):
         axes.set_title(heading, fontsize=10)
     for axes in grid[-1]:
         axes.set_xlabel(f"{TITLES[method]} 1", fontsize=9)
-    figure.suptitle(title, fontsize=11)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    atomic_write(path, buffer.getvalue())
+    figure.suptitle(wrapped(title, figure.get_figwidth(), 11), fontsize=11)
+    save(figure, path)
 
 
 def _by_number(axes: Axes, place: NDArray[np.float64], values: NDArray[np.float64], label: str) -> None:
     """Points coloured by a number; the outermost hundredth at each end shares a colour."""
     low, high = np.quantile(values, [0.01, 0.99])
     drawn = axes.scatter(
-        place[:, 0], place[:, 1], c=values, s=_size(len(place)), cmap="viridis", vmin=low, vmax=high, linewidths=0
+        place[:, 0],
+        place[:, 1],
+        c=values,
+        s=_size(len(place)),
+        cmap="viridis",
+        vmin=low,
+        vmax=high,
+        linewidths=0,
+        rasterized=True,
     )
     bar = axes.figure.colorbar(drawn, ax=axes, extend="both", pad=0.02)
-    bar.set_label(label, fontsize=8)
+    bar.set_label(wrapped(label, 3.0, 8), fontsize=8)
     bar.ax.tick_params(labelsize=7)
     _plain(axes)
 
@@ -187,12 +192,14 @@ def _by_name(axes: Axes, place: NDArray[np.float64], names: NDArray[Any], shown:
     other, size = ~np.isin(names, list(shown)), _size(len(place))
     if other.any():
         label = f"other ({other.sum()})"
-        axes.scatter(place[other, 0], place[other, 1], s=size, color=_GREY, linewidths=0, label=label)
+        axes.scatter(place[other, 0], place[other, 1], s=size, color=_GREY, linewidths=0, rasterized=True, label=label)
     for name, colour in zip(shown, _COLOURS, strict=False):
         here = names == name
         if here.any():
             label = f"{name} ({here.sum()})"
-            axes.scatter(place[here, 0], place[here, 1], s=size, color=colour, linewidths=0, label=label)
+            axes.scatter(
+                place[here, 0], place[here, 1], s=size, color=colour, linewidths=0, rasterized=True, label=label
+            )
     legend = axes.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5),
                 handletextpad=0.1, borderpad=0.2)  # fmt: skip
     for handle in legend.legend_handles:
@@ -252,16 +259,16 @@ MOST_BANDS = 5
 ARM_MARKERS = "osD^vPX*"
 
 
-def plot_curve(curve: pd.DataFrame, path: Path, *, target: str, unit: str | None, guess: float, title: str) -> None:
-    """Draw the learning curves on logarithmic axes and write them as PNG.
+def plot_curve(curve: pd.DataFrame, path: Path, *, verdict: Verdict, guess: float, title: str) -> None:
+    """Draw the learning curves on logarithmic axes, or one line per arm where all have the same number of labels.
 
     Lines join the means over seeds, small dots are single runs; with few arms bands span the sample standard deviation.
+    With one number of labels, bars are the verdict's 95 % intervals (see ``draw_arms``).
 
     Args:
         curve: the columns of ``curve.csv``.
-        path: file to write.
-        target: what was predicted.
-        unit: its unit, where known.
+        path: file to write, as ``save`` takes it.
+        verdict: that of the study: the target, its unit, and the intervals.
         guess: error of always predicting the median of the test labels, drawn for scale.
         title: heading.
 
@@ -270,24 +277,36 @@ def plot_curve(curve: pd.DataFrame, path: Path, *, target: str, unit: str | None
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6.4, 4.6), dpi=150, layout="constrained")
-    axes = figure.add_subplot()
-    arms = list(dict.fromkeys(curve["arm"]))
+    arms, counts = list(dict.fromkeys(curve["arm"])), curve["labels_asked"].nunique()
     own = iter(OTHERS * len(arms))
-    for arm, marker in zip(arms, ARM_MARKERS * len(arms), strict=False):
-        colour = ARM_COLOURS.get(arm) or next(own)
-        _draw_arm(axes, curve[curve["arm"] == arm], arm, colour, marker, band=len(arms) <= MOST_BANDS)
-    if 0 < guess < 4 * float(curve["mae"].max()):
-        axes.axhline(guess, color="0.7", linestyle=":", linewidth=1)
-        axes.annotate("always guessing the median", (1, guess), xycoords=("axes fraction", "data"), ha="right",
-                      va="bottom", fontsize=8, color="0.5")  # fmt: skip
-    _label_axes(axes, curve, target, unit)
-    axes.set_title(title, fontsize=10)
+    colours = {arm: ARM_COLOURS.get(arm) or next(own) for arm in arms}
+    unit = f" ({verdict.unit})" if verdict.unit else ""
+    error = f"mean absolute error of {verdict.target}{unit}"
+    rows = sum(1 + wrapped(arm, ROW_NAME, 10).count("\n") for arm in arms)
+    size = (7.2, 1.9 + 0.36 * rows) if counts == 1 else (7.2, 4.6)
+    figure = Figure(figsize=size, dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    figure.suptitle(wrapped(title, 7.2, 10), fontsize=10)
+    near = 0 < guess < 4 * float(curve["mae"].max())
+    if counts == 1:
+        draw_arms(axes, curve, verdict, colours)
+        axes.set_xlabel(wrapped(error, 4.2, 10))
+        if near:
+            axes.axvline(guess, color="0.7", linestyle=":", linewidth=1, label="always guessing the median")
+    else:
+        for arm, marker in zip(arms, ARM_MARKERS * len(arms), strict=False):
+            _draw_arm(axes, curve[curve["arm"] == arm], arm, colours[arm], marker, band=len(arms) <= MOST_BANDS)
+        if near:
+            axes.axhline(guess, color="0.7", linestyle=":", linewidth=1)
+            axes.annotate("always guessing the median", (1, guess), xycoords=("axes fraction", "data"), ha="right",
+                          va="bottom", fontsize=8, color="0.5")  # fmt: skip
+        log_axes(axes, curve["labels_asked"])
+        axes.set_ylabel(wrapped(error, 3.2, 10))
     # Below the axes: inside, some arm always runs through it.
-    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    atomic_write(path, buffer.getvalue())
+    figure.legend(
+        loc="outside lower center", ncols=3 if counts == 1 else legend_columns(arms, 7.2, 9), frameon=False, fontsize=9
+    )
+    save(figure, path)
 
 
 def _draw_arm(axes: Axes, runs: pd.DataFrame, arm: str, colour: str, marker: str, *, band: bool) -> None:
@@ -297,28 +316,8 @@ def _draw_arm(axes: Axes, runs: pd.DataFrame, arm: str, colour: str, marker: str
     low = (mean - sd).clip(lower=grouped.min() * 0.5)  # a logarithmic axis has no place for zero
     if band:
         axes.fill_between(mean.index, low, mean + sd, color=colour, alpha=0.15, linewidth=0)
-    axes.plot(mean.index, mean, color=colour, marker=marker, markersize=5, linewidth=1.6, label=arm)
+    axes.plot(mean.index, mean, color=colour, marker=marker, markersize=5, linewidth=1.6, label=wrapped(arm, 5.0, 9))
     axes.plot(runs["labels_asked"], runs["mae"], ".", color=colour, alpha=0.35, markersize=4)
-
-
-def _label_axes(axes: Axes, curve: pd.DataFrame, target: str, unit: str | None) -> None:
-    """Logarithmic axes with plain numbers."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
-
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    counts = sorted(set(curve["labels_asked"]))
-    axes.xaxis.set_major_locator(FixedLocator(counts))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 5, 6, 8)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:.4g}"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel("unmasked labels")
-    axes.set_ylabel(f"mean absolute error of {target}" + (f" ({unit})" if unit else ""))
-    axes.grid(True, which="major", linewidth=0.4, alpha=0.5)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
 
 
 # The picture for many arms: each one's error beside scratch, with its interval, a panel per number of labels.
@@ -330,11 +329,11 @@ SAID = {"better": "better than {} (95 %)", "worse": "worse than {} (95 %)", "ope
 
 
 def plot_ratios(verdict: Verdict, path: Path, *, title: str) -> None:
-    """Draw the error ratio of every arm against scratch with its 95 % interval and write it as PNG.
+    """Draw the error ratio of every arm against scratch with its 95 % interval and write it.
 
     Args:
         verdict: that of a study with at least one arm beside scratch.
-        path: file to write.
+        path: file to write, as ``save`` takes it.
         title: heading.
 
     Raises:
@@ -349,16 +348,18 @@ def plot_ratios(verdict: Verdict, path: Path, *, title: str) -> None:
         raise ValueError("the verdict compares no arm with scratch, so there are no ratios to draw")
     arms = list(dict.fromkeys(arm for arm, _ in found))
     counts = sorted({labels for _, labels in found})
-    size = (1.6 + 2.4 * len(counts), 1.5 + 0.3 * len(arms))
+    names = [wrapped(arm, ROW_NAME, 10) for arm in arms]
+    # The names stand beside the panels and take no room from them; a lone panel has room for the legend below it.
+    size = (max(6.4, ROW_NAME + 2.4 * len(counts)), 1.5 + 0.3 * sum(1 + name.count("\n") for name in names))
     figure = Figure(figsize=size, dpi=150, layout="constrained")
     panels = figure.subplots(1, len(counts), sharey=True, squeeze=False)[0]
     for axes, labels in zip(panels, counts, strict=True):
         _draw_ratios(axes, [found.get((arm, labels)) for arm in arms])
         axes.set_title(f"{labels} labels", fontsize=9)
-        axes.set_xlabel(f"error / {verdict.baseline}", fontsize=9)
-    panels[0].set_yticks(range(len(arms)), arms)
+        axes.set_xlabel(wrapped(f"error / {verdict.baseline}", 2.2, 9), fontsize=9)
+    panels[0].set_yticks(range(len(arms)), names)
     panels[0].invert_yaxis()
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(wrapped(title, figure.get_figwidth(), 10), fontsize=10)
     handles = [
         Line2D(
             [], [], color=FINDING_COLOURS[name], marker=FINDING_MARKERS[name], label=SAID[name].format(verdict.baseline)
@@ -367,9 +368,7 @@ def plot_ratios(verdict: Verdict, path: Path, *, title: str) -> None:
         if any(pair.finding == name for pair in found.values())
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    atomic_write(path, buffer.getvalue())
+    save(figure, path)
 
 
 def _draw_ratios(axes: Axes, pairs: list[Paired | None]) -> None:
@@ -415,14 +414,14 @@ ABOVE = 2.0
 
 
 def plot_heads(fits: pd.DataFrame, path: Path, *, target: str, unit: str | None, guess: float, title: str) -> None:
-    """Draw the mean error over draws on logarithmic axes and write it as PNG.
+    """Draw the mean error over draws on logarithmic axes and write it.
 
     Bars span the sample standard deviation over draws. The grey band goes from the best to the worst of the untrained
     encoders, the grey line is their mean.
 
     Args:
         fits: the columns of ``fits.csv``, of one scaling.
-        path: file to write.
+        path: file to write, as ``save`` takes it.
         target: what was predicted.
         unit: its unit, where known.
         guess: error of always predicting the median of the test labels, drawn for scale.
@@ -434,7 +433,7 @@ def plot_heads(fits: pd.DataFrame, path: Path, *, target: str, unit: str | None,
     from matplotlib.figure import Figure
 
     heads = list(dict.fromkeys(fits["head"]))
-    figure = Figure(figsize=(3.1 * len(heads) + 0.9, 4.3), dpi=150, layout="constrained")
+    figure = Figure(figsize=(max(6.4, 3.1 * len(heads) + 0.9), 4.3), dpi=150, layout="constrained")
     panels = figure.subplots(1, len(heads), sharey=True, squeeze=False)[0]
     top = ABOVE * guess if guess > 0 else float(fits["mae"].max()) * 1.1
     for axes, head in zip(panels, heads, strict=True):
@@ -444,15 +443,13 @@ def plot_heads(fits: pd.DataFrame, path: Path, *, target: str, unit: str | None,
         _label(axes, part, DESCRIPTOR_NAMES.get(head, head), guess, top)
     means = fits.groupby(["arm", "head", "labels"])["mae"].mean()
     panels[0].set_ylim(0.85 * float(fits["mae"].min()), min(top, 1.15 * float(means.max())))
-    panels[0].set_ylabel(f"mean absolute error of {target}" + (f" ({unit})" if unit else ""))
+    panels[0].set_ylabel(wrapped(f"mean absolute error of {target}{f' ({unit})' if unit else ''}", 3.0, 10))
     panels[0].annotate("guessing the median", (0.02, guess), xycoords=("axes fraction", "data"), va="bottom",
                        fontsize=7, color="0.45")  # fmt: skip
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(wrapped(title, figure.get_figwidth(), 10), fontsize=10)
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=5, frameon=False, fontsize=8)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    atomic_write(path, buffer.getvalue())
+    save(figure, path)
 
 
 def _draw_heads(axes: Axes, part: pd.DataFrame, group: str) -> None:
@@ -474,24 +471,11 @@ def _draw_heads(axes: Axes, part: pd.DataFrame, group: str) -> None:
 
 def _label(axes: Axes, part: pd.DataFrame, head: str, guess: float, top: float) -> None:
     """Logarithmic axes with plain numbers, and a word on what lies above."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
-
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.xaxis.set_major_locator(FixedLocator(sorted(set(part["labels"]))))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 5, 6, 8)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:.4g}"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    log_axes(axes, part["labels"])
     axes.axhline(guess, color="0.6", linestyle=":", linewidth=1)
     means = part.groupby(["group", "labels"])["mae"].mean()
     beyond = int((means > top).sum())
     axes.set_title(head + (f" ({beyond} of {len(means)} above the frame)" if beyond else ""), fontsize=9)
-    axes.set_xlabel("unmasked labels")
-    axes.grid(True, which="major", linewidth=0.4, alpha=0.5)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
 
 
 # The picture of a study with probes: one row per target, what each kind of vectors scores.
@@ -503,13 +487,13 @@ PROBE_NAMES = {"linear": "linear", "knn": "5 nearest"}
 
 
 def plot_probes(scores: pd.DataFrame, path: Path, *, title: str) -> None:
-    """Draw the scores of all arms, sites on the left and crystals on the right, and write them as PNG.
+    """Draw the scores of all arms, sites on the left and crystals on the right, and write them.
 
     The grey bar goes from the lowest to the highest of the untrained encoders, the short line is chance.
 
     Args:
         scores: the columns of ``scores.csv``.
-        path: file to write.
+        path: file to write, as ``save`` takes it.
         title: heading.
 
     Raises:
@@ -524,12 +508,10 @@ def plot_probes(scores: pd.DataFrame, path: Path, *, title: str) -> None:
     for axes, level in zip(panels, levels, strict=True):
         _draw_probes(axes, scores[scores["level"] == level])
         axes.set_title(f"{level} vectors", fontsize=9)
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(wrapped(title, figure.get_figwidth(), 10), fontsize=10)
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    atomic_write(path, buffer.getvalue())
+    save(figure, path)
 
 
 def _draw_probes(axes: Axes, part: pd.DataFrame) -> None:
@@ -574,12 +556,12 @@ BENCHMARK_COLOURS = ["#4d4d4d", "#d1495b", "#00798c", "#edae49", "#5f4bb6", "#66
 
 
 def plot_overlap(folds: pd.DataFrame, scores: pd.DataFrame, path: Path, *, task: Task, corpus: str) -> None:
-    """Draw the shares of each test fold and, with benchmarks, their errors by kind of crystal, and write a PNG.
+    """Draw the shares of each test fold and, with benchmarks, their errors by kind of crystal, and write them.
 
     Args:
         folds: table of the folds.
         scores: table of the scores; may be empty.
-        path: file to write.
+        path: file to write, as ``save`` takes it.
         task: the task.
         corpus: name of the corpus.
 
@@ -592,16 +574,14 @@ def plot_overlap(folds: pd.DataFrame, scores: pd.DataFrame, path: Path, *, task:
     figure = Figure(figsize=(10.4 if both else 5.6, 4.4), dpi=150, layout="constrained")
     panels = figure.subplots(1, 2 if both else 1, squeeze=False)[0]
     _draw_shares(panels[0], folds)
-    panels[0].set_title(f"{task.card.name}: what {corpus} holds of it", fontsize=10)
+    panels[0].set_title(wrapped(f"{task.card.name}: what {corpus} holds of it", 4.0, 10), fontsize=10)
     if both:
         _draw_errors(panels[1], scores)
         regression = task.card.kind == "regression"
         unit = f" ({task.card.unit})" if task.card.unit else ""
         panels[1].set_ylabel(f"mean absolute error{unit}" if regression else "share of wrong classes")
         panels[1].set_title("error by kind of test crystal", fontsize=10)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    atomic_write(path, buffer.getvalue())
+    save(figure, path)
 
 
 def _draw_shares(axes: Axes, folds: pd.DataFrame) -> None:

@@ -345,7 +345,7 @@ def _write(result: ProbeResult) -> None:
     card = {**result.facts, "left_out": list(result.left_out), **lines}
     atomic_write(out / "probe.json", json.dumps(card, indent=1) + "\n")
     title = f"What the vectors of {result.facts['crystals']} crystals know, {FOLDS}-fold cross-validation"
-    plot_probes(result.scores, out / "probes.png", title=title)
+    plot_probes(result.scores, out / "probes", title=title)
     atomic_write(out / "summary.md", result.summary())
 
 

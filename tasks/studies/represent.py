@@ -213,7 +213,7 @@ def _failures(study: Representation) -> pd.DataFrame:
 def _write(study: Representation, result: RepresentResult) -> None:
     """All files of a finished study, the summary last."""
     out, config = study.config.out, study.config
-    for old in [*out.glob("heads*.png"), *out.glob("map_*.png")]:
+    for old in [file for end in ("png", "svg") for name in ("heads*", "map_*") for file in out.glob(f"{name}.{end}")]:
         old.unlink()  # an earlier call may have drawn what this one does not
     frames = {"fits": result.fits, "comparisons": result.comparisons, "failures": result.failures}
     for name, frame in {**frames, "map": result.points}.items():
@@ -222,13 +222,13 @@ def _write(study: Representation, result: RepresentResult) -> None:
     guess = float(np.abs(truth - np.median(truth)).mean())
     title = f"{study.task}, fold {config.fold}: {len(truth)} test crystals, {config.repeats} draws of labels"
     for scaling, part in result.fits.groupby("scaling", sort=False):
-        name, more = ("heads.png", "") if scaling == "standard" else ("heads_unscaled.png", ", vectors not scaled")
+        name, more = ("heads", "") if scaling == "standard" else ("heads_unscaled", ", vectors not scaled")
         plot_heads(part, out / name, target=study.target, unit=study.unit, guess=guess, title=title + more)
     shown = result.points["id"].nunique()
     for method in ["pca", *([config.map] if config.map != "none" else [])]:
         heading = f"Frozen vectors of {shown} test crystals of {study.task}, fold {config.fold}"
         plots.plot_map(
-            result.points, method, out / f"map_{method}.png", target=study.target, unit=study.unit, title=heading
+            result.points, method, out / f"map_{method}", target=study.target, unit=study.unit, title=heading
         )
     atomic_write(out / "summary.md", result.summary())
 

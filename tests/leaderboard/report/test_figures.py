@@ -52,7 +52,9 @@ def study(labels=(50, 100), seeds=3, unit="eV"):
         for n in labels
         for seed in range(seeds)
     ]
-    verdict = SimpleNamespace(unit=unit, target="gap", test_crystals=1234, seeds=seeds)
+    verdict = SimpleNamespace(
+        unit=unit, target="gap", test_crystals=1234, seeds=seeds, baseline="scratch", points=(), others=()
+    )
     curve = pd.DataFrame(rows)
     return SimpleNamespace(verdict=verdict, curve=curve, pooled=curve, name="the study")
 
@@ -74,10 +76,14 @@ def test_curves_join_the_means_over_seeds(drawn):
     assert "on 1,234 test crystals" in made.caption and "means over 3 seeds" in made.caption
 
 
-def test_one_number_of_labels_and_one_seed_make_a_curve_too(drawn):
+def test_one_number_of_labels_makes_a_line_for_each_arm(drawn):
     made = curve_picture(study(labels=(50,), seeds=1, unit=None), "k")
-    low, high = drawn[0].axes[0].get_xlim()
-    assert low < 50 < high and "mean absolute error" in texts(made.svg)
+    (axes,) = drawn[0].axes
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert names == ["scratch", "a very long name of an arm"] and "mean absolute error" in texts(made.svg)
+    dots = [line.get_xdata()[0] for line in axes.get_lines() if line.get_marker() == "o"]
+    assert dots == pytest.approx([40 / 50, 20 / 50])
+    assert made.alt.startswith("Errors of gap for 2 arms at 50 labels.")
     assert made.alt.endswith("a very long name of an arm 0.400.")
 
 

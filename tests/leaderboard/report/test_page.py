@@ -69,7 +69,7 @@ def elements(page):
 def test_every_section_is_there_the_verdict_first(elements):
     ids = [attributes["id"] for attributes in elements.all("h2")]
     assert ids == ["verdict", "scores", "curves", "parity", "differences", "ties", "strata", "map", "overlap", "cost",
-                   "cards"]  # fmt: skip
+                   "glossary", "cards"]  # fmt: skip
     assert [a["href"] for a in elements.all("a")][1:] == [f"#{name}" for name in ids]
 
 
@@ -101,7 +101,7 @@ def test_nothing_is_loaded_from_anywhere(page, elements):
 def test_figures_are_described_and_follow_the_colours(page, elements):
     pictures = [a for a in elements.all("div") if a.get("role") == "img"]
     figures = page.count("<figure>")
-    assert figures == len(pictures) == page.count("<figcaption>") == 1 + 3 + 4
+    assert figures == len(pictures) == page.count("<figcaption>") == 1 + 4 + 4
     assert all(len(a["aria-label"]) > 40 for a in pictures)
     drawn = re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL)
     assert all("aria-hidden" in svg for svg in drawn)

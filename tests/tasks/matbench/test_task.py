@@ -15,6 +15,7 @@ from matgl_infomax.tasks.matbench.task import (
     kfolds,
     load_card,
     load_task,
+    name_and_unit,
     official_fold,
     positions,
     split,
@@ -86,3 +87,13 @@ def test_own_data_fully_labelled_is_split_as_matbench_would():
 def test_mistakes_are_said(action, text):
     with pytest.raises(InputError, match=text):
         action()
+
+
+def test_a_unit_is_that_of_the_task_or_of_the_user():
+    assert name_and_unit(None, "y") == ("own data", None)
+    assert name_and_unit(None, "y", "GPa") == ("own data", "GPa")
+    name, unit = name_and_unit("mp_gap", "gap pbe")
+    assert (name, unit) == ("matbench_mp_gap", "eV") == name_and_unit("mp_gap", "gap pbe", "eV")
+    assert name_and_unit("mp_gap", "another column", "K") == ("matbench_mp_gap", "K")
+    with pytest.raises(InputError, match=r"matbench_mp_gap are in eV. Received: --unit meV. Leave it out"):
+        name_and_unit("mp_gap", "gap pbe", "meV")

@@ -50,7 +50,15 @@ def test_everything_is_written_and_says_the_same(crystals, tmp_path, pretend):
     pretend()
     result = study(many(crystals, 80), tmp_path)
     out = tmp_path / "out"
-    names = {"curve.csv", "predictions.parquet", "kept.parquet", "curve.png", "cards.jsonl", "verdict.json"}
+    names = {
+        "curve.csv",
+        "predictions.parquet",
+        "kept.parquet",
+        "curve.png",
+        "curve.svg",
+        "cards.jsonl",
+        "verdict.json",
+    }
     names |= {"summary.md"}
     assert {path.name for path in out.iterdir()} == {*names, "run.json", "runs"}
     assert len(list((out / "runs").iterdir())) == 2 * 8
@@ -580,3 +588,18 @@ def test_before_anything_is_computed_the_power_is_said(crystals, tmp_path, prete
     said = capsys.readouterr().err
     assert "With 50 labels (12 independent tests) this study can tell differences in error above about" in said
     assert "share their formula" in said and "Numbers of labels: " in said
+
+
+def test_a_unit_labels_the_results_and_changes_none(crystals, tmp_path, pretend):
+    arm = pretend()
+    items = many(crystals, 80)
+    without = study(items, tmp_path)
+    done = len(arm.tasks)
+    given = study(items, tmp_path, unit="eV")
+    assert len(arm.tasks) == done, "no run may be made again for a unit"
+    pd.testing.assert_frame_equal(without.predictions, given.predictions)
+    assert [card.hashes for card in given.cards] == [card.hashes for card in without.cards]
+    # Runs that were made before have the unit too: a report refuses cards of two units.
+    assert {card.unit for card in without.cards} == {None} and {card.unit for card in given.cards} == {"eV"}
+    assert read_study(tmp_path / "out", "study").verdict.unit == "eV"
+    assert "Mean absolute error (eV)" in (tmp_path / "out" / "summary.md").read_text()

@@ -96,7 +96,7 @@ def test_the_command_writes_the_whole_report(official, corpus, tmp_path, capsys,
     assert facts["corpus_levels"] == {"novel": 0, "formula": 1, "twin": 1, "match": 1}
     assert len(pd.read_parquet(out / "pairs.parquet")) == 18
     assert len(pd.read_csv(out / "scores.csv")) == 2 * (len(LEVELS) + 2)
-    assert (out / "overlap.png").read_bytes().startswith(b"\x89PNG")
+    assert (out / "overlap.png").read_bytes().startswith(b"\x89PNG") and (out / "overlap.svg").is_file()
 
     monkeypatch.setattr(overlap_jobs, "compare_block", None)  # everything is in the cache
     assert command(corpus, out, "--scores", *runs) == 0

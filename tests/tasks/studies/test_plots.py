@@ -7,11 +7,14 @@ import builtins
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.read import read_crystals
 from matgl_infomax.errors import InputError
+from matgl_infomax.leaderboard.report import figures
+from matgl_infomax.leaderboard.verdict import judge
 from matgl_infomax.tasks.studies import plots as module
 from matgl_infomax.tasks.studies.plots import (
     check_method,
@@ -135,3 +138,121 @@ def test_picture(tmp_path, crystals):
     assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
     image = imread(tmp_path / "one.png")
     assert image.shape[1] > 1000 and image[..., :3].std() > 0.05
+
+
+LONG = "a property whose long name_nobody_should_have_given_to_a_column of measured values $x_{$ of the second batch"
+UNIT = "kilojoule per mole of formula units"
+
+
+def outside(figure: Figure) -> float:
+    """Inches by which anything drawn lies beyond the paper, none for a picture that cuts nothing."""
+    figure.draw_without_rendering()
+    box = figure.get_tightbbox()
+    return max(-box.x0, -box.y0, box.x1 - figure.get_figwidth(), box.y1 - figure.get_figheight(), 0.0)
+
+
+def test_a_label_that_is_cut_is_noticed():
+    figure = Figure(figsize=(2, 2), layout="constrained")
+    figure.add_subplot().set_ylabel(LONG.replace("$", ""))
+    assert outside(figure) > 1
+
+
+def curve_of(*counts: int, arms: tuple[str, ...] = ("scratch", "finetuned", LONG), seeds: int = 3):
+    """A study in which the arms make 1, 0.9, 0.8, ... of the error from scratch; its runs and its verdict."""
+    rng = np.random.default_rng(0)
+    base = {n: rng.gamma(2, 1, 80) for n in counts}
+    errors = {
+        (arm, n): base[n] * (1 - 0.1 * k) * (1 + 0.02 * rng.normal(size=(seeds, 1)))
+        for n in counts for k, arm in enumerate(arms)
+    }  # fmt: skip
+    runs = [
+        {"arm": arm, "labels_asked": n, "seed": seed, "mae": part[seed].mean()}
+        for (arm, n), part in errors.items() for seed in range(seeds)
+    ]  # fmt: skip
+    return pd.DataFrame(runs), judge(errors, target=LONG, unit=UNIT, draws=200)
+
+
+def draw_ratios(path):
+    module.plot_ratios(curve_of(10, 50)[1], path, title=LONG)
+
+
+def draw_lone_ratios(path):
+    module.plot_ratios(curve_of(50)[1], path, title=LONG)
+
+
+def draw_curve(path):
+    frame, verdict = curve_of(10, 50)
+    module.plot_curve(frame, path, verdict=verdict, guess=1.5, title=LONG)
+
+
+def draw_lone_count(path):
+    frame, verdict = curve_of(50)
+    module.plot_curve(frame, path, verdict=verdict, guess=1.5, title=LONG)
+
+
+def draw_map(path):
+    points = pd.DataFrame(np.random.default_rng(0).normal(size=(9, 3)), columns=["pca_1", "pca_2", "target"])
+    points = points.assign(arm=LONG, crystal_system="orthorhombic", element="O")
+    plot_map(points, "pca", path, target=LONG, unit=UNIT, title=LONG)
+
+
+def draw_heads(path):
+    rows = [
+        {"arm": group, "group": group, "head": "ridge", "labels": n, "seed": seed, "mae": 1 / n + 0.01 * seed}
+        for group in module.STYLE for n in (10, 50) for seed in range(2)
+    ]  # fmt: skip
+    module.plot_heads(pd.DataFrame(rows), path, target=LONG, unit=UNIT, guess=0.2, title=LONG)
+
+
+@pytest.mark.parametrize("draw", [draw_curve, draw_lone_count, draw_ratios, draw_lone_ratios, draw_map, draw_heads])
+def test_nothing_is_cut(draw, tmp_path, monkeypatch):
+    kept = []
+    monkeypatch.setattr(module, "save", lambda figure, path: kept.append(figure) or figures.save(figure, path))
+    draw(tmp_path / "picture")
+    assert outside(kept[0]) < 0.02  # less than two points
+    assert {file.suffix for file in tmp_path.iterdir()} == {".png", ".svg"}
+
+
+def test_one_number_of_labels_shows_the_intervals_of_the_verdict(tmp_path, monkeypatch):
+    kept = []
+    monkeypatch.setattr(module, "save", lambda figure, _: kept.append(figure))
+    frame, verdict = curve_of(50, arms=("scratch", "finetuned", "frozen"))
+    module.plot_curve(frame, tmp_path / "picture.png", verdict=verdict, guess=100.0, title="study")
+    (axes,) = kept[0].axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["scratch", "finetuned", "frozen"]
+    bars = {int(line.get_ydata()[0]): line.get_xdata() for line in axes.get_lines() if line.get_linewidth() == 5
+            and len(line.get_xdata())}  # fmt: skip
+    dots = {int(line.get_ydata()[0]): line.get_xdata()[0] for line in axes.get_lines() if line.get_marker() == "o"}
+    means = frame.groupby("arm")["mae"].mean()
+    assert dots == pytest.approx({k: means[arm] for k, arm in enumerate(("scratch", "finetuned", "frozen"))})
+    pairs = module.against_scratch(verdict)
+    for row, arm in ((1, "finetuned"), (2, "frozen")):
+        pair = pairs[arm, 50]
+        np.testing.assert_allclose(bars[row], np.array([pair.ratio_low, pair.ratio_high]) * means["scratch"])
+        # The bar lies wholly on the better side of the dashed line where the verdict says better.
+        assert (pair.finding == "better") == (max(bars[row]) < means["scratch"])
+    assert set(bars) == {1, 2}, "scratch is what others are compared with"
+
+
+@pytest.mark.parametrize(("ending", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])
+def test_the_ending_of_the_file_says_the_format(ending, start, tmp_path):
+    for name in ("one", "two"):
+        draw_lone_ratios(tmp_path / f"{name}.{ending}")
+    one, two = (tmp_path / f"{name}.{ending}" for name in ("one", "two"))
+    assert one.read_bytes().startswith(start) and one.read_bytes() == two.read_bytes()
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_other_formats_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"ends with .png, .svg or .pdf. Received: picture.docx"):
+        draw_lone_ratios(tmp_path / "picture.docx")
+
+
+def test_names_break_behind_the_signs_that_join_words():
+    assert figures.wrapped("my_own_weights and more", 8 * 0.6 * 10 / 72, 10).split("\n") == [
+        "my_own_",
+        "weights",
+        "and more",
+    ]
+    assert figures.wrapped("finetuned", 5, 10) == "finetuned"
+    assert [figures.legend_columns(["x" * n], 7.2, 9) for n in (9, 30, 200)] == [3, 2, 1]

@@ -98,7 +98,8 @@ def test_structure_is_in_the_encoder_and_not_in_composition(whole):
 def test_files_card_and_picture(whole, encoder):
     result, folder = whole
     out = folder / "out"
-    names = {"run.json", "probe.json", "scores.csv", "comparisons.csv", "vectors.csv", "summary.md", "probes.png"}
+    names = {"run.json", "probe.json", "scores.csv", "comparisons.csv", "vectors.csv", "summary.md"}
+    names |= {"probes.png", "probes.svg"}
     assert {path.name for path in out.iterdir()} == {*names, "probes"}
     pd.testing.assert_frame_equal(pd.read_csv(out / "scores.csv", keep_default_na=True)[["score"]],
                                   result.scores[["score"]])  # fmt: skip

@@ -97,7 +97,7 @@ def test_whole_study(whole):
     written = {path.name for path in out.iterdir() if path.is_file()}
     assert written == {
         "run.json", "fits.csv", "comparisons.csv", "failures.csv", "map.csv", "cards.jsonl", "summary.md",
-        "heads.png", "heads_unscaled.png", "map_pca.png", "map_tsne.png",
+        *(f"{name}.{end}" for name in ("heads", "heads_unscaled", "map_pca", "map_tsne") for end in ("png", "svg")),
     }  # fmt: skip
     for name in ("heads", "heads_unscaled", "map_pca", "map_tsne"):
         assert imread(out / f"{name}.png")[..., :3].std() > 0.05
@@ -184,10 +184,11 @@ def test_stopped_study_goes_on_and_may_grow(items, tmp_path, encoder, monkeypatc
 def test_pictures_of_an_earlier_call_do_not_stay(items, tmp_path, encoder):
     small: dict[str, Any] = {"labels": [6], "repeats": 1, "descriptors": []}
     run(items, config(tmp_path, encoder, **small))
-    for name in ("heads_unscaled.png", "map_umap.png", "mine.png"):
+    for name in ("heads_unscaled.png", "heads_unscaled.svg", "map_umap.png", "mine.png", "heads.csv"):
         (tmp_path / "out" / name).write_bytes(b"old")
     run(items, config(tmp_path, encoder, **small))
-    assert [file.name for file in (tmp_path / "out").glob("*.png")] == ["mine.png"]
+    left = {file.name for file in (tmp_path / "out").iterdir() if file.is_file() and file.read_bytes() == b"old"}
+    assert left == {"mine.png", "heads.csv"}
 
 
 def test_results_repeat_bit_for_bit(items, tmp_path, encoder):
