@@ -347,13 +347,14 @@ def _warm_up() -> None:
         y.sum().backward()
 
 
-def run_forked(tests: Sequence[str], path: str = "", text: str = "") -> str:
+def run_forked(tests: Sequence[str], path: str = "", text: str = "", seconds: float = SECONDS) -> str:
     """Run tests in a fork of this process.
 
     Args:
         tests: files or single tests, in their order; the first failure ends the run.
         path: file of the source that is replaced; empty for none.
         text: what stands in its place.
+        seconds: longest time.
 
     Returns:
         Name of the first test that failed, empty if none did. "no answer" if the process was ended for its time or
@@ -364,7 +365,7 @@ def run_forked(tests: Sequence[str], path: str = "", text: str = "") -> str:
         child = os.fork()
         if child == 0:
             _in_fork(tests, path, text, scratch)
-        until = time.monotonic() + SECONDS
+        until = time.monotonic() + seconds
         while os.waitpid(child, os.WNOHANG) == (0, 0):
             if time.monotonic() > until:
                 os.kill(child, signal.SIGKILL)
@@ -445,8 +446,8 @@ def entry_of(mutant: Mutant, entries: Sequence[dict[str, str]]) -> dict[str, str
     return next((e for e in entries if all(e[name] == change[name] for name in change)), None)
 
 
-def failing_without(killers: Sequence[tuple[str, str]]) -> str:
-    """The first test that fails on the source as it stands, empty if none does: such a test kills nothing.
+def failing_without(killers: Sequence[tuple[str, str]]) -> list[str]:
+    """Tests that fail on the source as it stands, of those that killed a mutant: they kill nothing.
 
     Args:
         killers: file of the source, and the test that killed a mutant of it.
@@ -456,11 +457,26 @@ def failing_without(killers: Sequence[tuple[str, str]]) -> str:
         if "::" in test and "(import)" not in test and exists(test):
             # A file with compiled loops is served as its mutants are, with its arrays' bounds checked.
             groups.setdefault(path if "@compiled" in source(path) else "", set()).add(test)
+    broken = []
     for path, tests in groups.items():
-        first = run_forked(sorted(tests), path, source(path) if path else "")
-        if first:
-            return first
-    return ""
+        text, longest = source(path) if path else "", SECONDS * len(tests)
+        while tests and (first := run_forked(sorted(tests), path, text, longest)):
+            broken.append(first)
+            if first not in tests:  # no test failed: pytest could not run them
+                break
+            tests.remove(first)
+    return broken
+
+
+def take_back(chosen: Sequence[Mutant], database: WorkDB) -> list[str]:
+    """Take back what was killed by tests that fail without any mutant too; these mutants are tried again next time."""
+    results = dict(database.results)
+    killed = [m for m in chosen if m.job in results and results[m.job].test_outcome == TestOutcome.KILLED]
+    broken = failing_without([(m.path, results[m.job].output) for m in killed])
+    for mutant in killed:
+        if results[mutant.job].output in broken:
+            database.set_result(mutant.job, WorkResult(WorkerOutcome.ABNORMAL, results[mutant.job].output))
+    return broken
 
 
 def run(chosen: Sequence[Mutant], database: WorkDB, again: bool, hints: dict[str, str]) -> None:
@@ -469,7 +485,8 @@ def run(chosen: Sequence[Mutant], database: WorkDB, again: bool, hints: dict[str
     results = dict(database.results)
     for mutant in tqdm(chosen, desc="mutants", mininterval=5):
         result = results.get(mutant.job)
-        if result is not None and not (again and result.test_outcome == TestOutcome.SURVIVED):
+        taken_back = result is not None and result.worker_outcome == WorkerOutcome.ABNORMAL
+        if result is not None and not taken_back and not (again and result.test_outcome == TestOutcome.SURVIVED):
             continue
         if mutant.job not in known:
             place = MutationSpec(mutant.path, f"core/{mutant.operator}", mutant.occurrence, *mutant.place)
@@ -489,7 +506,8 @@ def described(mutant: Mutant) -> str:
 def report(chosen: Sequence[Mutant], database: WorkDB) -> bool:
     """Print the score of the mutants that have a result; True if each survivor is listed with a reason."""
     results, entries = dict(database.results), listed()
-    tried = [(m, results[m.job]) for m in chosen if m.job in results]
+    known = [(m, results[m.job]) for m in chosen if m.job in results]
+    tried = [(m, r) for m, r in known if r.worker_outcome != WorkerOutcome.ABNORMAL]
     counted = [(m, r) for m, r in tried if r.worker_outcome != WorkerOutcome.SKIPPED]
     alive = [m for m, r in counted if r.test_outcome == TestOutcome.SURVIVED]
     why = {m: entry_of(m, entries) for m in alive}
@@ -538,16 +556,17 @@ def main() -> int:
         folder = Path(scratch) if options.quick else options.session
         folder.mkdir(exist_ok=True)
         with use_db(str(folder / "session.sqlite"), WorkDB.Mode.create) as database:
+            broken = []
             if not options.report:
                 import_all()
                 run(chosen, database, options.again, hints)
+                broken = take_back(chosen, database)
             fine = report(chosen, database)
             results = dict(database.results)
+    for test in broken:
+        print(f"{test} fails without any mutant: what it killed was taken back.")
     done = [(m, results[m.job]) for m in chosen if m.job in results]
     killers = {m.key: result.output or "" for m, result in done if result.test_outcome == TestOutcome.KILLED}
-    broken = "" if options.report else failing_without([(m.path, killers[m.key]) for m, _ in done if m.key in killers])
-    if broken:
-        print(f"{broken} fails without any mutant: what it killed does not count.")
     if options.write_killers:
         first = list(killers.items())[: 2 * QUICK]
         KILLERS.write_text(json.dumps(dict(sorted(first)), indent=1) + "\n")

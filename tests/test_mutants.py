@@ -120,7 +120,7 @@ def test_mutant_fails_its_tests_and_the_working_tree_stays_as_it_is():
     before = {path: (ROOT / path).read_bytes() for path in mutants.targets()}
     done = subprocess.run([sys.executable, "-c", SCRIPT], cwd=ROOT, capture_output=True, text=True, check=True)
     (as_it_is, broken), nothing = map(json.loads, done.stdout.splitlines()[-2:])
-    assert as_it_is == "" and nothing == ""
+    assert as_it_is == "" and nothing == []
     assert broken == "tests/leaderboard/test_statistics.py (import)"
     assert before == {path: (ROOT / path).read_bytes() for path in mutants.targets()}
 

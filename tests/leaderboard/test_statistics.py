@@ -230,6 +230,8 @@ def example(ratio, crystal_error, seed_error, n_seeds):
         (1 / 0.65, 0.15, 0.12, 3, 5),
         (0.97, 0.0, 0.02, 3, None),  # so near to 1 that it does not matter
         (0.65, 0.3, 0.12, 3, None),  # 1.96 x 0.3 = 0.588: the crystals alone leave it open
+        (0.65, 0.0, 0.33, 3, 10),  # nine: 2.306 x 0.33 x sqrt(3 / 9) = 0.439, ten: 2.262 x 0.33 x sqrt(3 / 10) = 0.409
+        (0.65, 0.0, 0.35, 3, None),  # ten: 0.434; eleven, 2.228 x 0.35 x sqrt(3 / 11) = 0.407, are not asked for
         (0.65, 0.0, 0.5, 3, None),  # ten seeds: 2.262 x 0.5 x sqrt(3 / 10) = 0.62
         (0.65, 0.0, 0.05, 3, None),  # 4.303 x 0.05 = 0.215: told apart already
         (0.65, 0.3, 0.0, 1, None),  # one seed has no spread to go by
