@@ -8,7 +8,7 @@ import pytest
 from matgl_infomax.leaderboard.verdict import Verdict
 from tests.helpers.kept_results import RESULTS, cards
 
-FEWEST_SEEDS = {"label_masking": 5, "matgl_models": 3, "methods": 3, "recipe": 8}
+FEWEST_SEEDS = {"label_masking": 5, "matgl_models": 3, "methods": 3, "recipe": 8, "recipe_standard_cell": 8}
 """By folder: a training of M3GNet takes minutes, one of Site-Net seconds."""
 STUDIES = sorted(path.parent for path in RESULTS.rglob("verdict.json"))
 
@@ -20,10 +20,10 @@ def test_there_are_results():
 @pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)
 def test_every_row_has_its_card(study):
     frame = pd.read_csv(study / "curve.csv")
-    by_run = {(card.arm, card.mask.asked, card.seed): card for card in cards(study)}
+    by_run = {(card.arm, card.mask.asked, card.seed, card.initial.pretraining): card for card in cards(study)}
     assert len(by_run) == len(frame)
     for row in frame.itertuples():
-        card = by_run[row.arm, row.labels_asked, row.seed]
+        card = by_run[row.arm, row.labels_asked, row.seed, getattr(row, "pretraining", 0)]
         assert card.metrics.mae == pytest.approx(row.mae) and card.mask.used == row.labels_used
 
 
