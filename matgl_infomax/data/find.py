@@ -208,8 +208,8 @@ def own_output(file: Path) -> bool:
 
 # Paths of settings are looked at before anything is read: what each has to be is said where it is declared.
 
-MODEL_MARKS = ("model.json", "ensemble.json")
-"""Files of a saved model, or of an ensemble."""
+MODEL_MARKS = ("model.json", "ensemble.json", "final.json")
+"""Files of a saved model, of an ensemble, or of the final model of a learning curve."""
 
 
 def check_paths(settings: Settings) -> None:

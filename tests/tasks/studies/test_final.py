@@ -9,12 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from matgl_infomax import cli
 from matgl_infomax.api import predict
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
 from matgl_infomax.record import read_card
 from matgl_infomax.tasks.studies.arms import ArmTask, predict_from, scratch
 from matgl_infomax.tasks.studies.curve import learning_curve, plan_curve, prepare_curve
+from matgl_infomax.tasks.studies.demo import write_crystals
 from matgl_infomax.tasks.studies.descriptors import descriptors, read_descriptors
 from matgl_infomax.tasks.studies.final import CARD, COVERAGE, FinalModel, cross_conformal
 from tests.helpers.build import many
@@ -141,3 +143,14 @@ def test_the_chosen_learning_rate_is_that_of_the_folds(crystals, tmp_path):
     tried = {rate: np.mean([t.mae for c in result.cards for t in c.tried if t.learning_rate == rate]) for rate in rates}
     claim = json.loads((tmp_path / "out" / "final" / "run.json").read_text())
     assert claim["learning rate"] == min(tried, key=tried.get)
+
+
+def test_the_command_predicts_with_a_final_model_of_any_kind(crystals, tmp_path):
+    """From the files of a user to a table: the command looks at the folder before it reads anything."""
+    items = many(crystals, 30)
+    write_crystals(items, tmp_path / "crystals.parquet")
+    study(items, tmp_path, ["descriptors"], seeds=1, labels=[10])
+    words = ["predict", "--data", str(tmp_path / "crystals.parquet"), "--checkpoint", str(tmp_path / "out" / "final")]
+    assert cli.main([*words, "--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "p.parquet")]) == 0
+    known = FinalModel.open(tmp_path / "out" / "final").predict(items, tmp_path / "cache", progress=False)
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "p.parquet"), known)
