@@ -1,7 +1,7 @@
 """Make the corpus and the screening set of the recipe from Matbench rows whose structures are at hand.
 
-Run once, on 29 November 2026, beside the code of commit 534ef1f. It needs numpy, pyarrow and pymatgen, which every
 Run once, on 29 November 2026, beside the code of commit 534ef1f. It needs numpy, pyarrow and pymatgen, which each
+environment of the project has, the official folds (``matbench/matbench_v0.1_folds.npz``, ``matbench_jdft2d.parquet``)
 and the tables of ``mp_matched/`` (e_form, gap, log_kvrh, dielectric) in one folder. These data are not part of the
 repository. The file was first kept as text; names and functions are new since then, the selection is the same.
 
