@@ -133,7 +133,11 @@ class Parser(argparse.ArgumentParser):
         if choice:
             return did_you_mean(choice[1], re.findall(r"[^\s',]+", choice[2]))
         words = re.findall(r"--[^\s=]+", message) if message.startswith("unrecognized") else []
-        return "".join(did_you_mean(word, self._option_string_actions) for word in words[:1])
+        known = [option for option in self._option_string_actions if option not in ("-h", "--help")]
+        actions = (a for group in self._action_groups if group.title == REQUIRED for a in group._group_actions)
+        required = [action.option_strings[-1] for action in actions if action.option_strings]
+        needs = f" It needs {', '.join(required)}." if required else ""
+        return "".join(did_you_mean(word, known) or needs for word in words[:1])
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Refuse what is not known here, where all options of the command are at hand to name the one meant."""

@@ -165,6 +165,7 @@ def test_a_misspelt_command_or_choice_is_asked_for():
         (["--share", "0_5"], "invalid float value: '0_5'"),
         (["--shar", "0.1"], "Did you mean '--share'?"),
         (["--inner.dept", "3"], "Did you mean '--inner.depth'?"),
+        (["--zzzz", "3"], "Unrecognized arguments: --zzzz 3. It needs --out."),
         (["--share", "0.1", "--share", "0.2"], "--share is given twice"),
         (["--names", "a", "--names", "b"], "--names is given twice"),
         (["--fast", "--no-fast"], "--no-fast is given twice"),
