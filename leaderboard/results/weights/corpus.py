@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pymatgen.core import Composition, Lattice, Structure
+from pymatgen.core import Composition
 
 from matgl_infomax.data.corpus_index import structure_key
 from matgl_infomax.data.crystal import Crystal
@@ -56,7 +56,7 @@ def crystals_of(table: pa.Table) -> list[Crystal]:
     """The rows as crystals."""
     rows = (table[name].to_pylist() for name in STRUCTURE)
     return [
-        Crystal.from_structure(Structure(Lattice(np.reshape(lattice, (3, 3))), numbers, np.reshape(frac, (-1, 3))), mp_id)
+        Crystal(mp_id, np.array(numbers), np.reshape(lattice, (3, 3)), np.reshape(frac, (-1, 3)))
         for mp_id, lattice, numbers, frac in zip(*rows, strict=True)
     ]
 
