@@ -1,7 +1,7 @@
 """Make the two corpora of the weights that are shipped by name, and the screening set that chose their steps.
 
-Run it as ``python leaderboard/results/weights/corpus.py DATA OUT``, where DATA holds ``mp_unlabelled/``, ``mp_matched/``
-and ``matbench/`` as described in the records. These data are not part of the repository.
+Run it as ``python leaderboard/results/weights/corpus.py DATA OUT``, where DATA holds ``mp_unlabelled/``,
+``mp_matched/`` and ``matbench/`` as described in the records. These data are not part of the repository.
 
 Written into the output folder:
     mp.parquet: each Materials Project structure with up to 100 sites, once.
