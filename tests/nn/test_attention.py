@@ -107,7 +107,7 @@ def test_compiled_encoder_is_the_plain_one(update, residual, width, repeated, ba
     for ours, theirs in zip(compiled, plain, strict=True):
         assert (ours is None) == (theirs is None)
         if ours is not None:
-            # Single precision: the norms of narrow rows multiply rounding errors, by an amount that the processor decides.
+            # Single precision: the norms of narrow rows multiply rounding errors, and the processor decides how much.
             # So a gradient is compared as a whole, not entry by entry.
             assert float((ours - theirs).norm()) <= 2e-3 * float(theirs.norm()) + 1e-5
 
