@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from matgl_infomax.console import say
+from matgl_infomax.data.corpus_index import index_of
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.elements import check_elements, knowing
 from matgl_infomax.data.forces import ForceLabels, force_labels
@@ -49,6 +51,7 @@ from matgl_infomax.train.losses import Metrics, check_goal, check_range
 from matgl_infomax.train.predict import embed_rows
 from matgl_infomax.train.pretrain import Pretrained
 from matgl_infomax.train.pretrain import pretrain_encoder as pretrain_store
+from matgl_infomax.weights import card, folder_of, shipped_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -202,6 +205,9 @@ def _prepared(
     labels = _labels(crystals, names, settings.task)
     rows = np.flatnonzero(~np.isnan(labels).all(axis=1))
     labelled = [crystals[int(row)] for row in rows]
+    if start.init is not None and (index := index_of(start.init)) is not None:
+        seen = index.seen(labelled)
+        say(f"The pretraining of {start.init} has seen {seen} of your {len(labelled)} crystals, without labels.")
     elements = {int(z) for crystal in labelled for z in crystal.numbers}
     network = _initial(start.init, start.model, len(names), settings.seed, elements, start.extend_elements)
     rule: Any = network.edges  # a checkpoint decides what its crystals look like
@@ -319,6 +325,10 @@ def _initial(
     """The network that fine-tuning starts from, which knows the elements of the data."""
     if init is None:
         return new_encoder(model, n_targets, seed, elements)
+    name = shipped_name(folder_of(init))
+    if name is not None and not extend:
+        remedy = "give --extend-elements to go on with vectors that no crystal has trained"
+        check_elements(elements, card(name).corpus.elements, f"the corpus of {name}", remedy)
     return with_new_head(knowing(load_encoder(init), elements, extend, str(init)), n_targets, seed)
 
 

@@ -82,6 +82,7 @@ def run_pretrain(settings: training.PretrainConfig) -> None:
 def run_finetune(settings: training.FinetuneConfig) -> None:
     """Learn a property from the labels there are."""
     from matgl_infomax.api import finetune as run
+    from matgl_infomax.weights import hint
 
     result = run(
         read_data(settings),
@@ -95,6 +96,8 @@ def run_finetune(settings: training.FinetuneConfig) -> None:
         cache=settings.cache,
         prepare_processes=settings.prepare_processes,
     )
+    if settings.init is None and (said := hint(settings.model.name)):
+        announce(said)
     fitted, members = result.fitted, result.ensemble.members if result.ensemble else (result.fitted,)
     seconds = sum(member.seconds for member in members)
     several = f"{len(members)} models " if len(members) > 1 else ""
@@ -200,12 +203,15 @@ def run_curve(settings: commands.CurveConfig) -> None:
     from matgl_infomax.tasks.matbench.task import load_task
     from matgl_infomax.tasks.studies.curve import learning_curve
     from matgl_infomax.tasks.studies.named_studies import OFFICIAL, resolved_study, with_study
+    from matgl_infomax.weights import hint
 
     settings = resolved_study(with_study(settings))
     if settings.data == OFFICIAL:
         crystals = task_crystals(load_task(str(settings.task)), settings.data_dir, settings.cache)
     else:
         crystals = read_data(settings)
+    if not any("=" in arm for arm in settings.arms) and (said := hint(settings.model.name)):
+        announce(said.replace("--init ", "--arms scratch descriptors pretrained="))
     result = learning_curve(crystals, settings.target[0], settings)
     kept = settings.out / KEPT
     size = f"Kept for others: {kept} ({kept.stat().st_size / 1e6:.2f} MB)\n" if settings.keep != "nothing" else ""
@@ -279,6 +285,35 @@ def run_compare(settings: commands.CompareConfig) -> None:
         announce(f"\nWith strata, largest errors and uncertainty: {settings.out / 'comparison.md'}")
 
 
+def run_weights(settings: commands.WeightsConfig) -> None:
+    """Show or check the pretrained weights that come with the package."""
+    from matgl_infomax import weights
+
+    what, *names = settings.what
+    if what == "list" and not names:
+        table = weights.available()
+        print(table.reset_index().to_string(index=False) if len(table) else "This installation holds no weights.")
+    elif what == "show" and len(names) == 1:
+        from matgl_infomax.publish import model_page
+
+        print(model_page(weights.card(names[0])))
+    elif what == "verify":
+        from matgl_infomax.publish import ANSWER_TOLERANCE, verify
+
+        for name in names or weights.names():
+            off = verify(name)
+            print(f"{name}: whole; its vectors differ by {off:.1g} from its card ({ANSWER_TOLERANCE:.0e} is allowed)")
+    else:
+        raise InputError(f"Say list, show NAME or verify [NAME]. Received: {' '.join(settings.what)}.")
+
+
+def run_publish(settings: commands.PublishConfig) -> None:
+    """Write pretrained weights as a folder for a model hub, which plain MatGL opens."""
+    from matgl_infomax.publish import publish
+
+    print(f"{publish(settings.name, settings.out)}: the model, its card as README.md, and the hashes of both.")
+
+
 COMMANDS: dict[str, Command] = {
     "curve": (commands.CurveConfig, run_curve),
     "benchmark": (commands.BenchmarkConfig, run_benchmark),
@@ -295,6 +330,8 @@ COMMANDS: dict[str, Command] = {
     "predict": (training.PredictConfig, run_predict),
     "embed": (training.EmbedConfig, run_embed),
     "check": (training.CheckConfig, run_check),
+    "weights": (commands.WeightsConfig, run_weights),
+    "publish": (commands.PublishConfig, run_publish),
 }
 
 

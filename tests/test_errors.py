@@ -61,6 +61,8 @@ sys.exit(exit_code("prog", job))
 
 
 def started(body, **streams):
+    # A job in the background of a shell ignores Ctrl-C, and its children would inherit that.
+    streams.setdefault("preexec_fn", lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
     words = [sys.executable, "-c", PROGRAM.format(body=body)]
     return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **streams)
 

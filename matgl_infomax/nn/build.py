@@ -20,6 +20,7 @@ from matgl_infomax.io import SUMS, write_sums
 from matgl_infomax.nn.matgl_net import MatGLNet
 from matgl_infomax.nn.sitenet import ELEMENTS, PRESETS, SiteNet
 from matgl_infomax.settings.training import ModelSettings
+from matgl_infomax.weights import existing_folder_of
 
 Encoder = SiteNet | MatGLNet
 """What can be trained here."""
@@ -52,12 +53,15 @@ def new_model(model: ModelSettings, n_targets: int, seed: int, element_types: Se
 
 
 def load_encoder(path: Path | str) -> Encoder:
-    """Open a folder written by ``pretrain`` or ``finetune``, or by MatGL: a property model or a potential.
+    """Open weights that come with the package, or a folder written by ``pretrain``, ``finetune`` or MatGL.
+
+    Args:
+        path: a name such as ``sitenet-mp``, or a folder with a property model or a potential.
 
     Raises:
         InputError: If the folder holds something else, or weights are missing; their names are listed.
     """
-    model = load_model(Path(path))
+    model = load_model(existing_folder_of(path))
     return model if isinstance(model, SiteNet | MatGLNet) else MatGLNet.from_native(model)
 
 

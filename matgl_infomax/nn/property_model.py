@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
@@ -13,8 +13,10 @@ from torch import Tensor
 from matgl_infomax import host
 from matgl_infomax.data.batch import SiteBatch
 from matgl_infomax.data.elements import check_order
+from matgl_infomax.errors import InputError
 from matgl_infomax.io import write_sums
 from matgl_infomax.nn.layers import Head, TransparentReLU, physical
+from matgl_infomax.weights import existing_folder_of
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,21 @@ class PropertyModel(host.MatGLModel):
     target_mean: Tensor
     target_std: Tensor
     numbers_of_type: Tensor
+
+    @classmethod
+    def from_pretrained(cls, name: Path | str) -> Self:  # type: ignore[override]  # MatGL's one asks a hub
+        """The network with weights that come with the package, or with those of a folder; nothing is downloaded.
+
+        Args:
+            name: such as ``sitenet-mp`` (``matgl_infomax.weights.available()`` lists all), or a folder.
+
+        Raises:
+            InputError: If there are no such weights, they are damaged, or they are those of another network.
+        """
+        model = host.load_model(existing_folder_of(name))
+        if not isinstance(model, cls):
+            raise InputError(f"{name} holds weights of {type(model).__name__}. Received them for {cls.__name__}.")
+        return model
 
     @property
     def wrong_forces(self) -> str | None:

@@ -214,7 +214,12 @@ class BenchmarkSettings(Settings):
     init: Path | None = Field(
         default=None,
         json_schema_extra={"decides": False, "common": True, "path": "model"},
-        description="Folder of a pretrained encoder for the arms finetuned and frozen.",
+        description="Folder of a pretrained encoder, or name of weights that come with the package, for the arms finetuned and frozen.",
+    )
+    allow_seen: bool = Field(
+        default=False,
+        json_schema_extra={"decides": False},
+        description="Take weights of --init whose corpus holds test crystals; the result says how many.",
     )
     labels: int | None = Field(
         default=None,
@@ -488,3 +493,28 @@ class ReportConfig(Settings):
         default=None, description="Form of the page; by the ending of --out when left out."
     )
     out: Path = Field(json_schema_extra={"path": "new file"}, description="File for the page, .html or .md.")
+
+
+class WeightsConfig(Settings):
+    """Everything that ``matgl-infomax weights`` reads."""
+
+    heading: ClassVar[Heading] = "Model"
+    what: list[str] = Field(
+        default=["list"],
+        min_length=1,
+        json_schema_extra={"decides": False, "positional": "WHAT"},
+        description="list: a table of the weights that come with the package; show NAME: the card of one of them; verify [NAME]: whether its files are whole and compute what they did.",
+    )
+
+
+class PublishConfig(Settings):
+    """Everything that ``matgl-infomax publish`` reads."""
+
+    heading: ClassVar[Heading] = "Model"
+    name: str = Field(
+        json_schema_extra={"decides": False, "positional": "NAME"},
+        description="Name of weights that come with the package.",
+    )
+    out: Path = Field(
+        json_schema_extra={"decides": False, "path": "new folder"}, description="New folder for a model hub."
+    )

@@ -20,6 +20,7 @@ from matgl_infomax.errors import DivergedError, InputError
 from matgl_infomax.io import cached_array, sha256_of
 from matgl_infomax.settings.base import seed_of_32_bits
 from matgl_infomax.settings.training import FinetuneSettings, ModelSettings
+from matgl_infomax.weights import folder_of
 
 if TYPE_CHECKING:
     from matgl_infomax.data.store import Store
@@ -165,7 +166,7 @@ def named_arms(arms: Sequence[str]) -> dict[str, tuple[Path, ...]]:
             )
         if name in found:
             raise InputError(f"Each arm can be asked for once. Received twice: {name}.")
-        found[name] = tuple(Path(word).expanduser() for word in words) if equals else ()
+        found[name] = tuple(folder_of(word) for word in words) if equals else ()
         again = [path for path in found[name] if found[name].count(path) > 1]
         if again:
             raise InputError(f"Each pretraining of an arm needs a folder of its own. Received twice: {again[0]}.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -28,8 +28,6 @@ from matgl_infomax.tasks.studies.arms import (
     DESCRIBED,
     ArmAnswer,
     ArmTask,
-    open_encoder,
-    state_hash,
 )
 from matgl_infomax.tasks.studies.descriptors import described
 from matgl_infomax.tasks.studies.engine import CardGrid, Grid, Outcome, error_metrics, hash_of
@@ -38,10 +36,13 @@ from matgl_infomax.tasks.studies.starts import (
     Start,
     StartRequest,
     check_starts,
+    in_words,
+    own_starts,
+    seen_facts,
     start_weights,
-    told_objective,
 )
 from matgl_infomax.train.finetune import with_held_out
+from matgl_infomax.weights import folder_of
 from matgl_infomax.workers import workers_here
 
 if TYPE_CHECKING:
@@ -140,12 +141,19 @@ class Bench(CardGrid[BenchmarkRun]):
     def spec(self) -> BenchmarkSpec:
         """What stands in ``benchmark.json``."""
         config, card = self.config, self.card
-        notes = [] if config.init is None else ["Nobody checked whether the weights of --init have seen test crystals."]
+        notes = self._notes()
         return BenchmarkSpec(
             task=card.name, target=card.target, unit=card.unit, kind=card.kind, arm=self.arm,
             model=config.model.model_dump(mode="json"), folds=sorted(self.parts), seeds=self.seeds,
             labels=config.labels, settings=self.settings, notes=notes,
         )  # fmt: skip
+
+    def _notes(self) -> list[str]:
+        """What a reader has to know of the weights of ``--init``."""
+        if self.config.init is None:
+            return []
+        said = {in_words("init", start.facts) for start in self.starts.values()} - {""}
+        return sorted(said) or ["Nobody checked whether the weights of --init have seen test crystals."]
 
     def claim(self) -> dict[str, Any]:
         """What the folder of this benchmark holds; folds and seeds may be added later."""
@@ -249,10 +257,11 @@ def plan_benchmark(task: Task, crystals: Crystals, config: BenchmarkConfig) -> B
         masks[fold] = nested_masks(crystals.ids, part.train, [count], config.finetune.seed)[count]
     bench = Bench(config, task.card, crystals.ids, values, parts, masks, data_hash(crystals, values))
     if config.init is not None:
-        start = Start(
-            config.init, state_hash(open_encoder(config.init, config.model)), None, told_objective(config.init)
-        )
-        bench = replace(bench, starts=dict.fromkeys(parts, start))
+        own = own_starts({"init": [folder_of(config.init)]}, config.model)["init"]
+        tested = {fold: [crystals[int(row)] for row in part.test] for fold, part in parts.items()}
+        tests = {fold: seen_facts(own.folder, found) for fold, found in tested.items()}
+        refuse_seen(tests, config)
+        bench = replace(bench, starts={fold: replace(own, facts=own.facts | facts) for fold, facts in tests.items()})
     if bench.choosing and min(map(len, masks.values())) < 3:
         raise InputError(
             f"A learning rate is chosen on labels held out of the mask, and {config.labels} are too few to hold any "
@@ -261,6 +270,26 @@ def plan_benchmark(task: Task, crystals: Crystals, config: BenchmarkConfig) -> B
     if bench.calibrated:
         _enough_to_calibrate(bench)
     return bench
+
+
+def refuse_seen(facts: Mapping[int, Mapping[str, int | float | str]], config: BenchmarkConfig) -> None:
+    """Refuse weights whose corpus holds test crystals.
+
+    Args:
+        facts: ``seen_facts`` of the test part of each fold.
+        config: settings of the benchmark.
+
+    Raises:
+        InputError: If the corpus holds the structure of a test crystal, and ``--allow-seen`` was not given.
+    """
+    seen = {fold: told for fold, told in facts.items() if told.get("seen_structures")}
+    if seen and not config.allow_seen:
+        fold, told = next(iter(seen.items()))
+        raise InputError(
+            f"The corpus of {told['weights_name']} holds {told['seen_structures']} of the {told['tested']} test "
+            f"crystals of fold {fold}. Take weights that have not seen them, or give --allow-seen: then the result "
+            "says so."
+        )
 
 
 def _enough_to_calibrate(bench: Bench) -> None:

@@ -254,10 +254,11 @@ def collect_curve(study: CurveStudy) -> CurveResult:
     verdict = judge(errors, target=study.target, unit=study.unit, dead=dead, pairing=pairing)
     if pairing is not None:
         verdict = best_to_use(verdict, errors, pairing, dead)
-    own = [name for name, folders in study.arms.items() if folders]
+    unsure = {name for name, start in study.starts.items() if "weights_name" not in start.facts}
+    own = [arm for arm, paths in study.arms.items() if unsure & {start_name(arm, k) for k in range(len(paths))}]
     # Two arms may start from the same weights: they are told of once.
-    found = {run.arm: start for run in reversed(study.runs) if (start := study.start_of(run)) is not None}
-    facts = dict.fromkeys(in_words(STARTS.get(arm, arm), found[arm].facts) for arm in study.arms if arm in found)
+    first = {run.arm: start for run in reversed(study.runs) if (start := study.start_of(run)) is not None}
+    facts = dict.fromkeys(in_words(STARTS.get(arm, arm), first[arm].facts) for arm in study.arms if arm in first)
     notes = [f"Weights of {', '.join(own)}: nobody checked whether they have seen test crystals."] if own else []
     notes += [sentence for sentence in [*facts, *study.sentences, retried(cards)] if sentence]
     if study.not_tested:
@@ -492,7 +493,7 @@ def plan_curve(crystals: Crystals, target: str, config: CurveConfig) -> CurveStu
     values = crystals.labels([target])[:, 0]
     plan = parts_and_masks(crystals, values, config)
     check_starts(arms, config, config.data_dir)
-    own = own_starts(arms, config.model)
+    own = own_starts(arms, config.model, [crystals[int(row)] for row in plan.parts.test])
     task, unit = name_and_unit(config.task, target, config.unit)
     return CurveStudy(
         plan.config, target, task, unit, crystals.ids, values, plan.parts, plan.masks, data_hash(crystals, values),

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from matgl_infomax.data.corpus_index import index_of
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.find import find_files
 from matgl_infomax.data.read import Crystals, read_crystals
@@ -28,6 +29,7 @@ from matgl_infomax.settings.training import FinetuneSettings, ModelSettings, Pre
 from matgl_infomax.tasks.matbench.data import DATA_VARIABLE, task_crystals
 from matgl_infomax.tasks.matbench.task import Split, load_task, mask_hash
 from matgl_infomax.tasks.studies.arms import open_encoder, state_hash
+from matgl_infomax.weights import spoken
 from matgl_infomax.workers import workers_here
 
 if TYPE_CHECKING:
@@ -207,12 +209,34 @@ def told_objective(folder: Path) -> dict[str, int | float | str]:
     return {"objective": str(told)} if told else {}
 
 
-def own_starts(arms: Mapping[str, Sequence[Path]], model: ModelSettings) -> dict[str, Start]:
+def seen_facts(folder: Path, tested: Sequence[Crystal]) -> dict[str, int | float | str]:
+    """How many test crystals the corpus of shipped weights holds; nothing for weights whose corpus nobody indexed.
+
+    Args:
+        folder: where the weights lie.
+        tested: crystals of the test part.
+    """
+    index = index_of(folder)
+    if index is None:
+        return {}
+    seen = index.seen(tested)
+    return {
+        "weights_name": spoken(folder),
+        "tested": len(tested),
+        "seen_structures": int(seen.structure.sum()),
+        "seen_formulas": int(seen.formula.sum()),
+    }
+
+
+def own_starts(
+    arms: Mapping[str, Sequence[Path]], model: ModelSettings, tested: Sequence[Crystal] = ()
+) -> dict[str, Start]:
     """Weights of the user's own, by ``start_name``.
 
     Args:
         arms: folders of weights by arm, one for each pretraining; none for arms that need none given.
         model: the network, which says how crystals are prepared.
+        tested: crystals of the test part, which the corpus of the weights may hold.
 
     Raises:
         InputError: If weights do not fit, or several pretrainings of an arm are of different networks, or are one.
@@ -225,7 +249,7 @@ def own_starts(arms: Mapping[str, Sequence[Path]], model: ModelSettings) -> dict
             # Which elements it knows is no part of the recipe: corpora differ in rare ones.
             arguments = {key: value for key, value in encoder.init_args.items() if key != "element_types"}
             networks.append({"network": type(encoder).__name__, **arguments})
-            start = Start(folder, state_hash(encoder), None, told_objective(folder))
+            start = Start(folder, state_hash(encoder), None, told_objective(folder) | seen_facts(folder, tested))
             if start.weights in [found[start_name(name, before)].weights for before in range(k)]:
                 raise InputError(
                     f"The pretrainings of {name} have to differ in their chance, and {folder} holds the same weights "
@@ -248,6 +272,11 @@ def in_words(arm: str, facts: Mapping[str, int | float | str]) -> str:
         facts: of its start, as in its run cards.
     """
     kind, used = STARTS.get(arm), facts.get("crystals", 0)
+    if "weights_name" in facts:
+        return (
+            f"{arm}: starts from {facts['weights_name']}, whose corpus holds {facts['seen_structures']} of "
+            f"{facts['tested']} test crystals by structure and {facts['seen_formulas']} by formula, without labels."
+        )
     if kind == "corpus":
         if facts["without"] == "nothing":
             return (

@@ -55,7 +55,7 @@ def test_help_goes_from_required_to_common_to_groups(command, columns, capsys, m
     options = spelt(cli.COMMANDS[command][0])
     shown = [word for group in groups.values() for word in group]
     assert sorted(shown) == sorted([*options, *OTHER]), "each option stands once"
-    assert set(groups["Required"]) == {word for word, field in options.items() if field.is_required()}
+    assert set(groups.get("Required", [])) == {word for word, field in options.items() if field.is_required()}
     top = {word: field for word, field in options.items() if "." not in word and not field.is_required()}
     common = {word for word, field in top.items() if (field.json_schema_extra or {}).get("common")}
     assert set(groups.get("Common", [])) == common

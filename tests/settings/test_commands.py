@@ -16,9 +16,11 @@ from matgl_infomax.settings.commands import (
     ForceStudyConfig,
     OverlapConfig,
     ProbeConfig,
+    PublishConfig,
     ReportConfig,
     RepresentConfig,
     SubmitConfig,
+    WeightsConfig,
 )
 
 NEEDED = {
@@ -31,6 +33,8 @@ NEEDED = {
     SubmitConfig: {"run": ["r"], "info": "i", "out": "o"},
     CompareConfig: {"run": ["r"]},
     ReportConfig: {"run": ["r"], "out": "o"},
+    WeightsConfig: {},
+    PublishConfig: {"name": "n", "out": "o"},
 }
 WRONG = [
     (CurveConfig, {"folds": 0}),

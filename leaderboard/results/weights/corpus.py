@@ -1,7 +1,8 @@
 """Make the two corpora of the weights that are shipped by name, and the screening set that chose their steps.
 
-Run it as ``python leaderboard/results/weights/corpus.py DATA OUT``, where DATA holds ``mp_unlabelled/``,
-``mp_matched/`` and ``matbench/`` as described in the records. These data are not part of the repository.
+Run once, on 1 December 2026, beside the code of commit c87d7d9. It needs numpy, pyarrow, pymatgen and spglib, which
+each environment of the project has, and a folder with ``mp_unlabelled/``, ``mp_matched/`` and ``matbench/``. These data
+are not part of the repository. Eight minutes, most of them for symmetries and matches.
 
 Written into the output folder:
     mp.parquet: each Materials Project structure with up to 100 sites, once.
@@ -17,19 +18,23 @@ import argparse
 import bz2
 import csv
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pymatgen.core import Composition
+from pymatgen.core import Composition, Element, Structure
+from tqdm import tqdm
 
 from matgl_infomax.data.corpus_index import structure_key
 from matgl_infomax.data.crystal import Crystal
-from matgl_infomax.data.same_structure import reduced_structure, same_structure
+from matgl_infomax.data.same_structure import comparison_work, reduced_structure, same_structure
 
 LARGEST = 100
 """Sites. Larger cells are a tenth of the crystals and would take half of all pairs."""
+MOST_WORK = 1_000_000
+"""Most steps of a comparison of two structures (see ``comparison_work``), about 20 ms."""
 LABELLED = ("mp_e_form", "mp_gap", "dielectric", "log_kvrh", "log_gvrh")
 """Tables whose structures are added where their Materials Project id is new."""
 BIG = ("matbench_mp_e_form", "matbench_mp_gap")
@@ -63,23 +68,37 @@ def crystals_of(table: pa.Table) -> list[Crystal]:
 
 def copies(crystals: list[Crystal]) -> set[int]:
     """Rows that an earlier row holds already: the same structure key, and a match by StructureMatcher."""
-    first: dict[str, list[int]] = {}
+    rows: dict[str, list[int]] = {}
+    for row, crystal in enumerate(tqdm(crystals, desc="keys")):
+        rows.setdefault(structure_key(crystal), []).append(row)
     found: set[int] = set()
-    for row, crystal in enumerate(crystals):
-        earlier = first.setdefault(structure_key(crystal), [])
-        # A pair that cannot be decided counts as a copy: one crystal less in a corpus costs little.
-        if any(
-            same_structure(reduced_structure(crystals[k]), reduced_structure(crystal)) is not False for k in earlier
-        ):
-            found.add(row)
-        else:
-            earlier.append(row)
+    for group in tqdm([group for group in rows.values() if len(group) > 1], desc="matches"):
+        kept: list[Structure | None] = []
+        for row in group:
+            reduced = reduced_structure(crystals[row])
+            if any(are_copies(earlier, reduced) for earlier in kept):
+                found.add(row)
+            else:
+                kept.append(reduced)
     return found
 
 
-def reduced(composition: str) -> str:
+def are_copies(one: Structure | None, other: Structure | None) -> bool:
+    """Whether two structures with one key match; so do pairs that would take long, for a corpus can spare them."""
+    if one is None or other is None or comparison_work(one, other) > MOST_WORK:
+        return True
+    return same_structure(one, other) is not False
+
+
+def reduced_formula(composition: str) -> str:
     """The reduced formula of a composition."""
     return str(Composition(composition).reduced_formula)
+
+
+def formulas_of(table: pa.Table) -> list[str]:
+    """Reduced formula of each row, (n,)."""
+    counts = (Counter(numbers) for numbers in table["atomic_numbers"].to_pylist())
+    return [str(Composition({Element.from_Z(z): n for z, n in found.items()}).reduced_formula) for found in counts]
 
 
 def tested_compositions(data: Path) -> set[str]:
@@ -90,16 +109,16 @@ def tested_compositions(data: Path) -> set[str]:
         task = file.name.removesuffix(".json.bz2")
         if task == IS_METAL:
             continue
-        compositions = json.loads(bz2.decompress(file.read_bytes()))["composition"]
+        compositions = list(json.loads(bz2.decompress(file.read_bytes()))["composition"].values())
         rows = folds[f"{task}/test_0"] if task in BIG else range(len(compositions))
-        found |= {reduced(compositions[int(k)]) for k in rows}
+        found |= {reduced_formula(compositions[int(k)]) for k in rows}
     return found
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("data", type=Path)
-    parser.add_argument("out", type=Path)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("data", type=Path, help="folder of the data")
+    parser.add_argument("out", type=Path, help="new folder")
     parser.add_argument("--screen", type=Path, required=True, help="screen.parquet of ../recipe/corpus.py")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
@@ -107,20 +126,29 @@ def main() -> None:
     counts = [("structures", table.num_rows)]
     table = table.filter(pa.array([len(numbers) <= LARGEST for numbers in table["atomic_numbers"].to_pylist()]))
     counts.append((f"with up to {LARGEST} sites", table.num_rows))
-    crystals = crystals_of(table)
-    again = copies(crystals)
-    keep = [row not in again for row in range(table.num_rows)]
-    table = table.filter(pa.array(keep))
-    formulas = [crystal.reduced_formula for crystal, kept in zip(crystals, keep, strict=True) if kept]
+    again = copies(crystals_of(table))
+    table = table.filter(pa.array([row not in again for row in range(table.num_rows)]))
     counts.append(("each structure once: mp", table.num_rows))
     pq.write_table(table, given.out / "mp.parquet")
+    write_untested(table, counts, given)
+
+
+def write_untested(table: pa.Table, counts: list[tuple[str, int]], given: argparse.Namespace) -> None:
+    """Write the corpus for benchmarks, and how many crystals each step left.
+
+    Args:
+        table: the corpus for own data.
+        counts: steps so far, with the crystals they left.
+        given: folders of the command line.
+    """
+    formulas = formulas_of(table)
     held_out = tested_compositions(given.data)
     untested = pa.array([formula not in held_out for formula in formulas])
     counts.append(("less tested compositions", table.filter(untested).num_rows))
-    held_out |= {reduced(composition) for composition in pq.read_table(given.screen)["composition"].to_pylist()}
-    untested = pa.array([formula not in held_out for formula in formulas])
-    counts.append(("less those of the screening set: mp_matbench", table.filter(untested).num_rows))
-    pq.write_table(table.filter(untested), given.out / "mp_matbench.parquet")
+    held_out |= set(formulas_of(pq.read_table(given.screen)))
+    table = table.filter(pa.array([formula not in held_out for formula in formulas]))
+    counts.append(("less those of the screening set: mp_matbench", table.num_rows))
+    pq.write_table(table, given.out / "mp_matbench.parquet")
     with (given.out / "counts.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("step", "crystals"), *counts])
 
