@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
@@ -36,7 +37,13 @@ LOGGERS: dict[str, Callable[[Path], Logger]] = {
     "csv": lambda out: loggers.CSVLogger(out, name="logs", flush_logs_every_n_steps=1),
     "tensorboard": lambda out: loggers.TensorBoardLogger(out, name="logs"),
     "wandb": lambda out: loggers.WandbLogger(project="matgl-infomax", name=out.name, save_dir=out),
-    "mlflow": lambda out: loggers.MLFlowLogger("matgl-infomax", run_name=out.name, save_dir=str(out / "mlruns")),
+    # MLflow 3 writes no folders of files any more: a database beside the run, or the server that the user named.
+    "mlflow": lambda out: loggers.MLFlowLogger(
+        "matgl-infomax",
+        run_name=out.name,
+        tracking_uri=os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{out.resolve() / 'mlflow.db'}",
+        artifact_location=str(out.resolve() / "mlflow"),
+    ),
 }
 """Lightning's loggers by the name of the setting, each for the folder of a run."""
 
@@ -212,7 +219,7 @@ def _trainer(settings: AnySettings, callbacks: list[Callback], out: Path | None)
         max_epochs=-(-settings.steps // settings.validate_every),
         precision=PRECISION[settings.precision],
         accumulate_grad_batches=settings.accumulate,
-        logger=[LOGGERS[name](out) for name in settings.logger] if out is not None else False,
+        logger=_started(settings, out) if out is not None else False,
         callbacks=callbacks,
         enable_checkpointing=out is not None,
         enable_progress_bar=False,
@@ -221,6 +228,26 @@ def _trainer(settings: AnySettings, callbacks: list[Callback], out: Path | None)
         use_distributed_sampler=False,  # every rank loads the same batches and takes its share of each
         default_root_dir=out,
     )
+
+
+def _started(settings: AnySettings, out: Path) -> list[Logger]:
+    """The loggers that were asked for, told of all settings.
+
+    Raises:
+        InputError: If one cannot start, with its own words.
+    """
+    found = []
+    for name in settings.logger:
+        try:
+            logger = LOGGERS[name](out)
+            logger.log_hyperparams(settings.model_dump(mode="json"))
+        except Exception as error:  # each of them has errors of its own
+            said = str(error).partition("\n")[0]
+            raise InputError(
+                f"--logger {name} cannot start: {said} Mend that, or take csv, which needs nothing."
+            ) from error
+        found.append(logger)
+    return found
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from torch import nn
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 from torch.utils.data import DataLoader
@@ -280,8 +281,55 @@ def test_a_logger_without_its_package_gets_a_sentence(name, monkeypatch):
     training.check_loggers(["csv"])
 
 
+def test_csv_gets_the_settings(tmp_path):
+    settings = SETTINGS.model_copy(update={"logger": ["csv"]})
+    run_steps(Line(), points(), settings, out=tmp_path, description=None)
+    told = yaml.safe_load((tmp_path / "logs" / "version_0" / "hparams.yaml").read_text())
+    assert told == settings.model_dump(mode="json")
+
+
+def test_a_logger_that_cannot_start_gets_a_sentence(tmp_path, monkeypatch):
+    def refuse(out):
+        raise ModuleNotFoundError("No module named 'nowhere'")
+
+    monkeypatch.setitem(loop.LOGGERS, "csv", refuse)
+    settings = SETTINGS.model_copy(update={"logger": ["csv"]})
+    with pytest.raises(InputError, match=r"--logger csv cannot start: No module named 'nowhere'"):
+        run_steps(Line(), points(), settings, out=tmp_path, description=None)
+
+
 def test_tensorboard_gets_every_validation(tmp_path):
     pytest.importorskip("tensorboard", reason="TensorBoard is not installed")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
     settings = SETTINGS.model_copy(update={"logger": ["tensorboard"]})
+    line = Line()
+    run_steps(line, points(), settings, out=tmp_path, description=None)
+    events = EventAccumulator(str(tmp_path / "logs" / "version_0"))
+    events.Reload()
+    told = {event.step: event.value for event in events.Scalars("validation/score")}
+    assert told == pytest.approx({entry["step"]: entry["validation/score"] for entry in line.history})
+
+
+@pytest.mark.filterwarnings("ignore")  # those of MLflow's own database
+def test_mlflow_gets_every_validation_and_the_settings(tmp_path, monkeypatch):
+    mlflow = pytest.importorskip("mlflow", reason="MLflow is not installed")
+    pytest.importorskip("sqlalchemy", reason="MLflow's database needs SQLAlchemy")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    settings = SETTINGS.model_copy(update={"logger": ["mlflow"]})
+    line = Line()
+    run_steps(line, points(), settings, out=tmp_path, description=None)
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    (run,) = client.search_runs([client.get_experiment_by_name("matgl-infomax").experiment_id])
+    told = {metric.step: metric.value for metric in client.get_metric_history(run.info.run_id, "validation/score")}
+    assert told == pytest.approx({entry["step"]: entry["validation/score"] for entry in line.history})
+    assert run.data.params["steps"] == str(settings.steps)
+
+
+def test_wandb_gets_a_run_without_a_network(tmp_path, monkeypatch):
+    pytest.importorskip("wandb", reason="Weights & Biases is not installed")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    settings = SETTINGS.model_copy(update={"logger": ["wandb"]})
     run_steps(Line(), points(), settings, out=tmp_path, description=None)
-    assert list((tmp_path / "logs" / "version_0").glob("events.out.tfevents.*"))
+    assert list((tmp_path / "wandb").glob("offline-run-*/*.wandb"))
