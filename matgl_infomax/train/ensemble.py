@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from matgl_infomax.console import say
 from matgl_infomax.data.store import Store
 from matgl_infomax.errors import InputError
 from matgl_infomax.io import atomic_write, check_sums, read_json, write_sums
@@ -267,6 +268,11 @@ class Predictor:
             known |= {name: Calibration(**final["calibration"]) for name in targets} if final is not None else {}
         except (AttributeError, KeyError, TypeError) as error:
             raise InputError(f"{file} is no record of a fine-tuning ({error}). Fine-tune again.") from error
+        if not several and dict(record.get("training") or {}).get("dead"):
+            say(
+                f"The network in {path} is dead: in training it gave one answer for all crystals, or was no better "
+                "than a constant. Do not use its predictions. Fine-tune again with a lower learning rate."
+            )
         models = tuple(load_encoder(folder) for folder in folders)
         for model, folder in zip(models, folders, strict=True):
             if model.n_targets != len(targets):

@@ -43,6 +43,8 @@ HALVINGS = 3
 """How often a dead network is trained again from its start, each time at half the rate before."""
 LOOKED_AT = 1000
 """Training crystals, evenly spaced, on whose labels it is judged whether a network is dead."""
+FEWEST_STEPS_TO_JUDGE = 20
+"""Steps; a shorter training is a trial of the machinery, and is never called dead."""
 
 
 @dataclass(frozen=True)
@@ -283,7 +285,12 @@ def fit_once(
 def _dead(
     module: FinetuneModule, scaled: Labelled, train: NDArray[np.int64], settings: FinetuneSettings
 ) -> tuple[str, ...]:
-    """Targets for which a trained network is dead, judged by at most ``LOOKED_AT`` of its training crystals."""
+    """Targets for which a trained network is dead, judged by at most ``LOOKED_AT`` of its training crystals.
+
+    A training of fewer than ``FEWEST_STEPS_TO_JUDGE`` steps had no time to be better than a constant.
+    """
+    if settings.steps < FEWEST_STEPS_TO_JUDGE:
+        return ()
     places = np.linspace(0, len(train) - 1, min(len(train), LOOKED_AT)).round().astype(np.int64)
     batches = _fixed_batches(scaled, train[places], module.model, settings)
     prediction, labels = _predicted(module.model, batches)  # (n, T) each

@@ -11,8 +11,8 @@ import torch
 from matgl_infomax.nn.build import new_model
 from matgl_infomax.settings.training import EnsembleSettings, FinetuneSettings, ModelSettings
 from matgl_infomax.train import finetune as module
-from matgl_infomax.train.ensemble import InitialNetwork, Predictor, train_ensemble
-from matgl_infomax.train.finetune import HALVINGS, Labelled, fit, fit_once
+from matgl_infomax.train.ensemble import InitialNetwork, Predictor, train_ensemble, train_one
+from matgl_infomax.train.finetune import FEWEST_STEPS_TO_JUDGE, HALVINGS, Labelled, fit, fit_once
 from matgl_infomax.train.losses import GOALS, _constant_loss, dead_targets
 from matgl_infomax.train.predict import predict_rows
 from tests.helpers.build import many, store_of
@@ -148,7 +148,7 @@ def test_only_training_labels_decide(data, monkeypatch):
         return real(goal, prediction, labels, history)
 
     monkeypatch.setattr(module, "dead_targets", watched)
-    settings = SHORT.model_copy(update={"learning_rate": 1e-3, "validation_fraction": 0.3, "steps": 5})
+    settings = SHORT.model_copy(update={"learning_rate": 1e-3, "validation_fraction": 0.3, "steps": 20})
     found = fit(new_model(MODEL, 1, 0), data, settings)
     assert found.n_validation == 12 and seen == [28]
 
@@ -187,7 +187,7 @@ def test_dead_members_are_left_out_of_an_ensemble(data, tmp_path, monkeypatch, c
         return new_model(MODEL, 1, seed)
 
     monkeypatch.setattr(module, "dead_targets", first_is_dead)
-    settings = FinetuneSettings(steps=10, batch_sites=40, validation_fraction=0.3)
+    settings = FinetuneSettings(steps=20, batch_sites=40, validation_fraction=0.3)
     with caplog.at_level(logging.WARNING):
         found = train_ensemble(
             InitialNetwork(network, False),
@@ -200,3 +200,20 @@ def test_dead_members_are_left_out_of_an_ensemble(data, tmp_path, monkeypatch, c
     assert len(found.members) == 2 and not any(fitted.dead for fitted in found.members)
     assert "Left out of the ensemble, for their networks are dead: member_0" in caplog.text
     assert len(Predictor.open(tmp_path / "out").models) == 2
+
+
+def test_a_training_that_had_no_time_is_never_dead(data, monkeypatch):
+    """Whatever the judgement would be, it is asked from ``FEWEST_STEPS_TO_JUDGE`` steps on."""
+    monkeypatch.setattr(module, "dead_targets", lambda *_: [0])
+    for steps, dead in ((FEWEST_STEPS_TO_JUDGE - 1, ()), (FEWEST_STEPS_TO_JUDGE, ("y",))):
+        settings = SHORT.model_copy(update={"steps": steps})
+        assert fit_once(new_model(MODEL, 1, 0), data, settings).dead == dead
+
+
+def test_a_dead_model_is_told_when_it_is_opened(data, tmp_path, capsys):
+    initial = InitialNetwork(lambda seed: new_model(MODEL, 1, seed), pretrained=False)
+    for rate, said in ((3.0, True), (1e-3, False)):
+        train_one(initial, data, SHORT.model_copy(update={"learning_rate": rate}), tmp_path / str(rate), progress=False)
+        capsys.readouterr()
+        Predictor.open(tmp_path / str(rate))
+        assert ("is dead: in training it gave one answer for all crystals" in capsys.readouterr().err) == said
