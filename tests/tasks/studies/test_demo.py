@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from matgl_infomax import weights
 from matgl_infomax.data.read import read_crystals
 from matgl_infomax.tasks.studies import demo
 
@@ -18,8 +19,9 @@ def test_a_few_dozen_labels_and_two_processes(tmp_path):
     settings = demo.demo_settings(tmp_path)
     assert max(settings.labels) < 100
     assert settings.workers == 2
-    assert {"scratch", "finetuned", "descriptors"} <= set(settings.arms)
-    assert settings.seeds >= 2
+    assert settings.arms == ["scratch", f"pretrained={demo.WEIGHTS}", "descriptors"]
+    assert demo.WEIGHTS in weights.names()
+    assert settings.seeds >= 5, "fewer cannot tell the gain that there is"
 
 
 def test_written_crystals_are_read_again(crystals, tmp_path):
@@ -51,9 +53,9 @@ def test_small_demonstration_ends_with_a_verdict(tmp_path, capsys, monkeypatch):
     whole = demo.demo_settings(tmp_path)
     small = whole.model_copy(
         update={
-            "labels": [10, 20],
+            "labels": [10],
             "seeds": 2,
-            "pretrain": whole.pretrain.model_copy(update={"steps": 10, "validate_every": 5, "batch_sites": 100}),
+            "test_limit": 20,
             "finetune": whole.finetune.model_copy(update={"steps": 10, "validate_every": 5}),
         }
     )

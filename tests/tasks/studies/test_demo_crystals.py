@@ -28,8 +28,8 @@ def test_the_number_asked_for_with_different_names(made):
     assert len(Crystals(made)) == N  # refuses equal ids
 
 
-def test_the_only_label_is_a_binding_energy(made):
-    assert {tuple(crystal.labels) for crystal in made} == {(demo.TARGET,)}
+def test_the_labels_are_a_binding_energy_and_its_pressure(made):
+    assert {tuple(crystal.labels) for crystal in made} == {(demo.TARGET, demo.PRESSURE)}
     energies = np.array([crystal.labels[demo.TARGET] for crystal in made])
     assert np.all(np.isfinite(energies))
     assert np.all((energies < 0) & (energies > -200))
@@ -130,3 +130,18 @@ def test_more_than_there_are(monkeypatch):
     monkeypatch.setattr(demo, "_ions", lambda: (demo.Ion("Na", 1, 1.16), demo.Ion("Cl", -1, 1.67)))
     with pytest.raises(InputError, match="only 1 different crystals"):
         demo.demo_crystals(5, 0, progress=False)
+
+
+def test_the_pressure_is_the_slope_of_the_energy():
+    """Against a difference quotient of pymatgen's Ewald sum: cells a little larger and smaller, ions moved along."""
+    crystal = demo.demo_crystals(1, seed=5, progress=False)[0]
+    structure = crystal.to_structure()
+    structure.add_oxidation_state_by_guess()
+    energies, volumes = [], []
+    for strain in (-1e-3, 1e-3):
+        other = structure.copy()
+        other.apply_strain(strain)
+        energies.append(EwaldSummation(other).total_energy)
+        volumes.append(other.volume)
+    slope = (energies[1] - energies[0]) / (volumes[1] - volumes[0])  # eV per cubic angstrom
+    assert slope * 1.602176634e-19 / 1e-30 / 1e9 == pytest.approx(10 ** crystal.labels[demo.PRESSURE], rel=1e-3)
