@@ -19,7 +19,7 @@ from pydantic import BaseModel, BeforeValidator, Field
 
 from matgl_infomax.errors import InputError
 from matgl_infomax.io import Kind as CellKind
-from matgl_infomax.io import atomic_write, csv_text, typed_columns
+from matgl_infomax.io import atomic_write, csv_text, typed_columns, vouch_for
 from matgl_infomax.leaderboard.published import FLAGS
 from matgl_infomax.leaderboard.scores import Kind
 from matgl_infomax.leaderboard.statistics import ALPHA, CalibrationQuality
@@ -464,6 +464,7 @@ def write_comparison(result: LeaderboardComparison, out: Path) -> None:
         atomic_write(out / STRATA_FILE, csv_text(table, float_format="%.6g"))
     else:
         (out / STRATA_FILE).unlink(missing_ok=True)  # of an earlier comparison
+    vouch_for(out, (JSON_FILE, TEXT_FILE, DIFFERENCES_FILE, STRATA_FILE))
 
 
 def as_json(result: LeaderboardComparison) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from matgl_infomax.errors import InputError
-from matgl_infomax.io import LARGEST, atomic_write
+from matgl_infomax.io import LARGEST, atomic_write, check_results, vouch_for
 from matgl_infomax.leaderboard.resampled import FoldPairing, best_to_use
 from matgl_infomax.leaderboard.statistics import DRAWS
 from matgl_infomax.leaderboard.verdict import (
@@ -124,6 +124,7 @@ def read_kept(file: Path) -> Kept:
     import pandas as pd
     import pyarrow.parquet as pq
 
+    check_results(file.parent, (file.name,))
     try:
         table = pq.read_table(io.BytesIO(file.read_bytes()))
         facts = json.loads((table.schema.metadata or {})[_FACTS])
@@ -201,4 +202,6 @@ def compare_kept(files: Sequence[Path], out: Path | None = None, **resampling: i
         if out is not None:
             atomic_write(out / "summary.md", texts[0] + "\n")
             atomic_write(out / "verdict.json", verdict.model_dump_json(indent=1) + "\n")
+            # It may be the folder of the study, whose other files stay as they are.
+            vouch_for(out, ("summary.md", "verdict.json"), keep_others=True)
     return "\n\n".join(texts)

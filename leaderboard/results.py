@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from matgl_infomax.errors import InputError
 from matgl_infomax.io import Kind as CellKind
-from matgl_infomax.io import parse_results, read_table, sha256_of
+from matgl_infomax.io import check_results, parse_results, read_table, sha256_of
 from matgl_infomax.leaderboard.published import (
     RESULTS,
     check_predictions,
@@ -39,6 +39,10 @@ SPEC_FILE = "benchmark.json"
 PREDICTIONS = "predictions.parquet"
 CARDS = "cards.jsonl"
 SCORES_FILE = "scores.csv"
+CALIBRATION = "calibration.csv"
+SUMMARY = "summary.md"
+VOUCHED = (SPEC_FILE, PREDICTIONS, CARDS, SCORES_FILE, CALIBRATION, SUMMARY)
+"""Files whose hashes are noted; those of the runs stand in their cards."""
 RUNS = "folds"
 """Folder with the card and the predictions of each model."""
 COLUMNS: dict[str, CellKind] = {
@@ -198,12 +202,14 @@ def read_benchmark(folder: Path) -> BenchmarkResult:
 
 
 def read_benchmark_spec(folder: Path) -> BenchmarkSpec:
-    """What the benchmark in a folder is about, finished or not.
+    """What the benchmark in a folder is about, finished or not; all its files are those that were written.
 
     Raises:
-        InputError: If there is no benchmark, or its description is damaged.
+        InputError: If there is no benchmark, its description is damaged, or a file is another than was written.
     """
     file = folder / SPEC_FILE
+    if file.is_file():
+        check_results(folder, VOUCHED)
     try:
         return BenchmarkSpec.model_validate(parse_results(_bytes(file), str(file)))
     except ValidationError as error:

@@ -13,13 +13,15 @@ import re
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from matgl_infomax.console import say
 from matgl_infomax.errors import InputError
 
 if TYPE_CHECKING:
@@ -377,7 +379,7 @@ def sha256_of(content: str | bytes) -> str:
     return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()
 
 
-# The hashes of a folder of weights, in the form of the program sha256sum: damage is told before numbers come of it.
+# The hashes of a folder of weights or results, in the form of the program sha256sum: damage is told before it is used.
 
 SUMS = "SHA256SUMS"
 """File with one line per file of the folder; ``sha256sum --check SHA256SUMS`` says the same as ``check_sums``."""
@@ -403,12 +405,13 @@ def write_sums(folder: Path, files: Iterable[Path], coming: Mapping[str, str | b
     atomic_write(folder / SUMS, "".join(f"{digest}  {name}\n" for name, digest in sums.items()))
 
 
-def check_sums(folder: Path, needed: Sequence[str]) -> bool:
+def check_sums(folder: Path, needed: Sequence[str], beside: Collection[str] | None = BESIDE) -> bool:
     """Whether a folder vouches for its files, all of which are then as they were written.
 
     Args:
-        folder: folder of weights.
+        folder: folder of weights or results.
         needed: names of the files that will be read.
+        beside: names of others that may be missing; None for any.
 
     Returns:
         False where the folder has no hashes: MatGL writes none, nor did earlier versions of this package.
@@ -416,25 +419,15 @@ def check_sums(folder: Path, needed: Sequence[str]) -> bool:
     Raises:
         InputError: If a file is not the one that was written, is missing, or is not vouched for.
     """
-    file = folder / SUMS
-    try:
-        text = file.read_bytes().decode("ascii", errors="replace")
-    except FileNotFoundError:
+    sums, file = _read_sums(folder), folder / SUMS
+    if sums is None:
         return False
-    except OSError as error:
-        raise InputError(f"Cannot read {file}: {error.strerror or error}.") from error
-    *lines, rest = text.split("\n")
-    found = [_SUM.fullmatch(line) for line in lines]
-    if rest or not found or None in found:
-        number = found.index(None) + 1 if None in found else len(lines) + 1
-        raise InputError(f"{file}, line {number}, is no hash and name of a file. {_remedy(folder)}")
-    sums = {match[2]: match[1] for match in found if match is not None}
     unsaid = [name for name in needed if name not in sums]
     if unsaid:
         raise InputError(f"{file} holds no hash of {', '.join(unsaid)}. {_remedy(folder)}")
     for name, said in sums.items():
         if not (folder / name).is_file():
-            if name in needed or name not in BESIDE:
+            if name in needed or (beside is not None and name not in beside):
                 raise InputError(f"{folder / name} is missing, and {SUMS} names it. {_remedy(folder)}")
             continue
         is_now = _file_sum(folder / name)
@@ -444,6 +437,62 @@ def check_sums(folder: Path, needed: Sequence[str]) -> bool:
                 f"{SUMS} says {said[:_SHOWN]}. {_remedy(folder)}"
             )
     return True
+
+
+def vouch_for(folder: Path, names: Iterable[str], *, keep_others: bool = False) -> None:
+    """Note the hashes of the results in a folder, after the last of them is written.
+
+    A command that is killed before this step leaves results beside the hashes of older ones. They are refused until
+    the same command is started again: it writes them anew, and then this file.
+
+    Args:
+        folder: folder of results.
+        names: its files; those that are not there are left out. Pictures are not among them: they show these numbers.
+        keep_others: keep the hashes of other files as they were noted.
+
+    Raises:
+        InputError: If a file cannot be read, or the folder not be written.
+    """
+    sums = (_read_sums(folder) or {}) if keep_others else {}
+    sums |= {name: _file_sum(folder / name) for name in names if (folder / name).is_file()}
+    atomic_write(folder / SUMS, "".join(f"{digest}  {name}\n" for name, digest in sums.items()))
+
+
+def check_results(folder: Path, names: Iterable[str]) -> None:
+    """Make sure that results are those that were written; a folder without hashes is told of, once.
+
+    Args:
+        folder: folder of results, all or some of its files.
+        names: those that may be read; what is missing is for the reader to tell.
+
+    Raises:
+        InputError: If a file is not the one that was written, or is not vouched for.
+    """
+    if not check_sums(folder, [name for name in names if (folder / name).is_file()], beside=None):
+        _say_unchecked(str(folder))
+
+
+@cache
+def _say_unchecked(folder: str) -> None:
+    """Tell of results that nothing vouches for."""
+    say(f"{folder} holds no {SUMS}: an earlier version wrote it, and a changed number may go unnoticed.")
+
+
+def _read_sums(folder: Path) -> dict[str, str] | None:
+    """Hashes by name of file; None where the folder has none."""
+    file = folder / SUMS
+    try:
+        text = file.read_bytes().decode("ascii", errors="replace")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise InputError(f"Cannot read {file}: {error.strerror or error}.") from error
+    *lines, rest = text.split("\n")
+    found = [_SUM.fullmatch(line) for line in lines]
+    if rest or not found or None in found:
+        number = found.index(None) + 1 if None in found else len(lines) + 1
+        raise InputError(f"{file}, line {number}, is no hash and name of a file. {_remedy(folder)}")
+    return {match[2]: match[1] for match in found if match is not None}
 
 
 def _file_sum(file: Path) -> str:
@@ -458,8 +507,8 @@ def _file_sum(file: Path) -> str:
 def _remedy(folder: Path) -> str:
     """What to do about a folder that is not as it was written."""
     return (
-        f"Copy {folder} again from where it is whole, or run the command that made it again, in an empty folder; a "
-        f"change that was meant needs a new {SUMS}."
+        f"Copy {folder} again from where it is whole, or run the command that made it again: a study in the same "
+        f"folder, a training in an empty one. A change that was meant needs a new {SUMS}."
     )
 
 

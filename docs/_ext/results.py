@@ -23,18 +23,25 @@ from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
+from matgl_infomax.errors import InputError
+from matgl_infomax.io import check_results
+
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "leaderboard" / "results"
 
 
 def read(name: str) -> str:
-    """A file of the results.
+    """A file of the results, as it was written.
 
     Args:
         name: path below leaderboard/results.
     """
+    file = RESULTS / name
     try:
-        return (RESULTS / name).read_text(encoding="utf-8")
+        check_results(file.parent, [file.name])
+        return file.read_text(encoding="utf-8")
+    except InputError as error:
+        raise ExtensionError(str(error)) from error
     except OSError as error:
         raise ExtensionError(f"leaderboard/results/{name} cannot be read: {error.strerror}") from error
 

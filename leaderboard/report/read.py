@@ -13,7 +13,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from matgl_infomax.errors import InputError
-from matgl_infomax.io import Kind, parse_results, read_table
+from matgl_infomax.io import Kind, check_results, parse_results, read_table
 from matgl_infomax.leaderboard.comparison import (
     JSON_FILE,
     ComparisonFile,
@@ -242,6 +242,7 @@ def read_study(folder: Path, name: str) -> StudyNumbers:
     Raises:
         InputError: If a file is missing or damaged, a number has no card, or a card says another number.
     """
+    check_results(folder, (CARDS, VERDICT, CURVE, PREDICTIONS))
     cards = read_cards(folder / CARDS)
     verdict = _parsed(Verdict, folder / VERDICT, "verdict")
     curve = read_table(folder / CURVE, {}, _kinds([*CURVE_COLUMNS, PRETRAINING]))
@@ -438,6 +439,7 @@ def read_overlap(folder: Path, name: str, benchmarks: Sequence[BenchmarkNumbers]
     Raises:
         InputError: If a file is missing or damaged, or numbers contradict the facts or the cards of a benchmark.
     """
+    check_results(folder, (OVERLAP_FACTS, OVERLAP_FOLDS, OVERLAP_SCORES))
     facts = _parsed(OverlapFacts, folder / OVERLAP_FACTS, "overlap report").model_dump()
     folds = read_table(folder / OVERLAP_FOLDS, FOLD_KINDS)
     there = (folder / OVERLAP_SCORES).is_file()
@@ -523,6 +525,7 @@ def read_map(folder: Path, name: str) -> MapNumbers:
     Raises:
         InputError: If a file is missing or damaged, a fit has no card, or its card says another error.
     """
+    check_results(folder, (CARDS, MAP, FITS))
     cards = read_cards(folder / CARDS)
     axes: dict[str, Kind] = {f"{one}_{k}": "number" for one in METHODS for k in (1, 2)}
     points = read_table(folder / MAP, dict(MAP_COLUMNS), axes)
@@ -564,6 +567,7 @@ def read_comparison(folder: Path, name: str, benchmarks: Sequence[BenchmarkNumbe
         InputError: If the file is missing or damaged, or an answer of ours is not among the benchmarks or has another
             score there.
     """
+    check_results(folder, (JSON_FILE,))
     content = _parsed(ComparisonFile, folder / JSON_FILE, "comparison")
     found = content.comparison(folder)
     for task in found.tasks:

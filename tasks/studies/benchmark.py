@@ -12,12 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matgl_infomax.errors import InputError
-from matgl_infomax.io import atomic_write, csv_text, sweep_drafts
+from matgl_infomax.io import SUMS, atomic_write, csv_text, sweep_drafts, vouch_for
 from matgl_infomax.leaderboard.results import (
+    CALIBRATION,
     COLUMNS,
     PREDICTIONS,
     SCORES_FILE,
     SPEC_FILE,
+    SUMMARY,
+    VOUCHED,
     BenchmarkResult,
     failed_notes,
     score_table,
@@ -89,7 +92,8 @@ def answer(task: Task, crystals: Crystals, config: BenchmarkConfig, *, progress:
     take_folder(bench)
     for folder in ("", RateTrials.folder):
         sweep_drafts(config.out / folder)
-    atomic_write(config.out / SPEC_FILE, bench.spec().model_dump_json(indent=1) + "\n")
+    if not (config.out / SUMS).is_file():  # else folds that are finished can be read while others are added
+        atomic_write(config.out / SPEC_FILE, bench.spec().model_dump_json(indent=1) + "\n")
     bench = prepare_benchmark(bench, crystals, progress=progress)
     if bench.choosing:
         trials = RateTrials.of(bench)
@@ -119,8 +123,9 @@ def collect_benchmark(bench: Bench) -> BenchmarkResult:
     atomic_write(out / SCORES_FILE, csv_text(result.scores))
     atomic_write(out / SPEC_FILE, result.spec.model_dump_json(indent=1) + "\n")
     if bench.calibrated:
-        atomic_write(out / "calibration.csv", csv_text(fold_calibration_table(folds)))
-    atomic_write(out / "summary.md", f"# {bench.card.name}, {bench.arm}\n\n{result.to_text()}\n")
+        atomic_write(out / CALIBRATION, csv_text(fold_calibration_table(folds)))
+    atomic_write(out / SUMMARY, f"# {bench.card.name}, {bench.arm}\n\n{result.to_text()}\n")
+    vouch_for(out, VOUCHED)
     return result
 
 

@@ -15,10 +15,11 @@ from matgl_infomax.console import say
 from matgl_infomax.data.inputs import split_targets, whole_crystals
 from matgl_infomax.data.read import Crystals, read_crystals
 from matgl_infomax.errors import DivergedError, InputError
-from matgl_infomax.io import atomic_write, csv_text
+from matgl_infomax.io import atomic_write, csv_text, vouch_for
 from matgl_infomax.leaderboard.glossary import STUDY_INTERVALS, glossary, glossary_markdown
 from matgl_infomax.leaderboard.kept import KEPT, kept_table
 from matgl_infomax.leaderboard.resampled import FoldPairing, best_to_use
+from matgl_infomax.leaderboard.results import CARDS
 from matgl_infomax.leaderboard.verdict import (
     PRETRAINING,
     Verdict,
@@ -288,6 +289,8 @@ def _write(result: CurveResult, config: CurveConfig) -> None:
         result.plot_ratios(out / "ratios")
     atomic_write(out / "summary.md", result.summary())
     atomic_write(out / "verdict.json", result.verdict.model_dump_json(indent=1) + "\n")
+    kept = [KEPT] if config.keep != "nothing" else []
+    vouch_for(out, [CARDS, *kept, "predictions.parquet", "curve.csv", "summary.md", "verdict.json"])
 
 
 # One learning-curve study: what is asked, of which data, and what a finished run must match to count.

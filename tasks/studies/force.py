@@ -20,7 +20,7 @@ from matgl_infomax.data.read import Crystals, read_crystals
 from matgl_infomax.data.store import Store, build_store
 from matgl_infomax.errors import InputError
 from matgl_infomax.host import Potential
-from matgl_infomax.io import atomic_write, sha256_of
+from matgl_infomax.io import atomic_write, sha256_of, vouch_for
 from matgl_infomax.leaderboard.results import CARDS
 from matgl_infomax.leaderboard.statistics import Comparison, compare
 from matgl_infomax.nn.potential import tell
@@ -256,6 +256,7 @@ def force_study(config: ForceStudyConfig, *, progress: bool = True) -> ForceStud
     found = force_table(_lines(study))
     atomic_write(config.out / "table.json", json.dumps(found.to_dict(), indent=1))
     atomic_write(config.out / "summary.md", f"# Force fields: pretrained against scratch\n\n{found.to_markdown()}\n")
+    vouch_for(config.out, (CARDS, "table.json", "summary.md"))
     return ForceStudyResult(found, cards, config.out)
 
 

@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from matgl_infomax.errors import InputError
-from matgl_infomax.io import atomic_write, csv_text
+from matgl_infomax.io import atomic_write, csv_text, vouch_for
 from matgl_infomax.leaderboard.results import read_benchmark
 from matgl_infomax.leaderboard.scores import CLASS_THRESHOLD
 from matgl_infomax.leaderboard.strata import split_errors
@@ -266,6 +266,8 @@ def _write(out: Path, report: OverlapReport, facts: dict[str, Any]) -> None:
         (out / "scores.csv").unlink(missing_ok=True)  # of an earlier report
     atomic_write(out / "overlap.json", json.dumps(facts, indent=1) + "\n")
     atomic_write(out / "summary.md", report.text + "\n")
+    tables = ("pairs.parquet", "crystals.csv", "folds.csv", "scores.csv")
+    vouch_for(out, (*tables, "overlap.json", "summary.md"))
 
 
 # Tables of an overlap: one line per crystal of the task, and one per test fold.

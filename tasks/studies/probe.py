@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
-from matgl_infomax.io import atomic_write, csv_text, read_json, sha256_of
+from matgl_infomax.io import atomic_write, csv_text, read_json, sha256_of, vouch_for
 from matgl_infomax.record import peak_memory_mb, versions
 from matgl_infomax.settings.base import deciding
 from matgl_infomax.settings.commands import ProbeConfig
@@ -347,6 +347,7 @@ def _write(result: ProbeResult) -> None:
     title = f"What the vectors of {result.facts['crystals']} crystals know, {FOLDS}-fold cross-validation"
     plot_probes(result.scores, out / "probes", title=title)
     atomic_write(out / "summary.md", result.summary())
+    vouch_for(out, [*(f"{name}.csv" for name in frames), "probe.json", "summary.md"])
 
 
 # The numbers of a study with probes: one line per score, paired comparisons, and tables to read.

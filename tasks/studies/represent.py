@@ -16,7 +16,8 @@ from matgl_infomax.console import progress_bar
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
-from matgl_infomax.io import atomic_write, cached_array, csv_text, sha256_of
+from matgl_infomax.io import atomic_write, cached_array, csv_text, sha256_of, vouch_for
+from matgl_infomax.leaderboard.results import CARDS
 from matgl_infomax.leaderboard.statistics import Comparison, compare
 from matgl_infomax.leaderboard.verdict import markdown_table
 from matgl_infomax.record import RunCard
@@ -231,6 +232,7 @@ def _write(study: Representation, result: RepresentResult) -> None:
             result.points, method, out / f"map_{method}", target=study.target, unit=study.unit, title=heading
         )
     atomic_write(out / "summary.md", result.summary())
+    vouch_for(out, [CARDS, *(f"{name}.csv" for name in (*frames, "map")), "summary.md"])
 
 
 # One representation study: which vectors, which label masks, and what a finished fit must match to count.

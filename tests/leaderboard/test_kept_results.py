@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from matgl_infomax.io import check_sums
 from matgl_infomax.leaderboard.verdict import Verdict
 from tests.helpers.kept_results import RESULTS, cards
 
@@ -56,3 +57,15 @@ def test_some_text_shows_the_table_of_the_file(study):
     assert tables
     for table in tables:
         assert len(table) >= 3 and "\n".join(table) in text
+
+
+def test_every_kept_file_is_the_one_that_was_written():
+    """Pictures, scripts and pages that people write are not vouched for."""
+    there = {
+        path for path in RESULTS.rglob("*") if path.suffix in (".csv", ".json", ".jsonl", ".md", ".parquet", ".pt")
+    }
+    folders = {path.parent for path in there if path.name != "README.md"}
+    assert len(folders) > 60
+    for folder in folders:
+        names = sorted(path.name for path in there if path.parent == folder and path.name != "README.md")
+        assert check_sums(folder, names), f"cd {folder} && sha256sum {' '.join(names)} > SHA256SUMS"
