@@ -25,6 +25,7 @@ extensions = [
     "settings_pages",
     "api_pages",
     "project_pages",
+    "weights_pages",
 ]
 exclude_patterns = ["_build", "_ext", "examples/*.ipynb", "**/*.txt"]
 nitpicky = True

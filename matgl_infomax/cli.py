@@ -366,7 +366,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for part in (settings, getattr(settings, "pretrain", None), getattr(settings, "finetune", None)):
             training.check_loggers(getattr(part, "logger", ()))
         known.append(settings)
-        with _settings_kept(name, settings), _device(settings):
+        with _settings_kept(name, settings), _device(settings), _old_weights(settings):
             run(settings)
 
     with contextlib.ExitStack() as stack:
@@ -408,6 +408,18 @@ def _device(settings: base.Settings) -> Iterator[None]:
             del os.environ[DEVICE]
         else:
             os.environ[DEVICE] = before
+
+
+@contextlib.contextmanager
+def _old_weights(settings: base.Settings) -> Iterator[None]:
+    """Within the block, old weights are opened if the settings allow it."""
+    if not (isinstance(settings, training.DeviceSettings) and settings.allow_old_weights):
+        yield
+        return
+    from matgl_infomax.host import old_weights_allowed
+
+    with old_weights_allowed():
+        yield
 
 
 RUN_MARK, SETTINGS_FILE = "run.json", "settings.yaml"

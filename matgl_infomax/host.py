@@ -352,7 +352,8 @@ def load_model(path: str | Path) -> MatGLModel | Potential:
     folder's ``SHA256SUMS`` are refused; a folder without one, as MatGL writes it, is told on stderr.
 
     Raises:
-        InputError: For a missing folder or file, a damaged or unsafe file, or weights that do not fit the model.
+        InputError: For a missing folder or file, a damaged or unsafe file, weights that do not fit the model, or those
+            of an older version of the network, unless ``old_weights_allowed``.
     """
     folder = Path(path)
     missing = [name for name in MODEL_FILES if not (folder / name).is_file()]
@@ -364,7 +365,8 @@ def load_model(path: str | Path) -> MatGLModel | Potential:
     state = io.read_tensors(folder / "state.pt")
     # MatGL calls whatever such an entry names, even a function of the operating system.
     for entry in (card, *(value for value in arguments.values() if isinstance(value, dict) and "@class" in value)):
-        io.check_class(entry, (MatGLModel, Potential), ("matgl", "matgl_infomax"), folder)
+        kind = io.check_class(entry, (MatGLModel, Potential), ("matgl", "matgl_infomax"), folder)
+        _refuse_old(entry, kind, folder)
     try:
         model = cast(MatGLModel | Potential, matgl.load_model(folder))
     except (ValueError, RuntimeError) as error:
@@ -373,3 +375,41 @@ def load_model(path: str | Path) -> MatGLModel | Potential:
         raise InputError(f"MatGL cannot load {folder}: {error.__cause__ or error}") from error
     _check_names(model, state, str(folder))
     return model
+
+
+OLD_WEIGHTS = "MATGL_INFOMAX_OLD_WEIGHTS"
+"""Environment variable that processes started for a command inherit; set within ``old_weights_allowed``."""
+
+
+@contextmanager
+def old_weights_allowed() -> Iterator[None]:
+    """Within the block, ``load_model`` opens weights of an older version of a network, with a line on stderr."""
+    before = os.environ.get(OLD_WEIGHTS)
+    os.environ[OLD_WEIGHTS] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[OLD_WEIGHTS]
+        else:
+            os.environ[OLD_WEIGHTS] = before
+
+
+def _refuse_old(entry: Mapping[str, Any], kind: type, folder: Path) -> None:
+    """Refuse a saved class whose version is below that of the installed one; MatGL itself only warns.
+
+    Args:
+        entry: dictionary with "@class" and "@model_version".
+        kind: the installed class.
+        folder: where the model lies, for the message.
+    """
+    found, current = entry.get("@model_version", 0), getattr(kind, "__version__", 0)
+    if isinstance(found, int) and found >= current:
+        return
+    what = f"{folder} holds weights of {kind.__name__} version {found}, and MatGL {MATGL_VERSION} has version {current}"
+    if os.environ.get(OLD_WEIGHTS) != "1":
+        raise InputError(
+            f"{what}: they would compute something else here. Take weights of this version, or open them with the "
+            "MatGL that wrote them. --allow-old-weights opens them all the same."
+        )
+    say(f"{what}: it may compute something else than where they were made.")

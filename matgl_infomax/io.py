@@ -83,7 +83,7 @@ def read_json(file: Path) -> dict[str, Any]:
     return content
 
 
-def check_class(entry: dict[str, Any], base: type | tuple[type, ...], packages: Sequence[str], folder: Path) -> None:
+def check_class(entry: dict[str, Any], base: type | tuple[type, ...], packages: Sequence[str], folder: Path) -> type:
     """Make sure that the class a saved model names is one of ours, or one the user imported before.
 
     Args:
@@ -91,6 +91,9 @@ def check_class(entry: dict[str, Any], base: type | tuple[type, ...], packages: 
         base: what the class must descend from; of several, any one.
         packages: packages whose modules may be imported to look.
         folder: where the model lies, for the message.
+
+    Returns:
+        The class.
 
     Raises:
         InputError: For any other class or function, without importing or calling it.
@@ -108,6 +111,7 @@ def check_class(entry: dict[str, Any], base: type | tuple[type, ...], packages: 
             f"{folder} asks for {module}.{name}, which is no known {wanted}. "
             "If it is one of yours, import its module first."
         )
+    return found
 
 
 def _exists(module: str) -> bool:

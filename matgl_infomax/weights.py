@@ -190,8 +190,8 @@ def existing_folder_of(given: Path | str) -> Path:
         InputError: If a single word is neither the name of weights nor a folder; the names are listed.
     """
     path = folder_of(given)
-    if not path.exists() and _looks_like_a_name(str(given)):
-        _known(str(given))
+    if not path.exists() and (said := no_such_name(given)):
+        raise InputError(f"There is no folder {path}.{said}")
     return path
 
 
@@ -240,9 +240,14 @@ def check(name: str) -> None:
             raise InputError(f"{folder / file} is not the file of the card of {name}. Install the package again.")
 
 
-def _looks_like_a_name(text: str) -> bool:
-    """A single word without a dot at its start: nobody writes a path like that who does not mean this folder."""
-    return bool(text) and Path(text).name == text and not text.startswith(("~", "."))
+def no_such_name(given: Path | str) -> str:
+    """What to tell of a missing folder whose name could be that of weights, after a sentence about it; else nothing."""
+    text, known = str(given), names()
+    if not text or Path(text).name != text or text.startswith(("~", ".")):
+        return ""
+    if not known:
+        return " This installation holds no weights that have names."
+    return f" No weights have this name.{did_you_mean(text, known)} Names: {', '.join(known)}."
 
 
 def _known(name: str) -> Path:
@@ -251,17 +256,9 @@ def _known(name: str) -> Path:
     Raises:
         InputError: If no weights have this name.
     """
-    known = names()
-    if name in known:
+    if name in names():
         return SHIPPED / name
-    if not known:
-        raise InputError(
-            f"This installation holds no weights, so {name!r} names none. Install the package from its wheel."
-        )
-    raise InputError(
-        f"There is no folder {name!r}, and no weights have this name.{did_you_mean(name, known)} "
-        f"Names: {', '.join(known)}."
-    )
+    raise InputError(f"There are no weights {name!r}.{no_such_name(name)}")
 
 
 def as_card(content: dict[str, Any]) -> str:

@@ -107,7 +107,8 @@ def test_the_command_lists_shows_verifies_and_publishes(shipped, tmp_path, capsy
     assert "Say list, show NAME or verify [NAME]. Received: show." in capsys.readouterr().err
     assert main(["weights", "verify", "quartz"]) == 2
     assert main(["finetune", "--data", "x", "--target", "y", "--init", "quartz", "--out", str(tmp_path / "o")]) == 2
-    assert "no weights have this name" in capsys.readouterr().err
+    assert "There is no folder quartz (--init)" in (said := capsys.readouterr().err)
+    assert "No weights have this name. Names: sitenet-small." in said
 
 
 def test_every_name_of_the_package_computes_what_its_card_says():

@@ -51,8 +51,11 @@ def test_the_table_says_what_there_is(shipped):
 @pytest.mark.parametrize(
     ("word", "said"),
     [
-        ("sitenet-smal", r"no weights have this name\. Did you mean 'sitenet-small'\? Names: sitenet-small\."),
-        ("quartz", r"There is no folder 'quartz', and no weights have this name\. Names: sitenet-small\."),
+        (
+            "sitenet-smal",
+            r"smal\. No weights have this name\. Did you mean 'sitenet-small'\? Names: sitenet-small\.",
+        ),
+        ("quartz", r"quartz\. No weights have this name\. Names: sitenet-small\."),
     ],
 )
 def test_an_unknown_name_gets_the_list(shipped, word, said):
@@ -68,7 +71,7 @@ def test_what_cannot_be_a_name_stays_a_path(shipped, tmp_path):
 def test_an_installation_without_weights_says_so(tmp_path, monkeypatch):
     stand_in(monkeypatch, tmp_path / "none")
     assert len(weights.available()) == 0
-    with pytest.raises(InputError, match=r"This installation holds no weights, so 'sitenet-mp' names none"):
+    with pytest.raises(InputError, match=r"sitenet-mp\. This installation holds no weights that have names"):
         weights.existing_folder_of("sitenet-mp")
 
 

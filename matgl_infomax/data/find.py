@@ -13,7 +13,7 @@ from matgl_infomax.data.crystal import BadEntry, printable
 from matgl_infomax.data.formats import file_kind, known_endings, plain_stem
 from matgl_infomax.errors import InputError, did_you_mean
 from matgl_infomax.settings.base import Settings, mark, positional
-from matgl_infomax.weights import existing_folder_of
+from matgl_infomax.weights import folder_of, no_such_name
 
 OWN_MARKS = (("run.json",), ("store.json",), ("model.json", "model.pt", "state.pt"))
 """Files by which a folder shows that this package or MatGL wrote it; all of one group have to be there."""
@@ -253,7 +253,9 @@ def _anything_there(path: Path, option: str) -> None:
 
 def _model_there(path: Path, option: str) -> None:
     """The folder of a saved model or of an ensemble, or the name of weights that come with the package."""
-    path = existing_folder_of(path)
+    path = folder_of(path)
+    if not path.exists():
+        raise InputError(f"There is no folder {path} ({option}).{_nearest(path)}{no_such_name(path)}")
     _folder_there(path, option)
     if not any((path / name).is_file() for name in MODEL_MARKS):
         raise InputError(f"{path} holds no saved model ({option}): no {' or '.join(MODEL_MARKS)} is there.")

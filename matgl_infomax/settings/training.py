@@ -64,6 +64,11 @@ class DeviceSettings(Settings):
         json_schema_extra={"decides": False, "suggest": ["auto", "cpu", "cuda", "cuda:0", "mps"]},
         description="Hardware that networks compute on: cpu, cuda, one GPU by its number such as cuda:1, or mps (Apple). auto trains on a GPU where there is one.",
     )
+    allow_old_weights: bool = Field(
+        default=False,
+        json_schema_extra={"decides": False},
+        description="Open weights of an older version of a network, which MatGL computes differently now, instead of stopping.",
+    )
 
 
 class LoggerSettings(Settings):
