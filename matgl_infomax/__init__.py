@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matgl_infomax.data.crystal import Crystal
     from matgl_infomax.data.read import Crystals, read_crystals
     from matgl_infomax.errors import InputError
+    from matgl_infomax.estimators import CrystalClassifier, CrystalRegressor, CrystalVectors
     from matgl_infomax.nn.sitenet import SiteNet
     from matgl_infomax.tasks.studies.curve import learning_curve
 
@@ -23,6 +24,9 @@ __version__ = version("matgl-infomax")
 
 __all__ = [
     "Crystal",
+    "CrystalClassifier",
+    "CrystalRegressor",
+    "CrystalVectors",
     "Crystals",
     "InputError",
     "SiteNet",
@@ -37,6 +41,9 @@ __all__ = [
 
 _HOME = {
     "Crystal": "matgl_infomax.data.crystal",
+    "CrystalClassifier": "matgl_infomax.estimators",
+    "CrystalRegressor": "matgl_infomax.estimators",
+    "CrystalVectors": "matgl_infomax.estimators",
     "Crystals": "matgl_infomax.data.read",
     "InputError": "matgl_infomax.errors",
     "SiteNet": "matgl_infomax.nn.sitenet",

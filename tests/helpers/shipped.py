@@ -33,12 +33,12 @@ def card_content(name: str, **changes: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def ship_small(shipped: Path, corpus: Sequence[Crystal], name: str = "sitenet-small", **changes: Any) -> Path:
-    """Ship a small Site-Net with random weights under a name; its corpus is the crystals given."""
+def ship_small(shipped: Path, held: Sequence[Crystal], name: str = "sitenet-small", **changes: Any) -> Path:
+    """Ship a small Site-Net with random weights under a name; its corpus holds the crystals given."""
     made = shipped.parent / f"made-{name}"
     save_model(new_model(ModelSettings(preset="compact"), 1, seed=3), made, {})
     (shipped / CORPORA).mkdir(parents=True, exist_ok=True)
-    CorpusIndex.of(corpus).save(shipped / CORPORA / "small.npz")
+    CorpusIndex.of(held).save(shipped / CORPORA / "small.npz")
     return ship(made, card_content(name, **changes), shipped)
 
 
