@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -15,7 +16,7 @@ project_copyright = author
 release = version = installed("matgl-infomax")
 
 extensions = [
-    "myst_parser",
+    "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
@@ -34,6 +35,15 @@ templates_path: list[str] = []
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist", "attrs_block"]
 myst_heading_anchors = 4
 suppress_warnings = ["config.cache"]
+
+# Tutorials run while the site is built, in a folder of their own. One that has not changed is not run again.
+nb_execution_mode = "cache"
+nb_execution_in_temp = True
+nb_execution_timeout = 300
+nb_execution_raise_on_error = True
+nb_merge_streams = True
+# Their commands are those of this environment.
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 # Types that other projects document. Nothing is asked of their sites, for there is no network.
 nitpick_ignore_regex = [
