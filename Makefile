@@ -69,7 +69,7 @@ docs: $(DOCS_READY)  ## build the documentation site into docs/_build/html; a wa
 	MPLBACKEND=Agg $(PY) -m sphinx -b html -n -W --keep-going -q docs docs/_build/html
 	@echo "Site: docs/_build/html/index.html"
 
-demo: $(READY)  ## "does pretraining help?" on generated crystals, under five minutes
+demo: $(READY)  ## "does pretraining help?" on generated crystals, under three minutes
 	$(PY) -m matgl_infomax.tasks.studies.demo --out $(OUT)
 
 test: $(READY)  ## fast tests with coverage

@@ -17,6 +17,7 @@ PACKAGES = {
     "tasks": "matgl_infomax/tasks",
     "leaderboard": "matgl_infomax/leaderboard",
 }
+MOST_MEGABYTES = 12
 NOT_SHIPPED = {"__pycache__", "results"}  # results of studies belong to the repository
 
 
@@ -60,6 +61,8 @@ def main(folder: str) -> int:
         problems += [f"does not belong there: {name}" for name in sorted(inside - set(wanted))]
         same = sorted(inside & set(wanted))
         problems += [f"stale: {name}" for name in same if wheel.read(name) != wanted[name].read_bytes()]
+        size = wheels[0].stat().st_size / 1e6
+        problems += [f"{size:.1f} MB, more than {MOST_MEGABYTES}"] if size > MOST_MEGABYTES else []
         problems += [f"the package's page links to {target}" for target in unreachable(metadata.partition("\n\n")[2])]
     print("\n".join([*problems, f"{wheels[0].name}: {len(inside)} files, {len(problems)} problems"]))
     return 1 if problems else 0

@@ -10,6 +10,8 @@ from pkgutil import walk_packages
 import matgl_infomax
 import matgl_infomax.leaderboard
 import matgl_infomax.tasks
+from matgl_infomax import weights
+from matgl_infomax.publish import verify
 
 home = Path(matgl_infomax.__file__).resolve().parent
 if "site-packages" not in home.parts:
@@ -19,6 +21,10 @@ for name in modules:
     import_module(name)
 for name in matgl_infomax.__all__:
     getattr(matgl_infomax, name)
+for name in weights.names():
+    verify(name)
+if "sitenet-mp" not in weights.names():
+    sys.exit(f"The weights sitenet-mp are missing: {weights.names()}")
 table = resources.files("matgl_infomax.data").joinpath("elements.csv").read_text()
 if "," not in table:
     sys.exit("elements.csv is no table")

@@ -40,7 +40,6 @@ class _Learner(BaseEstimator):
         init: str | Path | None = WEIGHTS,
         *,
         steps: int = 0,
-        learning_rate: float = 0.0,
         extend_elements: bool = False,
         random_state: int = 0,
         cache: str | Path | None = None,
@@ -48,7 +47,6 @@ class _Learner(BaseEstimator):
     ) -> None:
         self.init = init
         self.steps = steps
-        self.learning_rate = learning_rate
         self.extend_elements = extend_elements
         self.random_state = random_state
         self.cache = cache
@@ -56,9 +54,7 @@ class _Learner(BaseEstimator):
 
     def _fit_model(self, crystals: Source, labels: NDArray[np.float64]) -> dict[str, bytes]:
         """Fine-tune on crystals with their labels, (n,), and give the files of the model."""
-        settings = FinetuneSettings(
-            steps=self.steps, learning_rate=self.learning_rate, seed=self.random_state, task=self._task
-        )
+        settings = FinetuneSettings(steps=self.steps, seed=self.random_state, task=self._task)
         given: dict[str, Any] = {} if self.cache is None else {"cache": self.cache}
         if self.init is not None:
             given["init"] = self.init
@@ -88,7 +84,6 @@ class CrystalRegressor(RegressorMixin, _Learner):
     Args:
         init: weights to start from: a name such as ``sitenet-mp``, a folder, or None for a network from scratch.
         steps: optimiser steps; 0 takes what the number of labels was found to need.
-        learning_rate: peak learning rate; 0 takes what the start was found to need.
         folds: parts of the training crystals of which each is predicted by a model that has not seen it; their errors
             give ``std_``. 0 leaves that out, and ``return_std`` with it; each part costs one more training.
         extend_elements: give the weights vectors for elements that they do not know, instead of stopping.
@@ -102,7 +97,6 @@ class CrystalRegressor(RegressorMixin, _Learner):
         init: str | Path | None = WEIGHTS,
         *,
         steps: int = 0,
-        learning_rate: float = 0.0,
         folds: int = 5,
         extend_elements: bool = False,
         random_state: int = 0,
@@ -110,7 +104,7 @@ class CrystalRegressor(RegressorMixin, _Learner):
         progress: bool = False,
     ) -> None:
         super().__init__(
-            init, steps=steps, learning_rate=learning_rate, extend_elements=extend_elements, random_state=random_state,
+            init, steps=steps, extend_elements=extend_elements, random_state=random_state,
             cache=cache, progress=progress,
         )  # fmt: skip
         self.folds = folds
