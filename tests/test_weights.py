@@ -52,8 +52,8 @@ def test_the_table_says_what_there_is(shipped):
     ("word", "said"),
     [
         (
-            "sitenet-smal",
-            r"smal\. No weights have this name\. Did you mean 'sitenet-small'\? Names: sitenet-small\.",
+            "sitenet-smaller",
+            r"smaller\. No weights have this name\. Did you mean 'sitenet-small'\? Names: sitenet-small\.",
         ),
         ("quartz", r"quartz\. No weights have this name\. Names: sitenet-small\."),
     ],
