@@ -103,7 +103,12 @@ ALSO: dict[str, tuple[str, ...]] = {
     ),
     f"{CORE}/objectives/two_views.py": ("objectives/test_twins", "objectives/test_dual"),
     f"{CORE}/train/loop.py": ("train/test_finetune", "train/test_pretrain"),
-    f"{CORE}/train/losses.py": ("train/test_finetune", "train/test_finetune_classes", "train/test_forcefield"),
+    f"{CORE}/train/losses.py": (
+        "train/test_finetune",
+        "train/test_finetune_classes",
+        "train/test_finetune_dead",
+        "train/test_forcefield",
+    ),
     f"{CORE}/train/module.py": (
         "train/test_finetune",
         "train/test_pretrain",

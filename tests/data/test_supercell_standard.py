@@ -20,6 +20,7 @@ from matgl_infomax.data.supercell import (
     different_turns,
     hermite_form,
     lattice_turns,
+    reducing_matrix,
     standard_pairs,
     standard_steps,
     supercell_cells,
@@ -289,3 +290,20 @@ def test_a_lattice_that_spglib_cannot_reduce_is_an_error_that_shows_it(monkeypat
     monkeypatch.setattr(supercell.spglib, "niggli_reduce", refuse)
     with pytest.raises(InputError, match=r"no Niggli-reduced cell\. Received: \[\[3\.0, 0\.0"):
         standard_steps(np.diag([3.0, 4.0, 5.0]))
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_a_reduced_basis_keeps_the_conditions_of_lenstra_lenstra_and_lovasz(seed):
+    """Sizes |mu| <= 1/2 and (3/4 - mu^2) |b*_(k-1)|^2 <= |b*_k|^2, on orthogonal vectors of another maker (QR)."""
+    random = np.random.default_rng(seed)
+    skew = np.eye(3) + np.tril(random.integers(-9, 10, (3, 3)), -1)
+    lattice = skew @ (random.normal(size=(3, 3)) * 10 ** random.uniform(-0.5, 0.5, (3, 1)))
+    matrix = reducing_matrix(lattice)
+    assert abs(round(np.linalg.det(matrix))) == 1
+    triangle = np.linalg.qr((matrix @ lattice).T)[1]
+    length = np.diag(triangle)
+    mu = triangle.T / length  # (3, 3), mu[k, j] below the diagonal
+    assert np.abs(np.tril(mu, -1)).max() <= 0.5 + 1e-9
+    for k in (1, 2):
+        assert length[k] ** 2 >= (0.75 - mu[k, k - 1] ** 2) * length[k - 1] ** 2 * (1 - 1e-9)

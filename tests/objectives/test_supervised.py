@@ -19,6 +19,7 @@ from matgl_infomax.nn.matgl_net import MatGLNet
 from matgl_infomax.nn.sitenet import SiteNet
 from matgl_infomax.objectives import label_columns, new_objective
 from matgl_infomax.objectives.perturb import moved
+from matgl_infomax.objectives.supervised import SupervisedSettings
 from matgl_infomax.settings.training import ModelSettings, PretrainSettings
 from matgl_infomax.train import pretrain as training
 from tests.helpers.build import generator, many, store_of
@@ -245,3 +246,13 @@ def test_command_reads_the_columns_its_objective_names(crystals, tmp_path, capsy
     assert "No column holds the arrays. Received: g." in capsys.readouterr().err
     assert cli.main([*words, "--target", "e"]) == 2
     assert "No label was named" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("weight", "relaxed", "named", "learns"),
+    [(1.0, False, True, True), (1.0, True, False, True), (1.0, False, False, False), (0.0, True, True, False)],
+)
+def test_derivatives_are_learnt_where_they_count_and_are_known(weight, relaxed, named, learns):
+    labels = {"energy": "e", "forces": "f" if named else None, "stress": "s" if named else None}
+    found = SupervisedSettings(force_weight=weight, stress_weight=weight, relaxed=relaxed, **labels)
+    assert found.learns_forces == found.learns_stress == learns

@@ -262,6 +262,12 @@ def test_training_sums_in_an_order_that_does_not_change(monkeypatch):
     assert torch.utils.deterministic.fill_uninitialized_memory
 
 
+def test_one_thread_has_one_order_already(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    with loop.repeatable():
+        assert not torch.are_deterministic_algorithms_enabled()
+
+
 def test_loggers_get_every_validation(tmp_path):
     """Lightning's table holds what the history holds; a run that goes on begins a table of its own."""
     settings = SETTINGS.model_copy(update={"logger": ["csv"]})
