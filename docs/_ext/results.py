@@ -38,7 +38,8 @@ def read(name: str) -> str:
     """
     file = RESULTS / name
     try:
-        check_results(file.parent, [file.name])
+        if file.name != "README.md":  # people write on it; no command made it
+            check_results(file.parent, [file.name])
         return file.read_text(encoding="utf-8")
     except InputError as error:
         raise ExtensionError(str(error)) from error
