@@ -121,7 +121,9 @@ def entry(name: str) -> Iterator[str]:
 
 def _left_out(thing: type) -> list[str]:
     """Members that the libraries below bring along and no user of this class needs."""
-    return ["   :exclude-members: model_config, model_post_init, training"] if hasattr(thing, "__mro__") else []
+    # scikit-learn gives its estimators methods that ask for metadata, with references into its own site.
+    names = "model_config, model_post_init, training, set_fit_request, set_predict_request, set_score_request"
+    return [f"   :exclude-members: {names}"] if hasattr(thing, "__mro__") else []
 
 
 def page(heading: str, sentence: str, names: list[str]) -> str:
