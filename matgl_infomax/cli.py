@@ -84,6 +84,8 @@ def run_finetune(settings: training.FinetuneConfig) -> None:
     from matgl_infomax.api import finetune as run
     from matgl_infomax.weights import hint
 
+    if settings.init is None and (said := hint(settings.model.name)):
+        announce(said)
     result = run(
         read_data(settings),
         settings.target,
@@ -96,8 +98,6 @@ def run_finetune(settings: training.FinetuneConfig) -> None:
         cache=settings.cache,
         prepare_processes=settings.prepare_processes,
     )
-    if settings.init is None and (said := hint(settings.model.name)):
-        announce(said)
     fitted, members = result.fitted, result.ensemble.members if result.ensemble else (result.fitted,)
     seconds = sum(member.seconds for member in members)
     several = f"{len(members)} models " if len(members) > 1 else ""

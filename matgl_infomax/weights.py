@@ -218,10 +218,11 @@ def hint(network: str) -> str | None:
     if not better:
         return None
     name = min(better, key=lambda name: sum(gain.ratio for gain in better[name]) / len(better[name]))
-    less = sorted(100 - 100 * gain.ratio for gain in better[name])
+    less = sorted({round(100 - 100 * gain.ratio) for gain in better[name]})
+    which = "one property" if len(better[name]) == 1 else f"{len(better[name])} properties"
     return (
         f"Pretrained weights come with the package: --init {name}. With {better[name][0].labels} labels they lowered "
-        f"the error of {len(less)} properties by {less[0]:.0f} to {less[-1]:.0f}%."
+        f"the error of {which} by {' to '.join(str(part) for part in {less[0]: None, less[-1]: None})}%."
     )
 
 

@@ -136,7 +136,7 @@ def test_the_hint_names_the_best_weights_for_own_data(shipped, crystals):
     ship_small(shipped, crystals[2:4], "sitenet-unsure", gains=[{**better[0], "ratio": 0.4, "high": 1.2}])
     assert weights.hint("sitenet") == (
         "Pretrained weights come with the package: --init sitenet-better. With 100 labels they lowered the error of "
-        "1 properties by 40 to 40%."
+        "one property by 40%."
     )
     assert weights.hint("megnet") is None
 
