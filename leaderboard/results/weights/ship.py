@@ -34,7 +34,7 @@ LEFT_OUT = {
 }
 LIMITS = [
     "Structures of the Materials Project: ordered, periodic, inorganic for the most part, at most 100 sites a cell.",
-    "What they give was measured on five properties with 100 labels; on yours they may give less, or nothing.",
+    "What they give was measured on few properties, with 100 labels; on yours they may give less, or nothing.",
     "The vectors know geometry and elements. Nothing about energies was learnt.",
     "One pretraining: another seed moved errors by 1 to 5 % (recipe_standard_cell).",
 ]
