@@ -40,8 +40,8 @@ myst_enable_extensions = ["dollarmath", "colon_fence", "deflist", "attrs_block"]
 myst_heading_anchors = 4
 suppress_warnings = ["config.cache"]
 
-# Tutorials run while the site is built, in a folder of their own. Sphinx reads only pages that have changed, and runs only those.
-# No "cache": with it, myst-nb offers notebooks without outputs.
+# Tutorials run while the site is built, in a folder of their own. Sphinx reads only pages that have changed, and runs
+# only those. No "cache": with it, myst-nb offers notebooks without outputs.
 nb_execution_mode = "force"
 nb_execution_in_temp = True
 nb_execution_timeout = 300
