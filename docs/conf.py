@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from importlib.metadata import version as installed
 from pathlib import Path
+
+import nbclient
+from jupyter_cache.executors import utils as notebook_runner
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE / "_ext"))
@@ -36,13 +40,16 @@ myst_enable_extensions = ["dollarmath", "colon_fence", "deflist", "attrs_block"]
 myst_heading_anchors = 4
 suppress_warnings = ["config.cache"]
 
-# Tutorials run while the site is built, in a folder of their own. One that has not changed is not run again.
-nb_execution_mode = "cache"
+# Tutorials run while the site is built, in a folder of their own. Sphinx reads only pages that have changed, and runs
+# only those. No "cache": with it, myst-nb offers notebooks without outputs.
+nb_execution_mode = "force"
 nb_execution_in_temp = True
 nb_execution_timeout = 300
 nb_execution_raise_on_error = True
 nb_merge_streams = True
-# Their commands are those of this environment.
+# Commands write in pieces that end within lines. nbclient joins the pieces if it is told to, and nobody tells it.
+notebook_runner.executenb = partial(nbclient.execute, coalesce_streams=True)
+# The commands of tutorials are those of this environment.
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 # Types that other projects document. Nothing is asked of their sites, for there is no network.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import http.server
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -91,6 +92,19 @@ def test_the_site_has_its_parts(site):
     } <= there
     assert {f"generated/settings/{name}.html" for name in ("curve", "pretrain", "finetune", "objectives")} <= there
     assert sum(name.startswith("examples/") for name in there) >= 2
+
+
+@pytest.mark.parametrize("name", ["own_measurements", "megnet_head_start", "matbench_hand_in"])
+def test_a_tutorial_shows_what_it_computed_and_can_be_downloaded(page, address, name):
+    page.goto(f"{address}/tutorials/index.html")
+    page.locator(f"article a[href='{name}.html']").click()
+    assert page.locator(".cell_output").count() >= 4
+    sizes = page.evaluate("[...document.querySelectorAll('.cell_output img')].map((one) => one.naturalWidth)")
+    assert sizes and min(sizes) > 200
+    with page.expect_download() as asked:
+        page.locator("article a[download]", has_text=f"{name}.ipynb").click()
+    notebook = json.loads(asked.value.path().read_text())
+    assert any(cell.get("outputs") for cell in notebook["cells"])
 
 
 def test_navigation_leads_to_every_part(page, address):
