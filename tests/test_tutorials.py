@@ -59,7 +59,7 @@ def test_own_measurements_names_bad_files_and_predicts_candidates(tmp_path):
     # A study of 52 independent tests cannot tell small differences, and must say so.
     assert 20 <= number(r"can tell differences in error above about (\d+)%", text) <= 40
     assert number(r"error on 200 candidates: (\S+)", text) < 0.75 * number(r"guessing the mean .*: (\S+)", text)
-    # 0.9 is meant. A width from 57 errors and a share of 200 scatter: sqrt(0.09 / 59 + 0.09 / 200) = 0.044; thrice that.
+    # 0.9 is meant. A width from 57 errors and a share of 200 scatter by sqrt(0.09 / 59 + 0.09 / 200) = 0.044.
     assert number(r"inside their interval: (\d+)%", text) >= 77
     assert json.loads((tmp_path / "study" / "verdict.json").read_text())
 
