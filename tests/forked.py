@@ -43,6 +43,9 @@ MEMORY_BYTES = 8 << 30
 CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGXCPU)
 """Signals by which the process of a mutant ends through its own fault; the last one says that its time is over."""
 
+CONFTEST = "conftest"
+"""Stands in the place of a file of tests where not even ``conftest.py`` can be imported."""
+
 IMPORT = " (import)"
 """Stands behind the file whose import a mutant breaks."""
 
@@ -127,7 +130,7 @@ class _Watch:
         if self.memory:
             return Answer("not run", f"{self.memory} needs more memory than there is")
         if self.imports or code == pytest.ExitCode.USAGE_ERROR:
-            return Answer("import", self.imports or "conftest")
+            return Answer("import", self.imports or CONFTEST)
         if code == pytest.ExitCode.OK and self.passed:
             return Answer("passed")
         return Answer("not run", f"pytest ended with {int(code)}, and {self.passed} tests passed")
@@ -193,11 +196,11 @@ def run_forked(
             return Answer("not run", f"no further process: {error}")
         if child == 0:
             _in_fork([*tests, *(f"--deselect={test}" for test in without)], path, text, scratch, test_seconds)
-        until = time.monotonic() + SECONDS
+        until, late = time.monotonic() + SECONDS, ""
         while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0):
             if time.monotonic() > until:
                 os.kill(child, signal.SIGKILL)
-                ended = os.waitpid(child, 0)
+                ended, late = os.waitpid(child, 0), f", after {SECONDS} s by the clock"
                 break
             time.sleep(0.02)
         status = os.waitstatus_to_exitcode(ended[1])
@@ -209,7 +212,7 @@ def run_forked(
         elif -status in CRASHES:
             found = Answer("crashed", now, signal.Signals(-status).name)
         else:
-            found = Answer("not run", f"ended with {status} in {now or 'no test'}, and not by itself")
+            found = Answer("not run", f"ended with {status} in {now or 'no test'}{late}")
         shutil.rmtree(scratch / "tmp", ignore_errors=True)
     return found
 

@@ -32,7 +32,7 @@ from cosmic_ray.work_item import MutationSpec, TestOutcome, WorkerOutcome, WorkI
 from scipy.stats import binomtest
 from tqdm import tqdm
 
-from tests.forked import IMPORT, TEST_SECONDS, Answer, import_all, run_forked
+from tests.forked import CONFTEST, IMPORT, TEST_SECONDS, Answer, import_all, run_forked
 from tests.house import CORE, ROOT
 
 TARGETS = (f"{CORE}/objectives/*.py", f"{CORE}/train/*.py", f"{CORE}/data/supercell.py", "leaderboard/statistics.py")
@@ -367,10 +367,11 @@ def _by_all_tests(path: str, text: str) -> Answer:
 def exists(killer: str, path: str) -> bool:
     """Whether the test that killed a mutant of this file is still there."""
     plain = collected(tuple(tests_of(path)))
-    test = killer.removesuffix(IMPORT)
-    return plain.kind == "passed" and (
-        killer.endswith(IMPORT) or any(test == t or test.startswith(f"{t} (SIG") for t in plain.what.split("\n"))
-    )
+    there = plain.what.split("\n") if plain.kind == "passed" else []
+    if killer.endswith(IMPORT):
+        file = killer.removesuffix(IMPORT)
+        return file == CONFTEST or any(test.startswith(f"{file}::") for test in there)
+    return any(killer == test or killer.startswith(f"{test} (SIG") for test in there)
 
 
 def listed() -> list[dict[str, str]]:
@@ -491,6 +492,8 @@ def main() -> int:
     parser.add_argument("--write-killers", action="store_true", help="keep the tests that killed the first ones for CI")
     parser.add_argument("--session", type=Path, default=SESSION, metavar="FOLDER", help="where results are kept")
     options = parser.parse_args()
+    if options.write_killers and options.report:
+        parser.error("--write-killers tries mutants whose killers have gone; leave out --report")
     hints = json.loads(KILLERS.read_text()) if KILLERS.exists() else {}
     chosen = sorted(
         (m for p in targets() if any(t in p for t in options.only) for m in mutants_of(p)), key=lambda m: m.key

@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from matgl_infomax.errors import InputError
-from matgl_infomax.io import SUMS, check_sums, write_sums
+from matgl_infomax.io import SUMS, check_results, check_sums, vouch_for, write_sums
 
 CONTENT = {"model.json": b'{"a": 1}\n', "state.pt": bytes(range(40)), "run.json": b"{}"}
 NEEDED = ("model.json", "state.pt")
@@ -107,3 +107,50 @@ def test_what_cannot_be_read_is_said(folder):
     os.mkdir(folder / SUMS)
     with pytest.raises(InputError, match=r"Cannot read .*SHA256SUMS"):
         check_sums(folder, NEEDED)
+
+
+@pytest.fixture
+def results(tmp_path):
+    """A table and a picture of results."""
+    for name in ("curve.csv", "verdict.json", "curve.png"):
+        (tmp_path / name).write_bytes(name.encode())
+    vouch_for(tmp_path, ("curve.csv", "verdict.json", "kept.parquet"))
+    return tmp_path
+
+
+def test_results_vouch_for_the_files_that_are_there(results):
+    assert [line.split("  ")[1] for line in (results / SUMS).read_text().splitlines()] == ["curve.csv", "verdict.json"]
+    check_results(results, ("curve.csv", "kept.parquet"))
+
+
+@pytest.mark.parametrize("name", ["curve.csv", "verdict.json"])
+def test_a_changed_digit_of_a_result_is_refused_whichever_file_is_read(results, name):
+    (results / name).write_bytes(b"0" + (results / name).read_bytes()[1:])
+    with pytest.raises(InputError, match=rf"{name} is not the file that was written.*a study in the same folder"):
+        check_results(results, ("curve.csv",))
+
+
+def test_some_files_of_a_study_may_be_kept_without_the_others(results):
+    (results / "verdict.json").unlink()
+    check_results(results, ("curve.csv", "verdict.json"))
+
+
+def test_a_file_put_into_a_finished_study_is_refused(results):
+    (results / "kept.parquet").write_bytes(b"of another study")
+    with pytest.raises(InputError, match=r"holds no hash of kept\.parquet"):
+        check_results(results, ("curve.csv", "kept.parquet"))
+
+
+def test_results_without_hashes_are_read_and_told_of_in_one_line(results, capsys):
+    (results / SUMS).unlink()
+    for _ in range(2):
+        check_results(results, ("curve.csv",))
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1 and f"{results} holds no {SUMS}: an earlier version wrote it" in said[0]
+
+
+def test_hashes_of_other_files_stay_as_they_were_noted(results):
+    (results / "curve.csv").write_bytes(b"damaged")
+    vouch_for(results, ["verdict.json"], keep_others=True)
+    with pytest.raises(InputError, match=r"curve\.csv is not the file that was written"):
+        check_results(results, ("verdict.json",))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -104,14 +105,14 @@ def test_listed_survivors_have_a_reason_and_are_still_there():
 
 
 SCRIPT = """
-import json, sys
+import json
 from tests import mutants
 path = "leaderboard/statistics.py"
 mutants.import_all()
 text = mutants.source(path)
 tests = ["tests/leaderboard/test_statistics.py"]
-print(json.dumps([mutants.run_forked(tests, path, t) for t in (text, text + "\\nraise KeyError('mutant')\\n")]))
-print(json.dumps(mutants.failing_without([(path, tests[0] + "::test_that_never_was")])))
+broken = mutants.run_forked(tests, path, text + "\\nraise KeyError('mutant')\\n")
+print(json.dumps([str(mutants.run_forked(tests, path, text)), str(mutants.verdict(broken, tests, path))]))
 """
 
 
@@ -119,10 +120,126 @@ print(json.dumps(mutants.failing_without([(path, tests[0] + "::test_that_never_w
 def test_mutant_fails_its_tests_and_the_working_tree_stays_as_it_is():
     before = {path: (ROOT / path).read_bytes() for path in mutants.targets()}
     done = subprocess.run([sys.executable, "-c", SCRIPT], cwd=ROOT, capture_output=True, text=True, check=True)
-    (as_it_is, broken), nothing = map(json.loads, done.stdout.splitlines()[-2:])
-    assert as_it_is == "" and nothing == []
-    assert broken == "tests/leaderboard/test_statistics.py (import)"
+    assert json.loads(done.stdout.splitlines()[-1]) == ["passed", "tests/leaderboard/test_statistics.py (import)"]
     assert before == {path: (ROOT / path).read_bytes() for path in mutants.targets()}
+
+
+ENDS = """
+import os, signal, sys, pytest
+def test_passes(): pass
+def test_fails(): assert 1 == 2
+def test_asks_for_all_memory(): bytearray(1 << 45)
+def test_is_killed(): os.kill(os.getpid(), signal.SIGKILL)
+def test_crashes(): os.kill(os.getpid(), signal.SIGSEGV)
+def test_leaves(): os._exit(0)
+def test_never_ends():
+    while True: pass
+def test_is_skipped(): pytest.skip("no data")
+def test_holds():
+    from matgl_infomax.leaderboard import statistics
+    assert statistics.DRAWS == 2000
+"""
+FORKS = """
+import json, sys
+from tests import forked, mutants
+mutants.TEST_SECONDS = 5
+told = {test: vars(mutants.run_forked([test], test_seconds=1)) for test in json.loads(sys.argv[1])}
+judged = [str(mutants.verdict(mutants.Answer(*words), ["test_ends.py"], path).kind) for words, path in
+          ((words, "leaderboard/statistics.py") for words in json.loads(sys.argv[2]))]
+broken = mutants.verdict(mutants.Answer("import", "test_no.py"), ["test_no.py"], "leaderboard/statistics.py").kind
+mutant = next(m for m in mutants.mutants_of("leaderboard/statistics.py") if m.line == "DRAWS = 2000")
+tried = []
+for tests in (["test_ends.py::test_fails", "test_ends.py::test_holds"], ["test_ends.py::test_passes"],
+              ["test_ends.py::test_fails"], ["test_no.py"], ["test_ends.py::test_is_skipped"]):
+    mutants.tests_of = lambda path: tests
+    result = mutants.try_mutant(mutant, ["test_ends.py::test_that_never_was"])
+    tried.append([result.worker_outcome.name, result.test_outcome and result.test_outcome.name, result.output])
+print(json.dumps([told, judged, broken, tried]))
+"""
+
+
+@pytest.fixture(scope="module")
+def forks(tmp_path_factory):
+    """What forks of one process say of tests that end in every way, and what is made of it."""
+    folder = tmp_path_factory.mktemp("forks")
+    (folder / "test_ends.py").write_text(ENDS)
+    (folder / "test_no.py").write_text("import nothing_of_this_name")
+    tests = [*(f"test_ends.py::{line[4:].split('(')[0]}" for line in ENDS.splitlines() if line.startswith("def ")),
+             "test_no.py", "test_ends.py::test_that_never_was"]  # fmt: skip
+    fine, endless = "test_ends.py::test_passes", "test_ends.py::test_never_ends"
+    words = [
+        *(("failed", fine), ("failed", "test_ends.py::test_fails"), ("import", "test_ends.py")),
+        *(("crashed", "", "SIGSEGV"), ("crashed", fine, "SIGSEGV"), ("crashed", fine, "SIGXCPU")),
+        *(("crashed", endless, "SIGXCPU"), ("not run", "why"), ("passed",)),
+    ]
+    command = [sys.executable, "-c", FORKS, json.dumps(tests), json.dumps(words)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize(
+    ("test", "kind", "signal"),
+    [
+        ("test_ends.py::test_passes", "passed", ""),
+        ("test_ends.py::test_holds", "passed", ""),
+        ("test_ends.py::test_fails", "failed", ""),
+        ("test_ends.py::test_asks_for_all_memory", "not run", ""),
+        ("test_ends.py::test_is_killed", "not run", ""),
+        ("test_ends.py::test_leaves", "not run", ""),
+        ("test_ends.py::test_is_skipped", "not run", ""),
+        ("test_ends.py::test_crashes", "crashed", "SIGSEGV"),
+        ("test_ends.py::test_never_ends", "crashed", "SIGXCPU"),
+        ("test_no.py", "import", ""),
+        ("test_ends.py::test_that_never_was", "import", ""),
+    ],
+)
+def test_what_the_machine_does_is_no_answer_of_a_test(forks, test, kind, signal):
+    found = forks[0][test]
+    assert (found["kind"], found["signal"]) == (kind, signal)
+    if kind in ("failed", "crashed") or "memory" in test or "killed" in test:
+        assert test in found["what"], "it is named"
+
+
+def test_only_what_the_source_as_it_stands_does_not_do_counts_for_a_mutant(forks):
+    _, judged, broken, _ = forks
+    assert judged == ["failed", "not run", "import", "crashed", "crashed", "crashed", "not run", "not run", "passed"]
+    assert broken == "not run", "the tests cannot be imported without any mutant either"
+
+
+def test_a_mutant_is_killed_survives_or_was_not_tried(forks):
+    killed, survived, *not_tried = forks[3]
+    assert killed == ["NORMAL", "KILLED", "test_ends.py::test_holds"], "the first test fails anyway"
+    assert survived[:2] == ["NORMAL", "SURVIVED"]
+    assert [outcome[:2] for outcome in not_tried] == [["ABNORMAL", None]] * 3
+    assert "test_no.py" in not_tried[1][2]
+
+
+def test_a_killer_that_has_gone_is_taken_back_and_found_anew(tmp_path, monkeypatch):
+    """Also one whose parameters are others now; a broken import counts as long as its file is there."""
+    path = "leaderboard/statistics.py"
+    chosen = [m for m, _ in zip(mutants.mutants_of(path), range(5), strict=False)]
+    there = mutants.Answer("passed", "a.py::test_one[1]\na.py::test_two")
+    monkeypatch.setattr(mutants, "collected", lambda tests: there)
+    old = ["a.py::test_one[1]", "a.py::test_one[2]", "b.py (import)", "a.py (import)", "a.py::test_two (SIGSEGV)"]
+    tried = []
+
+    def again(mutant, first):
+        tried.append(mutant)
+        return mutants.WorkResult(mutants.WorkerOutcome.NORMAL, "a.py::test_two", mutants.TestOutcome.KILLED)
+
+    monkeypatch.setattr(mutants, "try_mutant", again)
+    with mutants.use_db(str(tmp_path / "session.sqlite"), mutants.WorkDB.Mode.create) as database:
+        for mutant, killer in zip(chosen, old, strict=True):
+            place = mutants.MutationSpec(path, f"core/{mutant.operator}", mutant.occurrence, *mutant.place)
+            database.add_work_item(mutants.WorkItem.single(mutant.job, place))
+            result = mutants.WorkResult(mutants.WorkerOutcome.NORMAL, killer, mutants.TestOutcome.KILLED)
+            database.set_result(mutant.job, result)
+        mutants.run(chosen, database, again=False, hints={})
+        results = dict(database.results)
+    assert tried == chosen[1:3]
+    assert [results[m.job].output for m in chosen] == [old[0], "a.py::test_two", "a.py::test_two", *old[3:]]
 
 
 @pytest.mark.slow

@@ -276,6 +276,8 @@ def test_the_next_tolerance_is_taken_where_spglib_finds_no_end(monkeypatch):
     lattice = Lattice.hexagonal(3.0, 5.0)
     steps = standard_steps(lattice.matrix)
     assert len(asked) == len(set(asked)) == 2
+    # For cells of one cubic angstrom: above rounding, and below any difference that counts.
+    assert all(1e-12 < eps < 1e-4 for eps in supercell._NIGGLI_EPS)
     expected = lattice.get_niggli_reduced_lattice().parameters
     np.testing.assert_allclose(Lattice(steps @ lattice.matrix).parameters, expected, atol=1e-6)
 

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from matgl_infomax.io import vouch_for
 from tests.docs.pages import DOCS
 
 pytest.importorskip("sphinx", reason="Sphinx is not installed here: make docs installs it")
@@ -57,3 +58,15 @@ def test_links_of_the_repository_become_links_of_the_site():
 def test_code_is_left_alone_when_links_are_rewritten():
     text = "[a](tasks/x.py)\n\n```python\nf = table[key](argument)\n```\n\n[b](tasks/y.py)\n"
     assert written.outside_code(text, project_pages.linked) == "a\n\n```python\nf = table[key](argument)\n```\n\nb\n"
+
+
+def test_a_changed_number_does_not_reach_the_site(tmp_path, monkeypatch):
+    whole = (results.RESULTS / "recipe" / "e_form" / "verdict.json").read_bytes()
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "verdict.json").write_bytes(whole)
+    vouch_for(tmp_path / "study", ["verdict.json"])
+    monkeypatch.setattr(results, "RESULTS", tmp_path)
+    assert results.verdict("study")["points"]
+    (tmp_path / "study" / "verdict.json").write_bytes(whole.replace(b"0.8", b"0.7", 1))
+    with pytest.raises(ExtensionError, match=r"verdict\.json is not the file that was written"):
+        results.verdict("study")

@@ -22,6 +22,7 @@ from matgl_infomax.tasks.matbench import data
 from matgl_infomax.tasks.matbench.task import load_task
 from tests.helpers import invented
 from tests.helpers.finished import finished, invented_truth
+from tests.helpers.vouched import assert_vouched
 
 TASK = invented.task()
 
@@ -123,6 +124,7 @@ def test_everything_can_be_shown(result):
 
 
 def test_files_hold_the_numbers_and_no_true_value(result, folders):
+    assert_vouched(folders / "out", {"comparison.json", "comparison.md", "comparison.csv", "strata.csv"})
     content = json.loads((folders / "out" / "comparison.json").read_text())
     assert content == as_json(result)
     (task,) = content["tasks"]

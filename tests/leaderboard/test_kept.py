@@ -12,9 +12,11 @@ import pytest
 
 from matgl_infomax.cli import main
 from matgl_infomax.errors import InputError
+from matgl_infomax.io import vouch_for
 from matgl_infomax.leaderboard.kept import compare_kept, kept_table, read_kept
 from matgl_infomax.leaderboard.verdict import Verdict, absolute_errors, judge, run_name
 from tests.helpers.mutate import ends_well
+from tests.helpers.vouched import assert_vouched
 
 COUNTS, SEEDS, CRYSTALS = (50, 100), (0, 1, 2), 400
 
@@ -101,9 +103,21 @@ def test_compare_makes_the_intervals_again(tmp_path, capsys):
     assert all(point.sentence in said for point in known.points)
     again = Verdict.model_validate_json((tmp_path / "out" / "verdict.json").read_text())
     np.testing.assert_allclose(numbers(again), numbers(known), rtol=2e-6)
+    assert_vouched(tmp_path / "out", {"summary.md", "verdict.json"})
     assert main(["compare", str(file), "--draws", "500", "--seed", "3"]) == 0
     other = judge(absolute_errors(table), target="gap", unit="eV", draws=500, seed=3)
     assert other.points[0].sentence in capsys.readouterr().out
+
+
+def test_intervals_made_again_in_the_folder_of_the_study_leave_its_other_hashes(tmp_path):
+    (tmp_path / "kept.parquet").write_bytes(kept_table(predictions(), target="gap", unit="eV"))
+    (tmp_path / "cards.jsonl").write_text("written by the study")
+    vouch_for(tmp_path, ["kept.parquet", "cards.jsonl"])
+    compare_kept([tmp_path / "kept.parquet"], tmp_path, draws=100)
+    assert_vouched(tmp_path, {"kept.parquet", "cards.jsonl", "summary.md", "verdict.json"})
+    (tmp_path / "cards.jsonl").write_text("changed later")
+    with pytest.raises(InputError, match=r"cards\.jsonl is not the file that was written"):
+        compare_kept([tmp_path / "kept.parquet"], tmp_path, draws=100)
 
 
 @pytest.mark.parametrize(

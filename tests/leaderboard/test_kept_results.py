@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import t as t_distribution
 
 from matgl_infomax.io import check_sums
 from matgl_infomax.leaderboard.verdict import Verdict
@@ -69,3 +71,29 @@ def test_every_kept_file_is_the_one_that_was_written():
     for folder in folders:
         names = sorted(path.name for path in there if path.parent == folder and path.name != "README.md")
         assert check_sums(folder, names), f"cd {folder} && sha256sum {' '.join(names)} > SHA256SUMS"
+
+
+def test_intervals_that_disagree_are_named_with_the_one_that_holds():
+    """The old rule drew ratio and difference apart. From the seeds alone: t(S - 1) times the standard error of
+    x_s / mean(x) - y_s / mean(y), on the logarithm of the ratio."""
+    found = {}
+    for study in STUDIES:
+        verdict = Verdict.model_validate_json((study / "verdict.json").read_text())
+        for pair in (*verdict.points, *verdict.others):
+            by_ratio = (pair.ratio_low > 1) - (pair.ratio_high < 1)
+            if by_ratio != (pair.difference_low > 0) - (pair.difference_high < 0):
+                found[study.name] = (study, pair)
+    assert set(found) == {"sitenet_e_form", "megnet_mp_gap"}
+    for study, pair in found.values():
+        frame = pd.read_csv(study / "curve.csv").query("labels_asked == @pair.labels").set_index("seed")
+        x, y = (frame.loc[frame["arm"] == arm, "mae"].sort_index() for arm in (pair.arm, pair.against))
+        spread = (x / x.mean() - y / y.mean()).std(ddof=1) / len(x) ** 0.5
+        half = t_distribution.ppf(0.975, len(x) - 1) * spread
+        low, high = pair.ratio * np.exp([-half, half])
+        text = " ".join((study.parent / "README.md").read_text().split())
+        assert (
+            f"{study.name}/verdict.json` compares `{pair.arm}` with `{pair.against}` at {pair.labels:,} labels" in text
+        )
+        assert f"ratio {pair.ratio:.3f} ({pair.ratio_low:.3f} to {pair.ratio_high:.3f})" in text
+        assert f"gives {low:.3f} to {high:.3f} for the ratio by today's formula" in text
+        assert "**The interval of the ratio holds**" in text

@@ -270,3 +270,11 @@ def test_the_forecast_holds_when_ratio_and_spread_stay():
         regular = stats.zscore(np.linspace(-1, 1, n), ddof=1) * ratios.std(ddof=1) + ratios.mean()
         again = compare(regular[:, None] * crystals, np.ones((n, 50)), draws=20000)
         assert again.better is better
+
+
+def test_sources_of_chance_that_are_not_given_are_none():
+    """t(3) x 0.12 x sqrt(3/4) = 0.331 lies below ln(1 / 0.65) = 0.431, so a fourth seed is enough."""
+    plain = Comparison(0.65, 1.0, -0.35, -0.7, 0.1, 0.65, 0.4, 1.1, 3, 100, seed_error=0.12)
+    assert plain.pretrainings == 1 and plain.crystal_error == plain.pretraining_half == 0
+    assert sufficient_seeds(plain, 0.05) == 4
+    assert Comparison(0.65, 1.0, -0.35, -0.7, 0.1, 0.65, 0.4, 1.1, 3, 100).seed_error == 0

@@ -17,7 +17,8 @@ import yaml
 
 from matgl_infomax import cli
 from matgl_infomax.errors import InputError
-from matgl_infomax.leaderboard.results import read_benchmark
+from matgl_infomax.io import vouch_for
+from matgl_infomax.leaderboard.results import VOUCHED, read_benchmark
 from matgl_infomax.leaderboard.submit import EXAMPLE, OBJECTIVE_WORDS, submit, unknown_objectives
 from matgl_infomax.settings.arms import STARTS
 from matgl_infomax.settings.base import build_parser, read_settings
@@ -337,6 +338,7 @@ def test_every_objective_has_words():
 
 def test_submit_warns_of_a_pretraining_that_never_was(tmp_path, steels, capsys):
     """On stderr, and in the notes that are handed in; the exit code stays 0."""
+    vouch_for(steels, VOUCHED)
     words = ["submit", str(steels), "--out", str(tmp_path / "matbench_v0.1_invented"), "--info"]
     assert cli.main([*words, str(info_file(tmp_path, algorithm="Site-Net, Deep InfoMax"))]) == 0
     warned = capsys.readouterr().err

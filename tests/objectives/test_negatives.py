@@ -17,6 +17,7 @@ from matgl_infomax.data.store import build_store
 from matgl_infomax.nn.matgl_net import MatGLNet
 from matgl_infomax.nn.sitenet import SiteNet
 from matgl_infomax.objectives import negatives
+from matgl_infomax.objectives.denoise import DenoiseSettings
 from matgl_infomax.objectives.infomax import InfoMax
 from matgl_infomax.objectives.infomax_critic import near_first
 from tests.helpers.build import batch_of, generator, store_of
@@ -67,7 +68,7 @@ def test_close_elements_are_those_of_a_chemist():
             site = number.tolist().index(symbols.index(name))
             found.add(symbols[int(number[akin[site]])])
     assert {"Na", "Rb"} <= seen["K"] and "S" in seen["Se"]
-    assert all(len(found) == negatives.AKIN for found in seen.values())
+    assert all(len(found) == 3 for found in seen.values())
 
 
 def test_nothing_to_do_leaves_the_batch_and_the_randomness_alone(batches):
@@ -172,3 +173,7 @@ def test_learning_lowers_the_loss(batches):
         optimiser.step()
         found.append(float(parts["local"]))
     assert np.mean(found[-10:]) < 0.95 * np.mean(found[:5])
+
+
+def test_the_weakest_damage_of_three_tenths_of_an_angstrom_is_that_of_denoising():
+    assert 0.3 / negatives.WEAKEST == pytest.approx(DenoiseSettings().least_angstrom) == 0.02

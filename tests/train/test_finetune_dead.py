@@ -217,3 +217,25 @@ def test_a_dead_model_is_told_when_it_is_opened(data, tmp_path, capsys):
         capsys.readouterr()
         Predictor.open(tmp_path / str(rate))
         assert ("is dead: in training it gave one answer for all crystals" in capsys.readouterr().err) == said
+
+
+def test_predictions_that_vary_by_just_one_percent_of_the_labels_are_no_single_answer():
+    """Labels 0 and 100, spread 50; predictions 50.5 and 49.5, spread 0.5, err by 50.5, a constant by 50."""
+    labels = np.array([[0.0], [100.0]])
+    assert judged(np.array([[50.5], [49.5]]), labels, [], loss="l1") == []
+    assert judged(np.array([[50.4], [49.6]]), labels, [], loss="l1") == [0]
+
+
+def test_a_loss_that_is_just_a_constants_is_dead():
+    """Labels 0 and 8: every constant between them errs by 4, and so do -2 and 2."""
+    labels = np.array([[0.0], [8.0]])
+    assert judged(np.array([[-2.0], [2.0]]), labels, loss="l1") == [0]
+    assert judged(np.array([[-1.0], [2.0]]), labels, loss="l1") == []
+
+
+def test_a_target_without_training_labels_has_no_loss_and_is_not_dead():
+    """The goal was made of labels that are there; those of a held-out part may be missing."""
+    goal = goal_of(np.array([[0.0, 1.0], [1.0, 2.0]]), loss="l1")
+    labels = torch.tensor([[0.0, torch.nan], [1.0, torch.nan]], dtype=torch.float64)
+    assert float(_constant_loss(goal, labels, 1)) == 0 and float(_constant_loss(goal, labels, 0)) == 0.5
+    assert dead_targets(goal, torch.full_like(labels, 0.5), labels, []) == [0]

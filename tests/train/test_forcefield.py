@@ -250,3 +250,8 @@ def test_energies_of_held_out_crystals_move_no_scale(crystals, tmp_path, monkeyp
     first, second = scales
     for one, other in zip(vars(first).values(), vars(second).values(), strict=True):
         np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
+
+
+def test_a_force_field_shows_itself_in_a_few_lines(tmp_path):
+    shown = repr(training.FittedForces(tmp_path, SimpleNamespace(model=nn.Identity()), [], 0, 1.0, 3, 1))
+    assert shown.startswith("Force field") and "3 crystals, 1 more held out" in shown

@@ -241,3 +241,9 @@ def test_at_least_two_crystals_train_and_two_validate(crystals, fraction, held_o
     """A foreign crystal is needed in each part; in between it is the share that was asked for."""
     train, validation = module._split(np.arange(crystals), SHORT.model_copy(update={"validation_fraction": fraction}))
     assert len(validation) == held_out and sorted([*train, *validation]) == list(range(crystals))
+
+
+@pytest.mark.parametrize("about", ["", "denoising, by Site-Net, from 80 crystals"])
+def test_a_result_tells_what_was_learnt_where_it_is_known(tmp_path, about):
+    _, told = module.Pretrained(tmp_path, [], 1.0, 0, about).facts()
+    assert told.get("Learnt", "") == about and ("Learnt" in told) == bool(about)

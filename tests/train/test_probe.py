@@ -217,3 +217,9 @@ def test_sites_are_drawn_up_to_a_number():
     few, of = chosen_sites(np.array([2, 3, 1]), 4, 0)
     assert len(few) == 4 and (np.diff(few) > 0).all() and (of == owner[few]).all()
     assert (few == chosen_sites(np.array([2, 3, 1]), 4, 0)[0]).all()
+
+
+@pytest.mark.parametrize("probe", PROBES)
+def test_where_a_training_part_holds_one_class_only_that_one_is_the_answer(probe):
+    vectors, model = np.arange(12.0).reshape(6, 2), module._new_probe(probe, "class", 6)
+    assert module._answers(model, vectors, np.full(6, 2.0), vectors[:3] + 0.5).tolist() == [2.0, 2.0, 2.0]

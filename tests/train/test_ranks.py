@@ -364,3 +364,14 @@ def test_a_network_goes_to_the_device_and_comes_back(monkeypatch):
     monkeypatch.setenv(ranks.DEVICE, "cpu")
     with ranks.computing_on(network) as device:
         assert device.type == "cpu" and network.weight.device.type == "cpu"
+
+
+@pytest.mark.parametrize("start", ["spawn", "popen"])
+def test_a_process_of_its_own_leaves_endings_to_its_parent_but_ctrl_c(monkeypatch, start):
+    """Torch sends Ctrl-C where the parent was killed, so a rank hears it."""
+    left: list[int] = []
+    monkeypatch.setattr(ranks, "quiet", contextlib.nullcontext)
+    monkeypatch.setattr(ranks, "leave_to_parent", left.extend)
+    monkeypatch.setattr(ranks.DDPStrategy, "setup_environment", lambda self: None)
+    ranks._ddp(start).setup_environment()
+    assert set(left) == ({signal.SIGTERM, signal.SIGHUP} if start == "spawn" else set())

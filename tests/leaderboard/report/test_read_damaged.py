@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from matgl_infomax.errors import InputError
+from matgl_infomax.io import vouch_for
 from matgl_infomax.leaderboard.report.page import Report, report
 from tests.helpers import report_folders
 from tests.helpers.mutate import ends_well
@@ -45,3 +47,18 @@ def test_damage_gives_a_sentence_or_the_page_with_figures(kind, tmp_path):
     folder = KINDS[kind](tmp_path / "results" / "damaged")
     done, refused = ends_well(folder, 100, lambda: read(folder).to_html())
     assert refused > 2 * done
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_one_changed_byte_of_vouched_results_is_refused(kind, tmp_path):
+    """Also where nothing can be computed again, as the ends of an interval."""
+    folder = KINDS[kind](tmp_path / "results" / "damaged")
+    files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != "truth.csv")
+    vouch_for(folder, [file.name for file in files])
+    assert read(folder).to_markdown()
+    for file in files:
+        whole = file.read_bytes()
+        file.write_bytes(whole[: len(whole) // 2] + bytes([whole[len(whole) // 2] ^ 1]) + whole[len(whole) // 2 + 1 :])
+        with pytest.raises(InputError, match=f"{file.name} is not the file that was written"):
+            read(folder)
+        file.write_bytes(whole)

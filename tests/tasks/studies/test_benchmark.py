@@ -11,6 +11,7 @@ import pytest
 
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
+from matgl_infomax.io import SUMS, vouch_for
 from matgl_infomax.leaderboard import results
 from matgl_infomax.leaderboard.results import read_benchmark
 from matgl_infomax.leaderboard.scores import fold_scores
@@ -22,6 +23,7 @@ from matgl_infomax.tasks.studies.benchmark import benchmark
 from matgl_infomax.tasks.studies.starts import Start
 from tests.helpers.small_benchmark import ROWS, Pretender, classes, config, numbers, run
 from tests.helpers.small_curve import FAST
+from tests.helpers.vouched import assert_vouched
 
 
 @pytest.fixture
@@ -50,7 +52,8 @@ def test_everything_is_written_and_says_the_same(crystals, tmp_path, pretend):
     result = run(asked, tmp_path)
     out = tmp_path / "out"
     tables = {"benchmark.json", "predictions.parquet", "cards.jsonl", "scores.csv", "summary.md"}
-    assert {path.name for path in out.iterdir()} == {*tables, "run.json", "folds", "rates", "held_out"}
+    assert {path.name for path in out.iterdir()} == {*tables, SUMS, "run.json", "folds", "rates", "held_out"}
+    assert_vouched(out, tables)
     assert {path.name for path in (out / "folds").iterdir()} == {
         f"fold_{k}-seed_0.{kind}" for k in range(5) for kind in ("json", "parquet")
     }
@@ -173,6 +176,18 @@ def test_folds_and_seeds_can_be_added(crystals, tmp_path, pretend):
     assert run(asked, tmp_path, seeds=2).complete
     assert len(arm.tasks) == 3 * (2 + 2)
     assert read_benchmark(tmp_path / "out").spec.folds == [0, 1, 2, 3, 4]
+
+
+def test_finished_folds_can_be_read_while_others_are_added(crystals, tmp_path, pretend):
+    asked = numbers(crystals)
+    pretend()
+    run(asked, tmp_path, folds=[1])
+    pretend(fail_at=8)  # after some learning rates of the other folds
+    with pytest.raises(KeyboardInterrupt):
+        run(asked, tmp_path)
+    assert read_benchmark(tmp_path / "out").folds == [1]
+    pretend()
+    assert run(asked, tmp_path).complete and read_benchmark(tmp_path / "out").complete
 
 
 @pytest.mark.parametrize("damage", ["predictions gone", "predictions of another", "card gone", "held out gone"])
@@ -312,6 +327,9 @@ def test_dead_networks_are_left_out_of_a_benchmark_and_said(crystals, tmp_path, 
     other = result.predictions.assign(prediction=result.predictions["prediction"] + 33)
     other.to_parquet(tmp_path / "out" / "predictions.parquet", index=False)
     results.score_table(other, "regression").to_csv(tmp_path / "out" / "scores.csv", index=False)
+    with pytest.raises(InputError, match="is not the file that was written"):
+        read_benchmark(tmp_path / "out")
+    vouch_for(tmp_path / "out", results.VOUCHED)
     with pytest.raises(InputError, match="not the mean of the runs"):
         read_benchmark(tmp_path / "out")
 

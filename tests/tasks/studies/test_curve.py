@@ -7,14 +7,17 @@ import multiprocessing
 import os
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from matgl_infomax import io, record
 from matgl_infomax.data import store
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
+from matgl_infomax.io import SUMS
 from matgl_infomax.leaderboard.kept import read_kept
 from matgl_infomax.leaderboard.report.page import study_answer
 from matgl_infomax.leaderboard.report.read import read_study
@@ -25,6 +28,7 @@ from matgl_infomax.tasks.studies.arms import ARMS, scratch
 from matgl_infomax.tasks.studies.curve import learning_curve, plan_curve
 from tests.helpers.build import many
 from tests.helpers.small_curve import FAST, Pretender, config, jdft2d, weights
+from tests.helpers.vouched import assert_vouched
 
 ARM_NAMES = ["scratch", "descriptors"]
 
@@ -60,7 +64,8 @@ def test_everything_is_written_and_says_the_same(crystals, tmp_path, pretend):
         "verdict.json",
     }
     names |= {"summary.md"}
-    assert {path.name for path in out.iterdir()} == {*names, "run.json", "runs"}
+    assert {path.name for path in out.iterdir()} == {*names, SUMS, "run.json", "runs"}
+    assert_vouched(out, {name for name in names if not name.startswith("curve.") or name == "curve.csv"})
     assert len(list((out / "runs").iterdir())) == 2 * 8
     pd.testing.assert_frame_equal(pd.read_csv(out / "curve.csv"), result.to_frame())
     pd.testing.assert_frame_equal(pd.read_parquet(out / "predictions.parquet"), result.predictions)
@@ -161,6 +166,32 @@ def test_a_stopped_study_goes_on_where_it_was(crystals, tmp_path, pretend):
     whole = study(items, tmp_path / "other")
     pd.testing.assert_frame_equal(whole.predictions, resumed.predictions)
     assert whole.verdict == resumed.verdict
+
+
+@pytest.mark.parametrize("last", ["cards.jsonl", "curve.csv", "verdict.json"])
+def test_a_study_killed_before_its_hashes_is_refused_until_it_goes_on(crystals, tmp_path, pretend, monkeypatch, last):
+    """Results of the longer study lie beside hashes of the shorter one; the same command heals the folder."""
+    items, out = many(crystals, 80), tmp_path / "out"
+    pretend()
+    study(items, tmp_path, seeds=1)
+
+    def killed_behind(path, content):
+        write(path, content)
+        if Path(path) == out / last:
+            raise KeyboardInterrupt
+
+    write = io.atomic_write
+    with monkeypatch.context() as patched:
+        for module in (curve, engine, record):
+            patched.setattr(module, "atomic_write", killed_behind)
+        with pytest.raises(KeyboardInterrupt):
+            study(items, tmp_path, seeds=2)
+    with pytest.raises(InputError, match=r"is not the file that was written.*run the command that made it again"):
+        read_study(out, "out")
+    arm = pretend()
+    study(items, tmp_path, seeds=2)
+    assert not arm.tasks, "every run was finished"
+    assert len(read_study(out, "out").cards) == 8
 
 
 def test_a_study_can_be_extended(crystals, tmp_path, pretend):

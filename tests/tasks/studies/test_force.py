@@ -25,6 +25,7 @@ from matgl_infomax.tasks.studies.force import (
     load_table,
     plan_force_study,
 )
+from tests.helpers.vouched import assert_vouched
 
 MODEL = ModelSettings(name="tensornet", options={"units": 8, "nblocks": 1, "cutoff": 4.0})
 BASE = 3.2
@@ -85,6 +86,7 @@ def test_study_leaves_cards_and_goes_on(data, encoder, monkeypatch):
     assert force_study(asked, progress=False).table == done.table
     lines = json.loads((data.parent / "out" / "table.json").read_text())["lines"]
     assert len(lines) == len(done.table.lines)
+    assert_vouched(data.parent / "out", {"cards.jsonl", "table.json", "summary.md"})
     kept = (data.parent / "out" / "cards.jsonl").read_text().splitlines()
     assert tuple(RunCard.model_validate_json(line) for line in kept) == done.cards
     with pytest.raises(InputError, match="holds another run"):

@@ -12,6 +12,7 @@ import pytest
 from matgl_infomax.cli import main
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
+from matgl_infomax.io import SUMS
 from matgl_infomax.leaderboard.results import read_benchmark
 from matgl_infomax.tasks.matbench import data
 from matgl_infomax.tasks.matbench.task import N_FOLDS, load_task
@@ -22,6 +23,7 @@ from matgl_infomax.tasks.studies.overlap_report import Scored, make_report, over
 from matgl_infomax.tasks.studies.plots import plot_overlap
 from tests.helpers.finished import finished
 from tests.helpers.polymorphs import named, perovskite, rotated, zinc_sulfide
+from tests.helpers.vouched import assert_vouched
 
 TASK = load_task("matbench_jdft2d")
 KINDS = 24
@@ -89,6 +91,8 @@ def test_the_command_writes_the_whole_report(official, corpus, tmp_path, capsys,
     assert (folds[list(LEVELS)].sum(axis=1) == folds["crystals"]).all()
     assert (folds.iloc[-1][["corpus_formula", "corpus_twin", "corpus_match"]] == 1).all()
 
+    tables = {"pairs.parquet", "crystals.csv", "folds.csv", "scores.csv"}
+    assert_vouched(out, {*tables, "overlap.json", "summary.md"})
     facts = json.loads((out / "overlap.json").read_text())
     assert facts["corpus_crystals"] == 3 and facts["corpus_left_out"] == 1 and facts["pairs"] == 18
     assert len({facts["task_structures_sha256"], facts["corpus_structures_sha256"]}) == 2
@@ -108,6 +112,7 @@ def test_a_report_without_scores_has_none(official, corpus, tmp_path, capsys):
     (tmp_path / "out" / "scores.csv").write_text("of an earlier report")
     assert command(corpus, tmp_path / "out") == 0
     assert "Scores" not in capsys.readouterr().out
+    assert "scores.csv" not in (tmp_path / "out" / SUMS).read_text()
     assert not (tmp_path / "out" / "scores.csv").exists()
 
 

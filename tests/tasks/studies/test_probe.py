@@ -15,6 +15,7 @@ from matplotlib.image import imread
 from matgl_infomax.cli import main
 from matgl_infomax.data.crystal import Crystal
 from matgl_infomax.errors import InputError
+from matgl_infomax.io import SUMS
 from matgl_infomax.nn.build import load_encoder, new_model, save_model
 from matgl_infomax.settings.training import ModelSettings
 from matgl_infomax.tasks.studies import probe as module
@@ -23,6 +24,7 @@ from matgl_infomax.tasks.studies.demo import write_crystals
 from matgl_infomax.tasks.studies.probe import ProbeResult, probe
 from tests.helpers.build import many
 from tests.helpers.small_represent import small_encoder
+from tests.helpers.vouched import assert_vouched
 from tests.train.test_pretrain_matgl import SMALL
 
 PLOT = module.plot_probes
@@ -99,8 +101,9 @@ def test_files_card_and_picture(whole, encoder):
     result, folder = whole
     out = folder / "out"
     names = {"run.json", "probe.json", "scores.csv", "comparisons.csv", "vectors.csv", "summary.md"}
+    assert_vouched(out, names - {"run.json"})
     names |= {"probes.png", "probes.svg"}
-    assert {path.name for path in out.iterdir()} == {*names, "probes"}
+    assert {path.name for path in out.iterdir()} == {*names, SUMS, "probes"}
     pd.testing.assert_frame_equal(pd.read_csv(out / "scores.csv", keep_default_na=True)[["score"]],
                                   result.scores[["score"]])  # fmt: skip
     card = json.loads((out / "probe.json").read_text())

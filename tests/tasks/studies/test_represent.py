@@ -14,7 +14,7 @@ from matplotlib.image import imread
 
 from matgl_infomax.data.read import Crystals
 from matgl_infomax.errors import InputError
-from matgl_infomax.io import sha256_of
+from matgl_infomax.io import SUMS, sha256_of
 from matgl_infomax.nn.build import load_encoder, new_model, save_model
 from matgl_infomax.settings.training import ModelSettings
 from matgl_infomax.tasks.studies import descriptors, plots
@@ -26,6 +26,7 @@ from matgl_infomax.train import predict
 from tests.helpers.build import many
 from tests.helpers.small_curve import jdft2d
 from tests.helpers.small_represent import config, run, small_encoder
+from tests.helpers.vouched import assert_vouched
 
 PLOTS = (module.plot_heads, plots.plot_map)
 UNTRAINED = [f"untrained-{seed}" for seed in range(5)]
@@ -96,9 +97,11 @@ def test_whole_study(whole):
     assert np.isfinite(result.fits["mae"]).all()
     written = {path.name for path in out.iterdir() if path.is_file()}
     assert written == {
-        "run.json", "fits.csv", "comparisons.csv", "failures.csv", "map.csv", "cards.jsonl", "summary.md",
+        SUMS, "run.json", "fits.csv", "comparisons.csv", "failures.csv", "map.csv", "cards.jsonl", "summary.md",
         *(f"{name}.{end}" for name in ("heads", "heads_unscaled", "map_pca", "map_tsne") for end in ("png", "svg")),
     }  # fmt: skip
+    tables = {"fits.csv", "comparisons.csv", "failures.csv", "map.csv"}
+    assert_vouched(out, {*tables, "cards.jsonl", "summary.md"})
     for name in ("heads", "heads_unscaled", "map_pca", "map_tsne"):
         assert imread(out / f"{name}.png")[..., :3].std() > 0.05
     pd.testing.assert_frame_equal(pd.read_csv(out / "fits.csv"), result.fits)
