@@ -44,7 +44,7 @@ suppress_warnings = ["config.cache"]
 # only those. No "cache": with it, myst-nb offers notebooks without outputs.
 nb_execution_mode = "force"
 nb_execution_in_temp = True
-nb_execution_timeout = 300
+nb_execution_timeout = 900
 nb_execution_raise_on_error = True
 nb_merge_streams = True
 # Commands write in pieces that end within lines. nbclient joins the pieces if it is told to, and nobody tells it.

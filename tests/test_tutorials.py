@@ -28,7 +28,7 @@ def run(name: str, folder: Path, **variables: str) -> str:
     own = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     inherited = {key: value for key, value in os.environ.items() if key != "MATGL_INFOMAX_DATA"}
     notebook = jupytext.read(FOLDER / f"{name}.md", fmt="md:myst")
-    client = NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(folder)}})
+    client = NotebookClient(notebook, timeout=900, kernel_name="python3", resources={"metadata": {"path": str(folder)}})
     client.execute(env={**inherited, **own, "HOME": str(folder), "OMP_NUM_THREADS": "1", **variables})
     return said(notebook)
 
